@@ -1,0 +1,1 @@
+"""Measurements: quality benchmarks, speed, memory. Imported by nobody."""

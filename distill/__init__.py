@@ -1,0 +1,1 @@
+"""Corpora, supervised fine-tuning and distilled students on top of grpo."""

@@ -1,0 +1,114 @@
+"""`python -m envs list` and `python -m envs show NAME [-n 3] [a=b ...]`: what there is, what a task looks like."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from envs.base import DataError, Env, Task
+from envs.registry import available, make, options_of
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; 2 if what was asked for does not exist."""
+    options = _parsed(arguments)
+    try:
+        if options.command == "list":
+            _list(options.family)
+        else:
+            _show(options.name, _overrides(options.option), options.n)
+    except DataError as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader, a pager or head, has seen enough
+        sys.stderr.close()
+    return 0
+
+
+def _parsed(arguments: list[str] | None) -> argparse.Namespace:
+    """The arguments; options of the environment may stand before and after -n, which argparse alone does not take."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and (options.command != "show" or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.option = [*options.option, *rest]
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m envs", description="Environments: where tasks come from.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    listing = commands.add_parser("list", help="every environment with one line on it")
+    listing.add_argument("family", nargs="?", choices=["reasoning_gym"], help="list the tasks of this family instead")
+    show = commands.add_parser("show", help="sizes, rewards and first tasks of an environment")
+    show.add_argument("name", metavar="NAME", help="environment, JSONL file or hub data set id")
+    show.add_argument("-n", type=int, default=3, help="how many tasks (default 3)")
+    show.add_argument("option", metavar="a=b", nargs="*", help="options of the environment, values as in YAML")
+    return parser
+
+
+def _list(family: str | None) -> None:
+    if family is not None:
+        from envs.reasoning_gym import task_names
+
+        print("\n".join(f"{family}:{task}" for task in task_names()))
+        return
+    for name, summary in available().items():
+        print(f"{name:20} {summary}")
+    print(f"{'FILE.jsonl':20} rows with prompt | question | problem and answer; also .json, .parquet, .csv")
+    print(f"{'OWNER/NAME':20} a hub data set (options config, split, revision, prompt_column, answer_column, ...)")
+    print("Tasks of reasoning_gym: python -m envs list reasoning_gym")
+
+
+def _show(name: str, options: dict[str, Any], count: int) -> None:
+    env = make(name, **options)
+    sizes = ", ".join(f"{split} {len(tasks)}" for split, tasks in env.splits.items())
+    print(f"{env.name}: {sizes} tasks; rewards {', '.join(env.reward_names)}")
+    print(
+        "options:", ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
+    )
+    for line in [*env.notes, *_skipped(env)]:
+        print(line)
+    for task in env.tasks("train")[: max(count, 0)]:
+        print(f"\n[{task.id}]\n{_prompt(task)}")
+        for name, value in task.columns.items():
+            print(f"  {name}: {_short(value)}")
+
+
+def _skipped(env: Env) -> list[str]:
+    if not env.skipped:
+        return []
+    more = f" and {len(env.skipped) - 3} more" if len(env.skipped) > 3 else ""
+    return [f"{len(env.skipped)} malformed rows skipped: {'; '.join(env.skipped[:3])}{more}"]
+
+
+def _prompt(task: Task) -> str:
+    if isinstance(task.prompt, str):
+        return task.prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in task.prompt)
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def _overrides(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise DataError(f"{pair!r} is no option: write name=value")
+        try:
+            options[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            options[name] = value
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Where a completion states its final answer, for the rewards of this package."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envs.rows import last_boxed
+from rewards.base import Completion, completion_text, prompt_text
+from rewards.sections import first_turn, opened_by_prompt, split
+
+
+def final_answer(prompt: Completion, completion: Completion) -> str | None:
+    r"""What the last `<answer>` of the final part holds, else its last `\boxed`; None without either.
+
+    The final part is what follows the reasoning: an answer that stands only inside `<think>`, or after a `<think>` that
+    is never closed, is not given.
+    """
+    text = first_turn(completion_text(completion))
+    final = split(text, opened=opened_by_prompt(prompt_text(prompt))).final
+    if final is None:
+        return None
+    start, end = final.rfind("<answer>"), final.rfind("</answer>")
+    if 0 <= start < end:
+        return final[start + len("<answer>") : end].strip()
+    return last_boxed(final) if start < 0 else None
+
+
+def column(columns: Mapping[str, Sequence[Any]], name: str, count: int) -> Sequence[Any]:
+    """A column of the tasks, or that many Nones where the tasks have none."""
+    return columns.get(name) or [None] * count

@@ -1,0 +1,65 @@
+"""The two records everything else here is made of: a Task (one prompt and what its answer is judged by) and an Env."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Message = dict[str, str]
+Prompt = str | list[Message]
+
+
+class DataError(ValueError):
+    """Something about an environment or its data that the reader can put right; the message is one clear line."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prompt. `columns` (`answer`, `language`, `tests`, ...) are what reward functions receive by name.
+
+    A prompt that is a plain string is put into the model's chat template, or left plain, by whoever trains;
+    a list of messages is taken as it is.
+    """
+
+    id: str
+    prompt: Prompt
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+class Env:
+    """Named splits of tasks, the rewards that judge them, and what was left out while they were read.
+
+    `reward_names` are registered rewards or `"package.module:function"`; the first of them judges the answer.
+    `skipped` names every malformed row as `FILE:LINE: what`; `notes` says what else a reader should know, a line each.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        splits: Mapping[str, Sequence[Task]],
+        *,
+        reward_names: Sequence[str] = ("accuracy",),
+        skipped: Iterable[str] = (),
+        notes: Iterable[str] = (),
+    ) -> None:
+        self.name = name
+        self.splits = dict(splits)
+        self.reward_names: tuple[str, ...] = tuple(reward_names)
+        self.skipped: list[str] = list(skipped)
+        self.notes: list[str] = list(notes)
+
+    def tasks(self, split: str = "train") -> Sequence[Task]:
+        """The tasks of a split, in their seeded order."""
+        if split not in self.splits:
+            raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        return self.splits[split]
+
+    def reply(self, task: Task, transcript: Sequence[Message]) -> Message | None:
+        """The environment's next message after the model's last one in `transcript`; None ends the conversation."""
+        return None
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """What makes two prompts the same: their text, whatever its white space."""
+    text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, sort_keys=True)
+    return " ".join(text.split())

@@ -1,0 +1,80 @@
+"""Reads JSON lines, a JSON array or a `datasets` source into rows, each with the place it stands at."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from envs.base import DataError
+from envs.rows import Row, encodable
+
+JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+TABLE_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
+
+
+def file_rows(path: str) -> Iterator[Row]:
+    """The rows of a local JSON file, one an object; what cannot be parsed is yielded as the ValueError it is."""
+    try:
+        content = Path(path).expanduser().read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if not content.strip():
+        raise DataError(f"{path}: is empty")
+    if not path.endswith(".jsonl") and content.lstrip().startswith(b"["):
+        rows = _parse(content)
+        if isinstance(rows, ValueError):
+            raise DataError(f"{path}: {rows}")
+        for number, row in enumerate(rows, start=1):
+            yield f"{path}: row {number}", row if encodable(row) else ValueError("holds half a surrogate pair")
+        return
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        if line.strip():
+            yield f"{path}:{number}", _parse(line)
+
+
+def _parse(content: bytes) -> Any:
+    try:
+        row = json.loads(content.decode())
+    except UnicodeDecodeError:
+        return ValueError("is not UTF-8")
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        return ValueError(f"is not JSON: {error.msg[:1].lower()}{error.msg[1:]} at {at}")
+    except (ValueError, RecursionError) as error:  # a number of more than 4,300 digits; brackets without end
+        return ValueError(f"is not usable JSON: {str(error).splitlines()[0]}")
+    return ValueError("holds half a surrogate pair") if b"\\u" in content and not encodable(row) else row
+
+
+def hub_rows(source: str, *, configs: Sequence[str | None], split: str, revision: str | None) -> Iterator[Row]:
+    """The rows of a split of a hub data set, of a local directory of data files, or of a local table."""
+    import datasets
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what came of them is told below
+    builder = TABLE_SUFFIXES.get(Path(source).suffix)
+    if builder is not None and not Path(source).is_file():
+        raise DataError(f"{source}: no such file")
+    for config in configs:
+        try:
+            if builder is not None:
+                loaded = datasets.load_dataset(builder, data_files={split: source}, split=split)
+            else:
+                loaded = datasets.load_dataset(source, config, split=split, revision=revision)
+        except Exception as error:  # the library lets through whatever its file systems, parsers and network raise
+            hint = "; a local file needs no network" if isinstance(error, ConnectionError) else ""
+            raise DataError(f"{source}: cannot be loaded by datasets: {_one_line(error)}{hint}") from None
+        prefix = ":".join(part for part in (source, config, split) if part)
+        yield from _numbered(prefix, loaded)
+
+
+def _numbered(prefix: str, rows: Iterable[Any]) -> Iterator[Row]:
+    for number, row in enumerate(rows, start=1):
+        yield f"{prefix}:{number}", row
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + " ..."

@@ -1,0 +1,101 @@
+"""`make`: from a name, a file or a hub id to an Env, with the options checked against the environment's signature."""
+
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from envs.base import DataError, Env
+from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REASONING_GYM = "reasoning_gym:"
+DATA = "envs.data:from_data"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered environment: `package.module:function` that builds it, one line on it, and for a preset over
+    `envs.data` the function that completes its options."""
+
+    factory: str
+    summary: str
+    preset: str | None = None
+
+
+ENVIRONMENTS = {
+    "arithmetic": Entry("envs.arithmetic:arithmetic", "generated sums, differences and products: What is 7 + 5?"),
+    "countdown": Entry("envs.countdown:countdown", "generated: reach a target from given numbers with + - * /"),
+    "digit_sums": Entry("envs.digit_sums:digit_sums", "generated: 3 + 5 + 9 =, the task of the embedded miniature"),
+    "word_problems": Entry(DATA, "word problems from data=FILE (question, answer)", "envs.word_problems:word_problems"),
+    "gsm8k": Entry(DATA, "grade-school word problems, from the hub or data=FILE", "envs.word_problems:gsm8k"),
+    "math": Entry(DATA, "competition mathematics, from the hub or data=FILE", "envs.word_problems:math"),
+}
+
+
+def available() -> dict[str, str]:
+    """Every registered environment with one line on it."""
+    summaries = {name: entry.summary for name, entry in ENVIRONMENTS.items()}
+    return {**summaries, f"{REASONING_GYM}TASK": "a procedural task of reasoning-gym, by its name"}
+
+
+def make(name: str, /, **options: Any) -> Env:
+    """The environment of that name: a registered one, `reasoning_gym:TASK`, a data file, or a hub data set id."""
+    entry, given = find(name)
+    options = {**given, **options}
+    return _call(name, entry.factory, load(entry.preset)(options) if entry.preset else options)
+
+
+def find(name: str) -> tuple[Entry, dict[str, Any]]:
+    """How the environment of that name is built, and the options its name already gives."""
+    if name in ENVIRONMENTS:
+        return ENVIRONMENTS[name], {}
+    if name.startswith(REASONING_GYM):
+        return Entry("envs.reasoning_gym:procedural", ""), {"task": name.removeprefix(REASONING_GYM)}
+    if name.endswith((*JSON_SUFFIXES, *TABLE_SUFFIXES)) or Path(name).is_dir() or HUB_ID.fullmatch(name):
+        return Entry(DATA, ""), {"data": name}
+    near = difflib.get_close_matches(name, available(), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(available())}, files and hub ids"
+    raise DataError(f"no environment is called {name!r}; {hint} (python -m envs list shows them)")
+
+
+def options_of(name: str, **options: Any) -> dict[str, Any]:
+    """Every option of an environment with its value in effect: as given, else the preset's, else the default."""
+    entry, given = find(name)
+    parameters = inspect.signature(load(entry.factory)).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.kind is not inspect.Parameter.VAR_KEYWORD}
+    settled = {**defaults, **(load(entry.preset)(options) if entry.preset else options)}
+    return {option: value for option, value in settled.items() if option not in given}
+
+
+def load(reference: str) -> Callable[..., Any]:
+    """The function that `package.module:function` names."""
+    module, _, function = reference.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _call(name: str, reference: str, options: dict[str, Any]) -> Env:
+    """The factory's Env, after every option's name and type were checked against its signature."""
+    from pydantic import ValidationError, validate_call
+
+    factory = load(reference)
+    parameters = inspect.signature(factory).parameters
+    takes_more = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    for option in options:
+        if option not in parameters and not takes_more:
+            near = difflib.get_close_matches(option, parameters, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise DataError(f"{name} has no option {option!r}; {hint}its options are {', '.join(parameters)}")
+    try:
+        env: Env = validate_call(factory)(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = f"{first['msg'][:1].lower()}{first['msg'][1:]}"
+        raise DataError(f"{name}: option {first['loc'][0]}: {problem}, got {first['input']!r}") from None
+    env.name = name
+    return env

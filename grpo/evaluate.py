@@ -1,0 +1,71 @@
+"""What the policy scores on held-out tasks: each reward, pass@1, lengths; sampled, and greedy on request."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from grpo.config import Config
+from grpo.policy import Policy
+from grpo.rollout import Request, generate
+from grpo.sampler import Sampling
+from grpo.scoring import Scorer
+from grpo.types import Prompt
+
+
+def evaluate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    scorer: Scorer,
+    config: Config,
+    *,
+    step: int,
+    greedy: bool = False,
+    on_tokens: Callable[[int], None] | None = None,
+) -> dict[str, float]:
+    """Means over the tasks: every reward by its name, mean_length (tokens), truncated (share), tasks, samples.
+
+    With `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high. The same step and seed
+    give the same figures again.
+    """
+    request = Request(
+        samples=1 if greedy else config.eval_samples,
+        max_tokens=config.max_completion_length,
+        sampling=Sampling(0.0) if greedy else Sampling(config.eval_temperature, config.eval_top_p),
+        seed=config.seed,
+        stream="eval",
+        step=step,
+        max_rows=max(config.max_rows, config.eval_samples),
+        merge_adapter=config.merge_adapter,
+    )
+    groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
+    scored = [future.result() for future in [scorer.submit(group) for group in groups]]
+    figures: dict[str, float] = {}
+    for name in scored[0].values:
+        values = [value for group in scored for value in group.values[name] if value is not None]
+        if values:
+            figures[name] = float(np.mean(values))
+    if "accuracy" in figures:
+        each = [[value for value in group.values["accuracy"] if value is not None] for group in scored]
+        figures["accuracy_low"], figures["accuracy_high"] = interval([float(np.mean(values)) for values in each if values])
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    figures["mean_length"] = float(np.mean([len(rollout.tokens) for rollout in rollouts]))
+    figures["truncated"] = float(np.mean([rollout.stop_reason == "length" for rollout in rollouts]))
+    return figures | {"tasks": len(groups), "samples": request.samples}
+
+
+def before_and_after(figures: dict[str, float], greedy: dict[str, float] | None) -> dict[str, object]:
+    """One side of summary.json."""
+    return {**figures, **({"greedy": greedy} if greedy is not None else {})}
+
+
+def interval(task_means: Sequence[float], z: float = 1.96) -> tuple[float, float]:
+    """95% interval of the mean over tasks: Wilson's where each task has one right-or-wrong answer, else normal on task means."""
+    n, mean = len(task_means), float(np.mean(task_means))
+    if all(value in (0.0, 1.0) for value in task_means):
+        centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
+    else:
+        centre, half = mean, z * float(np.std(task_means, ddof=1)) / math.sqrt(n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+

@@ -1,0 +1,94 @@
+"""Logprobs of a micro-batch's completions under the policy: the prompt once a group, the vocabulary once a completion token."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from grpo import prefix
+from grpo.logprobs import chunked_logprobs, predicting_hidden
+from grpo.policy import Policy
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Token ids of a micro-batch and where its completion tokens stand when padding is left out."""
+
+    prompts: tuple[tuple[int, ...], ...]  # [prompts][time]
+    completions: tuple[tuple[int, ...], ...]  # [batch][time]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(row) for row in self.completions]
+
+    @property
+    def width(self) -> int:
+        return max(self.lengths)
+
+    def flat_tokens(self) -> mx.array:
+        """Completion tokens of all rows one after another, [n]."""
+        return mx.array([token for row in self.completions for token in row])
+
+    def flat_places(self) -> mx.array:
+        """Where those stand in a padded [batch x time], [n]."""
+        return mx.array([b * self.width + t for b, length in enumerate(self.lengths) for t in range(length)])
+
+    def padded(self, flat: mx.array) -> mx.array:
+        """[n] back to [batch, time]; 0 at padding."""
+        empty = mx.zeros((len(self.completions) * self.width,), flat.dtype)
+        return empty.at[self.flat_places()].add(flat).reshape(len(self.completions), self.width)
+
+    def mask(self) -> mx.array:
+        """1 at completion tokens, [batch, time]; from lengths, never from ids."""
+        return (mx.arange(self.width)[None] < mx.array(self.lengths)[:, None]).astype(mx.float32)
+
+
+def completion_logprobs(policy: Policy, rows: Rows, *, temperature: float, chunk_tokens: int) -> mx.array:
+    """Logprob of each completion token given its prompt and what stands before it, [batch, time], 0 at padding.
+
+    Differentiable in everything trainable. The logits are divided by `temperature`, the one of sampling.
+    """
+    hidden = _predicting(policy, rows)  # [n, hidden]
+    flat, _ = chunked_logprobs(
+        hidden, rows.flat_tokens(), policy.project, policy.head_parameters(), temperature=temperature, chunk_tokens=chunk_tokens
+    )
+    return rows.padded(flat)
+
+
+def _predicting(policy: Policy, rows: Rows) -> mx.array:
+    """Hidden states that predict the completion tokens, [n, hidden], padding left out."""
+    if not policy.shares_prefixes:
+        return _predicting_plain(policy, rows)
+    prompts = rows.prompts
+    samples = len(rows.completions) // len(prompts)
+    layout = prefix.PrefixLayout(tuple(map(len, prompts)), (samples,) * len(prompts))
+    caches = prefix.trunk_caches(policy.model)
+    prompt_hidden = policy.trunk(prefix.pad_rows(prompts), caches)  # [prompts, time, hidden]
+    last = prompt_hidden[mx.arange(len(prompts)), mx.array(layout.lengths) - 1]  # [prompts, hidden]
+    last = mx.repeat(last, samples, axis=0)  # [batch, hidden]
+    if rows.width == 1:
+        return last
+    tokens = prefix.pad_rows(rows.completions)
+    hidden = policy.trunk(tokens, [prefix.CompletionCache(cache, layout) for cache in caches])  # [batch, time, hidden]
+    shifted = predicting_hidden(hidden, last)
+    return shifted.reshape(-1, shifted.shape[-1])[rows.flat_places()]
+
+
+def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
+    """The prompt in every row, for architectures that can't share it."""
+    samples = len(rows.completions) // len(rows.prompts)
+    whole = [rows.prompts[i // samples] + row for i, row in enumerate(rows.completions)]
+    tokens = prefix.pad_rows(whole)
+    hidden = policy.trunk(tokens)  # [batch, time, hidden]
+    places = [i * tokens.shape[1] + len(row) - length - 1 + t for i, (row, length) in enumerate(zip(whole, rows.lengths, strict=True)) for t in range(length)]
+    return hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
+
+
+def sum_trees(first: dict[str, mx.array] | None, second: dict[str, mx.array]) -> dict[str, mx.array]:
+    """Leaf by leaf; None counts as zeros."""
+    return second if first is None else {name: first[name] + leaf for name, leaf in second.items()}
+
+
+def rows_of(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> Rows:
+    """Rows from any sequences of ids."""
+    return Rows(tuple(map(tuple, prompts)), tuple(map(tuple, completions)))

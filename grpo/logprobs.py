@@ -1,0 +1,148 @@
+"""Logprobs of given tokens, at the temperature they were sampled with, and the only shift in the project.
+
+Everywhere else logprobs[:, t] belongs to tokens[:, t].
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
+
+import mlx.core as mx
+
+Project = Callable[[Any, mx.array], mx.array]
+
+
+def predicting_hidden(hidden: mx.array, prompt_hidden: mx.array) -> mx.array:
+    """The hidden states that predict each completion token: a token is predicted one position before it is read.
+
+    [h(last prompt token), h(token 0), ..., h(token time - 2)] predicts [token 0, token 1, ..., token time - 1].
+
+    Args:
+        hidden: [batch, time, hidden], the model's states at the completion tokens.
+        prompt_hidden: [batch, hidden], the state at each row's last prompt token, or [1, hidden] shared by all rows.
+    Returns:
+        [batch, time, hidden], aligned with the completion tokens. The state at the last token predicts nothing here.
+    """
+    first = mx.broadcast_to(prompt_hidden[:, None, :], (hidden.shape[0], 1, hidden.shape[2]))  # [batch, 1, hidden]
+    return mx.concatenate([first, hidden[:, :-1]], axis=1)
+
+
+def token_logprobs(logits: mx.array, tokens: mx.array, temperature: float) -> mx.array:
+    """The logprob of each token under the logits standing at the same place.
+
+    logprob = z[token] - logsumexp(z),  z = logits / temperature, in float32
+
+    Args:
+        logits: [batch, time, vocab], logits[:, t] being those that predict tokens[:, t] (or [n, vocab]).
+        tokens: [batch, time] ids (or [n]).
+        temperature: that of sampling; above 0.
+    Returns:
+        [batch, time] float32; -inf for a token whose logit is -inf.
+    """
+    return _chosen(_tempered(logits, temperature), tokens)
+
+
+def chunked_logprobs(
+    hidden: mx.array,
+    tokens: mx.array,
+    project: Project,
+    parameters: Any,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+) -> tuple[mx.array, mx.array]:
+    """Logprobs and entropies straight from hidden states; logits exist for one chunk of positions at a time.
+
+    logits = project(parameters, hidden);  logprob as in `token_logprobs`;  entropy = logsumexp(z) - sum softmax(z) * z
+
+    A chunk's logits are dropped after the forward pass and made again in the backward one, as mx.checkpoint would. That
+    alone does not bound memory: mlx works on about 20 independent branches of a graph at a time. So each chunk here
+    waits for the one before it, forward and backward.
+
+    Args:
+        hidden: [n, hidden], completion positions of all rows one after another, padding left out.
+        tokens: [n] ids, tokens[i] being predicted by hidden[i].
+        project: (parameters, hidden [m, hidden]) -> logits [m, vocab].
+        parameters: dicts, lists and tuples of the *trainable* arrays project uses. An array that project closes over
+            gets no gradient: a trainable one left out of here is silently not trained; frozen ones (quantised weights
+            in particular, which refuse a gradient) belong in the closure.
+        temperature: that of sampling; above 0.
+        chunk_tokens: positions a chunk; memory is a dozen times chunk_tokens x vocab floats (mlx runs ahead).
+    Returns:
+        logprobs [n] float32; entropies [n] float32 in nats, without gradient, which cost a projection of their own and
+        only if they are evaluated. Both empty for n = 0.
+    """
+    if chunk_tokens < 1:
+        raise ValueError(f"chunk_tokens must be at least 1, got {chunk_tokens}: no token would be scored")
+    if hidden.shape[0] == 0:
+        return mx.zeros((0,)), mx.zeros((0,))
+    chunks = [slice(start, start + chunk_tokens) for start in range(0, hidden.shape[0], chunk_tokens)]
+
+    def tempered(hidden: mx.array, leaves: Sequence[mx.array]) -> mx.array:  # [chunk, vocab]
+        return _tempered(project(_with_leaves(parameters, iter(leaves)), hidden), temperature)
+
+    @mx.custom_function
+    def score(hidden: mx.array, *leaves: mx.array) -> mx.array:
+        return _in_order(lambda hidden, chunk: _chosen(tempered(hidden, leaves), tokens[chunk]), hidden, chunks)
+
+    @score.vjp
+    def gradients(primals: Any, cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
+        hidden, *leaves = primals if isinstance(primals, tuple) else (primals,)  # mlx unpacks a lone argument
+        hidden_gradients: list[mx.array] = []
+        leaf_gradients = [mx.zeros_like(leaf) for leaf in leaves]
+        for chunk in chunks:
+            after = mx.depends(hidden[chunk], [*hidden_gradients[-1:], *leaf_gradients])
+            hidden_gradient, *chunk_gradients = mx.vjp(
+                lambda hidden, *leaves, ids=tokens[chunk]: [_chosen(tempered(hidden, leaves), ids)],
+                [after, *leaves],
+                [cotangent[chunk]],
+            )[1]
+            hidden_gradients.append(hidden_gradient)
+            leaf_gradients = [total + new for total, new in zip(leaf_gradients, chunk_gradients, strict=True)]
+        return mx.concatenate(hidden_gradients), *leaf_gradients
+
+    leaves = _leaves(parameters)
+    entropies = _in_order(lambda hidden, _: _entropy(tempered(hidden, leaves)), hidden, chunks)
+    return cast(mx.array, score(hidden, *leaves)), mx.stop_gradient(entropies)
+
+
+def _in_order(function: Callable[[mx.array, slice], mx.array], hidden: mx.array, chunks: list[slice]) -> mx.array:
+    """function(hidden[chunk], chunk) of all chunks, concatenated; none starts before the last one is done."""
+    results: list[mx.array] = []
+    for chunk in chunks:
+        after = mx.depends(hidden[chunk], results[-1:]) if results else hidden[chunk]
+        results.append(function(after, chunk))
+    return mx.concatenate(results)
+
+
+def _leaves(tree: Any) -> list[mx.array]:
+    """The arrays of nested dicts, lists and tuples, in order."""
+    if isinstance(tree, dict | list | tuple):
+        return [leaf for branch in (tree.values() if isinstance(tree, dict) else tree) for leaf in _leaves(branch)]
+    return [tree]
+
+
+def _with_leaves(tree: Any, leaves: Iterator[mx.array]) -> Any:
+    """The same tree with other arrays."""
+    if isinstance(tree, dict):
+        return {name: _with_leaves(branch, leaves) for name, branch in tree.items()}
+    if isinstance(tree, list | tuple):
+        return type(tree)([_with_leaves(branch, leaves) for branch in tree])
+    return next(leaves)
+
+
+def _tempered(logits: mx.array, temperature: float) -> mx.array:
+    if temperature <= 0:
+        raise ValueError(f"temperature must be above 0, got {temperature}: at 0 the policy is not a distribution")
+    return logits.astype(mx.float32) / temperature
+
+
+def _chosen(tempered: mx.array, tokens: mx.array) -> mx.array:
+    chosen = mx.take_along_axis(tempered, tokens[..., None], axis=-1).squeeze(-1)
+    return chosen - mx.logsumexp(tempered, axis=-1)
+
+
+def _entropy(tempered: mx.array) -> mx.array:
+    """-sum p log p over the vocabulary, a token of logit -inf adding 0. [..., vocab] -> [...]."""
+    probabilities = mx.softmax(tempered, axis=-1)
+    finite = mx.maximum(tempered, -1e30)  # 0 * -inf would be NaN
+    return mx.logsumexp(tempered, axis=-1) - (probabilities * finite).sum(axis=-1)

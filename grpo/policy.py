@@ -1,0 +1,253 @@
+"""The model being trained: loading, adapters, its reference, and the two views of it (deciding, decoding).
+
+mlx_lm builds the network; nothing here knows an architecture's insides beyond "trunk, then projection to the vocabulary".
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.tuner.lora import LoRALinear
+from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
+from mlx_lm.utils import load as load_from_mlx_lm
+
+from grpo import prefix
+from grpo.config import Config, ConfigError, LoRA
+
+ADAPTER_FILE, ADAPTER_CONFIG = "adapters.safetensors", "adapter_config.json"
+
+
+class Policy:
+    """A loaded network with its tokenizer and what is trained of it.
+
+    `shares_prefixes` says whether a prompt can be computed once for its group; found out by trying, as is whether the hidden
+    states can be had apart from the vocabulary projection (`head` is None where they can't, and hidden states are logits).
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, *, adapter_settings: dict[str, Any] | None, fine_tune: str) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
+        self.trunk, self.head = _split(model)
+        self.shares_prefixes = _shares_prefixes(self)
+        self.adapters = {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
+        self.reference_parameters: dict[str, mx.array] | None = None
+
+    @property
+    def stop_tokens(self) -> set[int]:
+        return set(self.tokenizer.eos_token_ids)
+
+    def trainable(self) -> dict[str, mx.array]:
+        """Every trained leaf by its dotted name."""
+        return dict(tree_flatten(self.model.trainable_parameters()))
+
+    def load_trainable(self, weights: dict[str, mx.array]) -> None:
+        """Put back what `trainable` gave; raises ValueError if the names or shapes are another model's."""
+        mine = self.trainable()
+        wrong = [name for name in mine.keys() | weights.keys() if name not in mine or name not in weights or mine[name].shape != weights[name].shape]
+        if wrong:
+            raise ValueError(f"the saved weights are of another model or adapter: {len(wrong)} leaves differ, e.g. {sorted(wrong)[0]}")
+        self.model.update(tree_unflatten(list(weights.items())))
+
+    def head_parameters(self) -> dict[str, Any]:
+        """What of the vocabulary projection is trained (empty for LoRA), for grpo.logprobs.chunked_logprobs."""
+        return self.head.module.trainable_parameters() if self.head else {}
+
+    def project(self, parameters: dict[str, Any], hidden: mx.array) -> mx.array:
+        """Logits [n, vocab] of hidden states [n, hidden], with these parameters in place of the trained ones."""
+        if self.head is None:
+            return hidden
+        if not parameters:
+            return self.head(hidden)
+        kept = self.head.module.trainable_parameters()
+        self.head.module.update(parameters)
+        logits = self.head(hidden)
+        self.head.module.update(kept)
+        return logits
+
+    def freeze_reference(self) -> None:
+        """Take the weights of this moment as the reference: the start of the run.
+
+        A fresh adapter needs no copy, the network without it is the same; a trained adapter, or the whole network in full
+        fine-tuning, is kept (arrays are immutable: memory grows only as the policy moves away).
+        """
+        fresh = self.fine_tune == "lora" and all(not leaf.any().item() for name, leaf in self.trainable().items() if name.endswith("lora_b"))
+        self.reference_parameters = None if fresh else self.trainable()
+
+    @contextlib.contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Inside, the network is the reference."""
+        if self.reference_parameters is None:
+            with self._swapped({name: part.linear for name, part in self.adapters.items()}):
+                yield
+            return
+        current = self.trainable()
+        self.model.update(tree_unflatten(list(self.reference_parameters.items())))
+        try:
+            yield
+        finally:
+            self.model.update(tree_unflatten(list(current.items())))
+
+    @contextlib.contextmanager
+    def decoding(self, *, merge: bool) -> Iterator[None]:
+        """Inside, the network is ready to sample: no dropout, adapters added into copies of full-precision weights.
+
+        A quantised weight keeps its adapter beside it: adding and rounding again would sample from another policy.
+        """
+        self.model.eval()
+        merged = {name: _merged(part) for name, part in self.adapters.items() if merge and type(part.linear) is nn.Linear}
+        mx.eval([part.weight for part in merged.values()])
+        with self._swapped(merged):
+            yield
+
+    @contextlib.contextmanager
+    def _swapped(self, parts: dict[str, nn.Module]) -> Iterator[None]:
+        if not parts:
+            yield
+            return
+        self.model.update_modules(tree_unflatten(list(parts.items())))
+        try:
+            yield
+        finally:
+            self.model.update_modules(tree_unflatten([(name, self.adapters[name]) for name in parts]))
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write adapters.safetensors and adapter_config.json as mlx_lm reads them."""
+        mx.save_safetensors(str(folder / ADAPTER_FILE), self.trainable(), metadata={"format": "mlx"})
+        (folder / ADAPTER_CONFIG).write_text(json.dumps(self.adapter_config(), indent=1))
+
+    def adapter_config(self) -> dict[str, Any]:
+        """What mlx_lm.tuner.utils.load_adapters needs to build the same adapters."""
+        if self.fine_tune == "full":
+            return {"fine_tune_type": "full", "num_layers": len(self.model.layers), "lora_parameters": {}}
+        return {"fine_tune_type": "lora", **(self.adapter_settings or {})}
+
+
+class _Head:
+    """The projection to the vocabulary and the module that owns its weights."""
+
+    def __init__(self, module: nn.Module, tied: bool) -> None:
+        self.module, self.tied = module, tied
+
+    def __call__(self, hidden: mx.array) -> mx.array:
+        return self.module.as_linear(hidden) if self.tied else self.module(hidden)
+
+
+def load_policy(config: Config, model_path: str) -> Policy:
+    """The policy a config describes, from a local directory or the hub.
+
+    Raises ConfigError, one line, if there is no such model, it can't be read, or it can't be trained as asked.
+    """
+    model, tokenizer = _load(config, model_path)
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    dtype = {"auto": mx.float32 if on_cpu else None, "float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}[config.dtype]
+    if dtype is not None:
+        model.set_dtype(dtype)
+    model.freeze()
+    quantised = any(isinstance(part, nn.QuantizedLinear) for part in model.modules())
+    settings = None
+    if config.fine_tune == "full":
+        if quantised:
+            raise ConfigError(f"{model_path} is quantised: its weights can't be trained, use fine_tune: lora")
+        model.unfreeze()
+    elif config.adapter is not None:
+        settings = _load_start_adapter(model, config.adapter)
+    else:
+        settings = _add_adapters(model, config.lora, config.seed)
+    mx.eval(model.parameters())
+    return Policy(model, tokenizer, adapter_settings=settings, fine_tune=config.fine_tune)
+
+
+def _load(config: Config, model_path: str) -> tuple[nn.Module, Any]:
+    local = Path(model_path).expanduser()
+    if not local.exists() and (local.is_absolute() or model_path.startswith((".", "~")) or model_path.count("/") != 1):
+        raise ConfigError(f"model {model_path}: no such directory, and no hub id (owner/name) either")
+    try:
+        return load_from_mlx_lm(str(local) if local.exists() else model_path, revision=config.revision)[:2]
+    except Exception as error:  # whatever the hub client, json, safetensors or mlx_lm's model classes raise on a bad model
+        reason = " ".join(str(error).split())[:300]
+        if isinstance(error, KeyError):
+            reason = f"its config.json has no {reason}"
+        place = "" if local.exists() else "neither a local directory nor to be had from the hub: "
+        raise ConfigError(f"model {model_path} can't be loaded: {place}{reason or type(error).__name__}") from error
+
+
+def _add_adapters(model: nn.Module, lora: LoRA, seed: int) -> dict[str, Any]:
+    blocks = len(model.layers)
+    count = blocks if lora.layers < 0 else lora.layers
+    if not 1 <= count <= blocks:
+        raise ConfigError(f"lora.layers must be -1 or 1 to {blocks}, the blocks of this model, got {lora.layers}")
+    linear = {name for layer in model.layers for name, part in layer.named_modules() if isinstance(part, nn.Linear | nn.QuantizedLinear)}
+    keys = sorted(linear if lora.targets == "all" else {name for name in linear if name.rsplit(".", 1)[-1] in lora.targets})
+    if not keys:
+        names = sorted({name.rsplit(".", 1)[-1] for name in linear})
+        raise ConfigError(f"lora.targets {lora.targets} names no linear layer of this model; it has {', '.join(names)}")
+    parameters = {"rank": lora.rank, "scale": lora.alpha / lora.rank, "dropout": lora.dropout, "keys": keys}
+    mx.random.seed(seed)
+    linear_to_lora_layers(model, count, parameters)
+    return {"num_layers": count, "lora_parameters": parameters}
+
+
+def _load_start_adapter(model: nn.Module, folder: str) -> dict[str, Any]:
+    """Adapters of an earlier run; rank, scale and targets are theirs."""
+    try:
+        settings = json.loads((Path(folder) / ADAPTER_CONFIG).read_text())
+        if settings.get("fine_tune_type", "lora") != "lora":
+            raise ConfigError(f"adapter {folder} is of type {settings['fine_tune_type']}; only lora adapters can be trained on")
+        load_adapters(model, folder)
+    except ConfigError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        raise ConfigError(f"adapter {folder} does not fit this model or can't be read: {' '.join(str(error).split())[:300]}") from error
+    return {"num_layers": settings["num_layers"], "lora_parameters": settings["lora_parameters"]}
+
+
+def _merged(part: LoRALinear) -> nn.Linear:
+    linear = nn.Linear(1, 1, bias=False)
+    delta = (part.scale * part.lora_b.T) @ part.lora_a.T  # [output, input]
+    linear.weight = part.linear.weight + delta.astype(part.linear.weight.dtype)
+    if "bias" in part.linear:
+        linear.bias = part.linear.bias
+    return linear
+
+
+def _split(model: nn.Module) -> tuple[Any, _Head | None]:
+    """The trunk and the head, if projecting the trunk's output really gives the model's logits; else the model itself."""
+    trunk = getattr(model, "model", None)
+    tied = "lm_head" not in model
+    module = getattr(trunk, "embed_tokens", None) if tied else model.lm_head
+    if not callable(trunk) or module is None:
+        return model, None
+    head = _Head(module, tied)
+    probe = mx.array([[1, 2, 3, 4]])
+    try:
+        same = _close(head(trunk(probe)), model(probe))
+    except (TypeError, ValueError, AttributeError):
+        same = False
+    return (trunk, head) if same else (model, None)
+
+
+def _shares_prefixes(policy: Policy) -> bool:
+    """Whether completions run after a shared prompt give what whole rows give."""
+    if not prefix.install(policy.model):
+        return False
+    prompts, rows = [[1, 2, 3, 4, 5], [3, 1, 2]], [[4, 5, 6], [2, 2, 1]]
+    layout = prefix.PrefixLayout(tuple(map(len, prompts)), (1, 1))
+    try:
+        caches = prefix.trunk_caches(policy.model)
+        policy.trunk(prefix.pad_rows(prompts), caches)
+        shared = policy.trunk(mx.array(rows), [prefix.CompletionCache(cache, layout) for cache in caches])
+        whole = [policy.trunk(mx.array([prompt + row]))[0, -3:] for prompt, row in zip(prompts, rows, strict=True)]
+        return _close(shared, mx.stack(whole))
+    except Exception:  # a foreign architecture may refuse a foreign cache in any way; the plain path serves it
+        return False
+
+
+def _close(first: mx.array, second: mx.array) -> bool:
+    tolerance = 1e-3 if second.dtype == mx.float32 else 5e-2
+    scale = mx.abs(second).max()
+    return bool((mx.abs(first - second).max() <= tolerance * scale + 1e-6).item())

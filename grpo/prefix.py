@@ -1,0 +1,300 @@
+"""One prompt, many completions: the prompt's keys and values are computed once and every completion attends to them.
+
+mlx_lm models hand each layer a cache object and call `scaled_dot_product_attention` of their own module with it. The caches
+here carry a prompt's keys and values (with gradient, when the caller is inside one) and bring their own attention, so any model
+that follows that protocol shares its prompts without a line of its code being repeated. `shares_prefixes` asks a loaded model
+whether it does; where the answer is no, callers carry the prompt in every row.
+
+Axes: prompts, samples, batch (= prompts x samples, a prompt's samples next to each other), heads, time, dims.
+"""
+
+import functools
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+KV_BLOCK = 64  # columns by which decoding grows its key and value memory
+
+
+@dataclass(frozen=True)
+class PrefixLayout:
+    """How a batch hangs on its prompts: right-padded prompts of these lengths, so many rows each, next to each other."""
+
+    lengths: tuple[int, ...]  # [prompts] tokens
+    counts: tuple[int, ...]  # [prompts] rows
+
+    @property
+    def prompts(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def width(self) -> int:
+        return max(self.lengths)
+
+    @property
+    def samples(self) -> int:
+        """Rows of the prompt that has most."""
+        return max(self.counts)
+
+    @property
+    def ragged(self) -> bool:
+        return min(self.lengths) < self.width
+
+    @functools.cached_property
+    def row_lengths(self) -> mx.array:
+        """Prompt length of each row, which is the position of its first completion token; [batch]."""
+        return mx.array([n for n, count in zip(self.lengths, self.counts, strict=True) for _ in range(count)])
+
+    @functools.cached_property
+    def slots(self) -> tuple[mx.array, mx.array] | None:
+        """Where prompts have different numbers of rows: the row behind each of prompts x samples slots, and each row's slot.
+
+        A slot without a row repeats row 0 and is never read. None where every prompt has the same number of rows.
+        """
+        if min(self.counts) == self.samples:
+            return None
+        slot_of_row = [p * self.samples + i for p, count in enumerate(self.counts) for i in range(count)]
+        row_of_slot = [0] * (self.prompts * self.samples)
+        for row, slot in enumerate(slot_of_row):
+            row_of_slot[slot] = row
+        return mx.array(row_of_slot), mx.array(slot_of_row)
+
+    def keep(self, rows: Sequence[int]) -> tuple["PrefixLayout", list[int]]:
+        """The layout of these rows alone (in ascending order), and which prompts are left in it."""
+        ends = list(itertools.accumulate(self.counts))
+        counts = [sum(end - count <= row < end for row in rows) for end, count in zip(ends, self.counts, strict=True)]
+        left = [p for p, count in enumerate(counts) if count]
+        return PrefixLayout(tuple(self.lengths[p] for p in left), tuple(counts[p] for p in left)), left
+
+
+class PromptCache:
+    """Cache of one layer during the prompt's pass: keeps what the layer computed, [prompts, kv_heads, time, dims]."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.keys: mx.array | None = None
+        self.values: mx.array | None = None
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> Any:
+        """Right-padded prompts need the causal mask only: what stands after a prompt is never looked at from inside it."""
+        if return_array or (window_size is not None and time > window_size):
+            distance = mx.arange(time)[:, None] - mx.arange(time)[None]
+            mask = distance >= 0
+            return mask & (distance < window_size) if window_size is not None else mask
+        return None if time == 1 else "causal"
+
+
+class CompletionCache:
+    """Cache of one layer while completions run after their prompts, all of them in one call (training, scoring)."""
+
+    def __init__(self, prompt: PromptCache, layout: PrefixLayout) -> None:
+        assert prompt.keys is not None and prompt.values is not None
+        self.prefix_keys, self.prefix_values = prompt.keys, prompt.values
+        self.layout = layout
+        self.offset: int | mx.array = layout.row_lengths if layout.ragged else layout.width
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        return keys, values
+
+    def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> Any:
+        """Only the window travels through the model; `attend` knows the rest."""
+        return ("window", window_size) if window_size is not None else None
+
+    def query_positions(self, time: int) -> mx.array:
+        """Absolute positions of the queries, [batch or 1, time]."""
+        start = self.offset if isinstance(self.offset, mx.array) else mx.array([self.offset])
+        return start[:, None] + mx.arange(time)[None]
+
+    def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
+        """Which of the completion's own keys each query sees, broadcastable to [batch, 1, time, keys]; None = all."""
+        if time == 1 and keys == 1:
+            return None
+        distance = mx.arange(time)[:, None] - mx.arange(keys)[None]
+        seen = distance >= 0
+        return (seen if window is None else seen & (distance < window))[None, None]
+
+    def prefix_mask(self, time: int, window: int | None) -> mx.array | None:
+        """Which prompt keys each query sees, broadcastable to [batch, 1, time, prompt]; None = all."""
+        columns = mx.arange(self.layout.width)
+        seen = None
+        if self.layout.ragged:
+            seen = (columns[None] < self.layout.row_lengths[:, None])[:, None, None]  # [batch, 1, 1, prompt]
+        if window is not None:
+            near = (self.query_positions(time)[:, :, None] - columns[None, None] < window)[:, None]
+            seen = near if seen is None else seen & near
+        return seen
+
+    def attend(self, queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: Any) -> mx.array:
+        """Attention over the prompt and the completion's own keys in one softmax.
+
+        queries [batch, heads, time, dims]; keys, values [batch, kv_heads, own, dims]; returns [batch, heads, time, dims].
+        The prompt's part is one product a prompt and kv head, over all its samples: nothing of the prompt is copied.
+        """
+        window = mask[1] if isinstance(mask, tuple) else None
+        batch, heads, time, dims = queries.shape
+        kv_heads, own = keys.shape[1], keys.shape[2]
+        queries = (queries * scale).reshape(batch, kv_heads, heads // kv_heads * time, dims)
+        prefix_scores = self._over_prompts(queries, self.prefix_keys.swapaxes(-1, -2)).reshape(batch, heads, time, -1)
+        own_scores = (queries @ keys.swapaxes(-1, -2)).reshape(batch, heads, time, own)
+        prefix_scores = _masked(prefix_scores, self.prefix_mask(time, window))
+        own_scores = _masked(own_scores, self.own_mask(time, own, window))
+        weights = mx.softmax(mx.concatenate([prefix_scores, own_scores], axis=-1), axis=-1, precise=True)
+        weights = weights.reshape(batch, kv_heads, heads // kv_heads * time, -1)
+        width = self.layout.width
+        attended = self._over_prompts(weights[..., :width], self.prefix_values) + weights[..., width:] @ values
+        return attended.reshape(batch, heads, time, dims)
+
+    def _over_prompts(self, rows: mx.array, shared: mx.array) -> mx.array:
+        """rows @ shared, each row with its prompt's matrix: one product a prompt and kv head over all its rows.
+
+        rows [batch, kv_heads, n, k]; shared [prompts, kv_heads, k, m]; returns [batch, kv_heads, n, m].
+        """
+        batch, kv_heads, n, k = rows.shape
+        prompts, samples, slots = self.layout.prompts, self.layout.samples, self.layout.slots
+        if slots is not None:
+            rows = rows[slots[0]]
+        together = rows.reshape(prompts, samples, kv_heads, n, k).swapaxes(1, 2).reshape(prompts, kv_heads, samples * n, k)
+        product = (together @ shared).reshape(prompts, kv_heads, samples, n, -1).swapaxes(1, 2)
+        product = product.reshape(prompts * samples, kv_heads, n, -1)
+        return product if slots is None else product[slots[1]]
+
+
+def _masked(scores: mx.array, seen: mx.array | None) -> mx.array:
+    return scores if seen is None else mx.where(seen, scores, mx.finfo(scores.dtype).min)
+
+
+class DecodeCache(CompletionCache):
+    """Cache of one layer while rows are decoded token by token: own keys and values in blocks, one column a step.
+
+    Rows that joined late start at a later column (`starts`, [batch] on the host); what stands left of it is masked.
+    """
+
+    def __init__(self, prompt: PromptCache, layout: PrefixLayout) -> None:
+        super().__init__(prompt, layout)
+        self.starts = [0] * sum(layout.counts)
+        self.columns = 0
+        self.keys: mx.array | None = None
+        self.values: mx.array | None = None
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        if self.keys is None or self.values is None:
+            shape = (*keys.shape[:2], KV_BLOCK, keys.shape[3])
+            self.keys, self.values = mx.zeros(shape, keys.dtype), mx.zeros(shape, values.dtype)
+        elif self.columns == self.keys.shape[2]:
+            more = mx.zeros((*keys.shape[:2], KV_BLOCK, keys.shape[3]), keys.dtype)
+            self.keys = mx.concatenate([self.keys, more], axis=2)
+            self.values = mx.concatenate([self.values, more], axis=2)
+        at, self.columns = self.columns, self.columns + 1
+        self.keys[:, :, at : at + 1] = keys
+        self.values[:, :, at : at + 1] = values
+        self.offset = self.offset + 1
+        return self.keys[:, :, : self.columns], self.values[:, :, : self.columns]
+
+    def query_positions(self, time: int) -> mx.array:
+        return super().query_positions(time) - 1  # update_and_fetch has already counted this token
+
+    def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
+        columns, late = mx.arange(keys), max(self.starts) > 0
+        seen = None
+        if late:
+            seen = (columns[None] >= mx.array(self.starts)[:, None])[:, None, None]
+        if window is not None and keys > window:
+            near = (columns > keys - 1 - window)[None, None, None]
+            seen = near if seen is None else seen & near
+        return seen
+
+
+def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
+    """Decoding goes on with the rows of more prompts after those that are there."""
+    joined = []
+    for old, new in zip(caches, more, strict=True):
+        assert new.keys is not None and new.values is not None
+        both = PrefixLayout(old.layout.lengths + layout.lengths, old.layout.counts + layout.counts)
+        prompt = PromptCache()
+        prompt.keys = _stack(old.prefix_keys, new.keys)
+        prompt.values = _stack(old.prefix_values, new.values)
+        cache = DecodeCache(prompt, both)
+        rows = sum(layout.counts)
+        cache.columns, cache.starts = old.columns, old.starts + [old.columns] * rows
+        cache.offset = mx.concatenate([_as_rows(old.offset, len(old.starts)), layout.row_lengths])
+        if old.keys is not None and old.values is not None:
+            cache.keys = mx.concatenate([old.keys, mx.zeros((rows, *old.keys.shape[1:]), old.keys.dtype)])
+            cache.values = mx.concatenate([old.values, mx.zeros((rows, *old.values.shape[1:]), old.values.dtype)])
+        joined.append(cache)
+    return joined
+
+
+def keep(caches: Sequence[DecodeCache], rows: Sequence[int]) -> list[DecodeCache]:
+    """Decoding goes on with these rows (ascending) alone; columns that none of them uses are dropped."""
+    chosen, kept = mx.array(list(rows)), []
+    for old in caches:
+        layout, left = old.layout.keep(rows)
+        prompt = PromptCache()
+        whole = len(left) == old.layout.prompts
+        prompts = mx.array(left)
+        prompt.keys = old.prefix_keys if whole else old.prefix_keys[prompts, :, : layout.width]
+        prompt.values = old.prefix_values if whole else old.prefix_values[prompts, :, : layout.width]
+        cache = DecodeCache(prompt, layout)
+        starts = [old.starts[row] for row in rows]
+        unused = min(starts)
+        cache.columns, cache.starts = old.columns - unused, [start - unused for start in starts]
+        cache.offset = old.offset if isinstance(old.offset, int) else old.offset[chosen]
+        if old.keys is not None and old.values is not None:
+            cache.keys, cache.values = old.keys[chosen, :, unused:], old.values[chosen, :, unused:]
+        kept.append(cache)
+    return kept
+
+
+def _stack(first: mx.array, second: mx.array) -> mx.array:
+    """Prompts after one another, the shorter ones padded on the right; [prompts, kv_heads, time, dims]."""
+    width = max(first.shape[2], second.shape[2])
+    parts = [mx.pad(part, [(0, 0), (0, 0), (0, width - part.shape[2]), (0, 0)]) for part in (first, second)]
+    return mx.concatenate(parts)
+
+
+def _as_rows(offset: int | mx.array, rows: int) -> mx.array:
+    return offset if isinstance(offset, mx.array) else mx.full((rows,), offset, dtype=mx.int32)
+
+
+def trunk_caches(model: nn.Module) -> list[PromptCache]:
+    """A fresh prompt cache for every layer."""
+    return [PromptCache() for _ in model.layers]
+
+
+def install(model: nn.Module) -> bool:
+    """Let the model's attention ask the cache to attend, once a module; whether every module could be reached."""
+    modules = {sys.modules[type(part).__module__] for part in model.modules()}
+    found = [module for module in modules if hasattr(module, "scaled_dot_product_attention")]
+    for module in found:
+        plain = module.scaled_dot_product_attention
+        if getattr(plain, "asks_the_cache", False):
+            continue
+        module.scaled_dot_product_attention = _routed(plain)  # type: ignore[attr-defined]
+    return bool(found)
+
+
+def _routed(plain: Any) -> Any:
+    def attention(queries: mx.array, keys: mx.array, values: mx.array, cache: Any, scale: float, mask: Any, **rest: Any) -> mx.array:
+        if isinstance(cache, CompletionCache):
+            if rest.get("sinks") is not None:
+                raise NotImplementedError("attention sinks over a shared prompt")
+            return cache.attend(queries, keys, values, scale, mask)
+        return plain(queries, keys, values, cache=cache, scale=scale, mask=mask, **rest)
+
+    attention.asks_the_cache = True  # type: ignore[attr-defined]
+    return attention
+
+
+def pad_rows(rows: Sequence[Sequence[int]], *, width: int | None = None, fill: int = 0) -> mx.array:
+    """Right-padded token ids, [rows, width]."""
+    width = max(map(len, rows)) if width is None else width
+    return mx.array([[*row, *[fill] * (width - len(row))] for row in rows])

@@ -1,0 +1,210 @@
+"""Sampling groups: each prompt runs once, all its samples and those of other prompts are decoded together.
+
+Finished rows leave the batch, waiting prompts join it. Every row draws from its own stream of uniform numbers, derived from
+(seed, stream, step, prompt, sample), so a completion does not depend on what else is decoded, and nothing has to be restored
+when a run is resumed.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from grpo import prefix
+from grpo.policy import Policy
+from grpo.sampler import Draw, Sampling, draw
+from grpo.types import Group, Prompt, Rollout
+
+COMPACT_BELOW = 0.8  # rows are dropped from the batch when fewer than this share is still running
+STREAMS = {"train": 0, "eval": 1, "sample": 2}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to sample: how many, how long, how, and under which seed."""
+
+    samples: int
+    max_tokens: int
+    sampling: Sampling
+    seed: int = 0
+    stream: str = "train"
+    step: int = 0
+    max_rows: int = 64
+    merge_adapter: bool = True
+
+
+@dataclass
+class _Row:
+    """A completion being decoded."""
+
+    prompt: int
+    sample: int
+    uniforms: np.ndarray  # [max_tokens] float32 in [0, 1)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    drawn: int = 0  # tokens asked for so far, those not looked at yet included
+    stop_reason: str | None = None
+
+
+def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
+    """The numbers that decide one completion, [max_tokens]."""
+    key = (request.seed, STREAMS[request.stream], request.step, prompt, sample)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(request.max_tokens, dtype=np.float32)
+
+
+def generate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    request: Request,
+    on_tokens: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Group]]:
+    """Yield (index of the prompt, its group) as groups finish; `on_tokens` hears how many tokens each step added."""
+    engine = _Engine(policy, prompts, request, on_tokens) if policy.shares_prefixes else _PlainEngine(policy, prompts, request, on_tokens)
+    with policy.decoding(merge=request.merge_adapter):
+        yield from engine.run()
+
+
+class _Engine:
+    """The batch being decoded: `rows` on the host, their caches and the tokens last drawn on the device."""
+
+    def __init__(self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None) -> None:
+        self.policy, self.prompts, self.request, self.on_tokens = policy, prompts, request, on_tokens
+        self.waiting = deque(range(len(prompts)))
+        self.rows: list[_Row] = []
+        self.caches: list[Any] = []
+        self.finished: dict[int, list[_Row]] = {}
+
+    def run(self) -> Iterator[tuple[int, Group]]:
+        last: Draw | None = None
+        while self.rows or self.waiting:
+            last = self._admit(last)
+            assert last is not None
+            # the next step is asked for before the last one is looked at, so the device never waits for the host
+            upcoming = self._step(last) if self._any_can_go_on() else None
+            yield from self._look_at(last)
+            last = self._leave(upcoming)
+
+    def _admit(self, last: Draw | None) -> Draw | None:
+        """Let waiting prompts join while there is room for all their samples."""
+        room = self.request.max_rows - len(self.rows)
+        count = min(len(self.waiting), max(room // self.request.samples, 0 if self.rows else 1))
+        if count == 0:
+            return last
+        chosen = [self.waiting.popleft() for _ in range(count)]
+        tokens = [self.prompts[index].tokens for index in chosen]
+        layout = prefix.PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
+        hidden, fresh = self._prefill(tokens, layout)
+        rows = [_Row(index, sample, uniform_stream(self.request, index, sample)) for index in chosen for sample in range(self.request.samples)]
+        first = self._draw(hidden, rows)
+        if self.rows and last is not None:
+            self.caches = self._join(fresh, layout)
+            first = Draw(*(mx.concatenate([getattr(last, name), getattr(first, name)]) for name in ("tokens", "logprobs", "entropies")))
+        else:
+            self.caches = self._open(fresh, layout)
+        self.rows = [*self.rows, *rows]
+        return first
+
+    def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:
+        """Hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
+        caches = prefix.trunk_caches(self.policy.model)
+        hidden = self.policy.trunk(prefix.pad_rows(tokens), caches)  # [prompts, time, hidden]
+        last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - 1]  # [prompts, hidden]
+        return mx.repeat(last, self.request.samples, axis=0), caches
+
+    def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
+        return [prefix.DecodeCache(cache, layout) for cache in fresh]
+
+    def _join(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
+        return prefix.join(self.caches, fresh, layout)
+
+    def _draw(self, hidden: mx.array, rows: Sequence[_Row]) -> Draw:
+        limit = self.request.max_tokens - 1
+        uniforms = mx.array(np.array([row.uniforms[min(row.drawn, limit)] for row in rows]))
+        for row in rows:
+            row.drawn += 1
+        drawn = draw(self.policy.project({}, hidden), uniforms, self.request.sampling)
+        mx.async_eval(drawn.tokens, drawn.logprobs, drawn.entropies)
+        return drawn
+
+    def _step(self, last: Draw) -> Draw:
+        return self._draw(self.policy.trunk(last.tokens[:, None], self.caches)[:, 0], self.rows)
+
+    def _any_can_go_on(self) -> bool:
+        return any(row.stop_reason is None and row.drawn < self.request.max_tokens for row in self.rows)
+
+    def _look_at(self, last: Draw) -> Iterator[tuple[int, Group]]:
+        """Read the drawn tokens; rows that end are finished, groups whose rows all are go out."""
+        tokens, logprobs, entropies = (np.array(part).tolist() for part in (last.tokens, last.logprobs, last.entropies))
+        stops, added = self.policy.stop_tokens, 0
+        for row, token, logprob, entropy in zip(self.rows, tokens, logprobs, entropies, strict=True):
+            if row.stop_reason is not None:
+                continue
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+            row.entropies.append(entropy)
+            added += 1
+            if token in stops:
+                row.stop_reason = "stop"
+            elif len(row.tokens) == self.request.max_tokens:
+                row.stop_reason = "length"
+            if row.stop_reason is not None:
+                self.finished.setdefault(row.prompt, []).append(row)
+                if len(self.finished[row.prompt]) == self.request.samples:
+                    yield row.prompt, self._group(row.prompt)
+        if self.on_tokens is not None:
+            self.on_tokens(added)
+
+    def _leave(self, upcoming: Draw | None) -> Draw | None:
+        """Drop finished rows when that pays: when none goes on, when many have finished, or when others wait for room."""
+        going = [i for i, row in enumerate(self.rows) if row.stop_reason is None]
+        if not going:
+            self.rows, self.caches = [], []
+            return None
+        assert upcoming is not None
+        room = self.request.max_rows - len(going) >= self.request.samples and bool(self.waiting)
+        if len(going) < len(self.rows) and (room or len(going) <= COMPACT_BELOW * len(self.rows)):
+            self.rows = [self.rows[i] for i in going]
+            self.caches = self._keep(going)
+            index = mx.array(going)
+            return Draw(upcoming.tokens[index], upcoming.logprobs[index], upcoming.entropies[index])
+        return upcoming
+
+    def _keep(self, rows: Sequence[int]) -> list[Any]:
+        return prefix.keep(self.caches, rows)
+
+    def _group(self, index: int) -> Group:
+        rows = sorted(self.finished.pop(index), key=lambda row: row.sample)
+        return Group(self.prompts[index], tuple(self._rollout(row) for row in rows))
+
+    def _rollout(self, row: _Row) -> Rollout:
+        shown = row.tokens[:-1] if row.stop_reason == "stop" else row.tokens
+        text = self.policy.tokenizer.decode(shown)
+        assert row.stop_reason in ("stop", "length")
+        return Rollout(tuple(row.tokens), tuple(row.logprobs), tuple(row.entropies), text, row.stop_reason)  # type: ignore[arg-type]
+
+
+class _PlainEngine(_Engine):
+    """For architectures that can't share a prompt: one group at a time, the prompt in every row, mlx_lm's own caches."""
+
+    def __init__(self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None) -> None:
+        super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
+
+    def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:
+        from mlx_lm.models.cache import make_prompt_cache
+
+        caches = make_prompt_cache(self.policy.model)
+        rows = mx.repeat(mx.array([list(tokens[0])]), self.request.samples, axis=0)
+        return self.policy.trunk(rows, caches)[:, -1], caches
+
+    def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
+        return fresh
+
+    def _leave(self, upcoming: Draw | None) -> Draw | None:
+        if all(row.stop_reason is not None for row in self.rows):
+            self.rows, self.caches = [], []
+            return None
+        return upcoming

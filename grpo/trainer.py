@@ -1,0 +1,294 @@
+"""The training loop. Every arrow of the data flow is one call in `Trainer._step`:
+
+    tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from rich.progress import Progress
+
+from envs import Env
+from grpo import checkpoint
+from grpo.advantages import group_advantages
+from grpo.coach import Coach
+from grpo.config import Config, ConfigError
+from grpo.evaluate import before_and_after, evaluate
+from grpo.learner import Learner
+from grpo.logger import METRICS, RunLogger
+from grpo.policy import Policy
+from grpo.prompts import fitting, render
+from grpo.rollout import Request, generate
+from grpo.sampler import Sampling
+from grpo.scoring import GroupScores, Scorer, coin_flips, reward_metrics, totals
+from grpo.types import Group, Prompt
+from rewards import RewardSet
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; what was done is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
+
+
+class StopFlag:
+    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __enter__(self) -> "StopFlag":
+        self.before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+
+    def check(self) -> None:
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+
+class Trainer:
+    """A policy, an environment and rewards, and the loop that brings them together in a run directory."""
+
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        env: Env,
+        rewards: RewardSet,
+        output: Path,
+        *,
+        resume_from: Path | None = None,
+    ) -> None:
+        self.config, self.policy, self.env, self.output = config, policy, env, output
+        self.checkpoints = output / "checkpoints"
+        self.scorer = Scorer(rewards)
+        self.train_prompts = self._prompts("train")
+        self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
+        policy.freeze_reference()
+        self.learner = Learner(policy, config)
+        self.coach = Coach(config)
+        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "seed": config.seed}
+        if resume_from is not None:
+            self._load(resume_from)
+        self.logger = RunLogger(output, config, metrics_bytes=self.state.get("metrics_bytes"), first_step=self.state["step"])
+        self._replay()
+        self.stop = StopFlag()
+        self._seen_messages: set[str] = set()
+
+    def train(self, stop: StopFlag | None = None) -> dict[str, Any]:
+        """Run to the last step; returns what summary.json holds. Raises Interrupted after saving.
+
+        An interrupt ends the step being sampled: a resumed run samples it again to the same tokens.
+        """
+        self.stop = stop or self.stop
+        self.logger.started = self.clock = time.monotonic()
+        try:
+            if self.state["before"] is None and self.eval_prompts:
+                self.state["before"] = self._evaluate(0, "before", greedy=self.config.eval_greedy)
+            while self.state["step"] < self.config.steps:
+                self.stop.check()
+                self._step(self.state["step"])
+                if self.config.save_every and self.state["step"] % self.config.save_every == 0:
+                    self._save()
+            return self._finish()
+        except Interrupted:
+            if self.state["step"] > 0:
+                self._save()
+            raise
+        finally:
+            self.close()
+
+    def _step(self, step: int) -> None:
+        """One rollout batch and its updates."""
+        start = time.monotonic()
+        prompts = self._batch_of(step)
+        groups, scored, decoded = self._rollout(prompts, step)
+        rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
+        advantages = group_advantages(mx.array(rewards), scale=self.config.scale_rewards).tolist()
+        scored_at = time.monotonic()
+        metrics = self._rollout_metrics(groups, scored, rewards) | self.learner.learn(groups, advantages, step)
+        self.state["step"] = step + 1
+        self.state["tokens"] += sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+        if self.config.eval_every and (step + 1) % self.config.eval_every == 0 and step + 1 < self.config.steps and self.eval_prompts:
+            figures = self._evaluate(step + 1, f"after step {step + 1}")
+            metrics |= {f"eval/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)}
+        now = time.monotonic()
+        generated = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+        metrics |= {
+            "num_tokens": self.state["tokens"],
+            "step_time": now - start,
+            "time/rollout": decoded - start,
+            "time/rewards_after_rollout": scored_at - decoded,
+            "time/learn": now - scored_at,
+            "tokens_per_second": generated / max(decoded - start, 1e-9),
+            "memory/peak_bytes": float(mx.get_peak_memory()),
+        }
+        self.logger.step(step + 1, metrics)
+        for warning in self.coach.look(step + 1, metrics):
+            self.logger.say(f"  warning: {warning}")
+        if self.config.completions_every and step % self.config.completions_every == 0:
+            self.logger.completions(step + 1, groups, scored, advantages)
+
+    def _rollout(self, prompts: Sequence[Prompt], step: int) -> tuple[list[Group], list[GroupScores], float]:
+        """Groups and their rewards in the order of the prompts, and when decoding ended; rewards run meanwhile."""
+        config = self.config
+        request = Request(
+            samples=config.num_generations,
+            max_tokens=config.max_completion_length,
+            sampling=Sampling(config.temperature, config.top_p, config.top_k),
+            seed=config.seed,
+            step=step,
+            max_rows=config.max_rows,
+            merge_adapter=config.merge_adapter,
+        )
+        groups: dict[int, Group] = {}
+        pending: dict[int, Future[GroupScores]] = {}
+        with self.logger.progress("sampling", config.batch * config.max_completion_length) as bar:
+            for index, group in generate(self.policy, prompts, request, self._advance(bar)):
+                groups[index], pending[index] = group, self.scorer.submit(group)
+        decoded = time.monotonic()
+        scored = [pending[index].result() for index in range(len(prompts))]
+        self._report(scored)
+        return [groups[index] for index in range(len(prompts))], scored, decoded
+
+    def _advance(self, bar: Progress) -> Callable[[int], None]:
+        """Called after every decoding step: moves the bar, and ends the step on a signal."""
+
+        def advance(tokens: int) -> None:
+            self.stop.check()
+            bar.advance(bar.task_ids[0], tokens)
+
+        return advance
+
+    def _report(self, scored: Sequence[GroupScores]) -> None:
+        """The first example of every kind of reward failure."""
+        for message in (message for group in scored for message in group.messages):
+            kind = message[:60]
+            if kind not in self._seen_messages:
+                self._seen_messages.add(kind)
+                self.logger.say(f"  reward: {message}")
+
+    def _batch_of(self, step: int) -> list[Prompt]:
+        """The prompts of a step: every epoch goes through all tasks in an order of its own, derived from the seed."""
+        n, size, batch = len(self.train_prompts), self.config.prompts_per_step, []
+        for position in range(step * size, (step + 1) * size):
+            epoch, place = divmod(position, n)
+            order = np.random.default_rng(np.random.SeedSequence((self.config.seed, 7, epoch))).permutation(n)
+            batch.append(self.train_prompts[order[place]])
+        return batch
+
+    def _prompts(self, split: str) -> list[Prompt]:
+        tasks = self.env.tasks(split)
+        prompts, too_long = fitting([render(task, self.policy.tokenizer, self.config) for task in tasks], self.config)
+        if split == "train" and not prompts:
+            raise ConfigError(
+                f"data {self.config.data}: no prompt to train on: {len(tasks)} tasks, {too_long} of them longer than "
+                f"max_prompt_length {self.config.max_prompt_length}"
+            )
+        if too_long:
+            self.env.notes.append(f"{too_long} of {len(tasks)} {split} prompts are longer than max_prompt_length and are left out")
+        return prompts
+
+    def _rollout_metrics(self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray) -> dict[str, float]:
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        lengths = np.array([len(rollout.tokens) for rollout in rollouts])
+        ended = np.array([len(rollout.tokens) for rollout in rollouts if rollout.stop_reason == "stop"])
+        entropies = np.concatenate([rollout.entropies for rollout in rollouts])
+        present = rewards[~np.isnan(rewards)]
+        stds = [np.std(row[~np.isnan(row)], ddof=1) if (~np.isnan(row)).sum() > 1 else 0.0 for row in rewards]
+        return {
+            "reward": float(present.mean()) if present.size else 0.0,
+            "reward_std": float(np.mean(stds)),
+            "frac_reward_zero_std": float(np.mean([std < 1e-8 for std in stds])),
+            "rewards/missing": float(rewards.size - present.size),
+            **reward_metrics(scored),
+            "entropy": float(entropies.mean()),
+            "completions/mean_length": float(lengths.mean()),
+            "completions/min_length": float(lengths.min()),
+            "completions/max_length": float(lengths.max()),
+            "completions/clipped_ratio": float(np.mean([rollout.stop_reason == "length" for rollout in rollouts])),
+            "completions/mean_terminated_length": float(ended.mean()) if ended.size else 0.0,
+        }
+
+    def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:
+        """Held-out figures, said and returned; with `greedy` those of the likeliest tokens too."""
+        config, total = self.config, len(self.eval_prompts) * self.config.eval_samples * self.config.max_completion_length
+        with self.logger.progress(f"evaluating {when}", total) as bar:
+            advance = self._advance(bar)
+            figures = evaluate(self.policy, self.eval_prompts, self.scorer, config, step=step, on_tokens=advance)
+            likeliest = None
+            if greedy:
+                likeliest = evaluate(self.policy, self.eval_prompts, self.scorer, config, step=step, greedy=True, on_tokens=advance)
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name in config.reward_weights)
+        self.logger.say(f"  held out, {when}: {shown}  ({len(self.eval_prompts)} tasks, length {figures['mean_length']:.0f})")
+        return before_and_after(figures, likeliest)
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.state["seconds"], self.clock = self.state["seconds"] + now - self.clock, now
+        self.state["metrics_bytes"] = self.logger.metrics_bytes()
+        path = checkpoint.save(
+            self.checkpoints,
+            self.state["step"],
+            weights=self.policy.trainable(),
+            adapter_config=self.policy.adapter_config(),
+            optimizer=self.learner.optimizer.state(),
+            state=self.state | {"bad_updates": self.learner.optimizer.bad_updates},
+        )
+        checkpoint.publish(path, self.output)
+        checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
+
+    def _load(self, path: Path) -> None:
+        self.state = checkpoint.read_state(path)
+        try:
+            self.policy.load_trainable(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
+        except ValueError as error:
+            raise ConfigError(f"can't resume from {path}: {error}") from error
+        self.learner.optimizer.load_state(dict(mx.load(str(path / checkpoint.OPTIMIZER))))  # type: ignore[arg-type]
+        self.learner.optimizer.bad_updates = self.state.pop("bad_updates")
+
+    def _replay(self) -> None:
+        """The coach of a resumed run knows what went before."""
+        path = self.output / METRICS
+        for line in path.read_text(encoding="utf-8").splitlines():
+            metrics = json.loads(line)
+            self.coach.look(metrics.pop("step"), metrics)
+
+    def _finish(self) -> dict[str, Any]:
+        after = None
+        if self.eval_prompts:
+            after = self._evaluate(self.config.steps, "after", greedy=self.config.eval_greedy)
+        self._save()
+        return {
+            "before": self.state["before"],
+            "after": after,
+            "seconds": round(self.state["seconds"], 1),
+            "steps": self.state["step"],
+            "seed": self.config.seed,
+            "tokens": self.state["tokens"],
+            "control": self.config.control,
+        }
+
+    def close(self) -> None:
+        self.scorer.close()
+        self.logger.close()

@@ -1,0 +1,12 @@
+"""What a finished completion is worth.
+
+Every reward has TRL's signature, `f(prompts, completions, completion_ids=None, **columns) -> list[float | None]`, so
+that rewards written for TRL or open-r1 run here unchanged and these run there. `get` finds one by name, `RewardSet`
+weighs several and survives the ones that fail. Nothing here needs mlx or a tokenizer, and importing this package
+costs no time: sympy and lingua are loaded by the first text that needs them, sympy in another process.
+"""
+
+from rewards.base import Completion, Judged, Reward, get, names, register
+from rewards.compose import RewardSet, Scores
+
+__all__ = ["Completion", "Judged", "Reward", "RewardSet", "Scores", "get", "names", "register"]

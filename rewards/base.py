@@ -1,0 +1,200 @@
+"""The signature of a reward, the registry, and how a user's function becomes one.
+
+Signature and calling convention are TRL's (`GRPOTrainer(reward_funcs=...)`): everything is passed by keyword, the
+columns are the task's fields repeated once a completion. A function without `**kwargs` gets only the arguments it
+names.
+"""
+
+import asyncio
+import difflib
+import functools
+import importlib
+import inspect
+import os
+import sys
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
+Reward: TypeAlias = Callable[..., "list[float | None]"]
+
+# One line a reward: name -> where its factory is. The module is imported when the reward is asked for.
+FACTORIES: dict[str, str | Callable[..., Reward]] = {
+    "accuracy": "rewards.accuracy:strict",
+    "accuracy_lenient": "rewards.accuracy:lenient",
+    "format": "rewards.format:FormatReward",
+    "format_similarity": "rewards.format:FormatSimilarityReward",
+    "language": "rewards.language:LanguageReward",
+}
+
+
+class Judged(list["float | None"]):
+    """A list of rewards that also says what happened: how many items had which outcome, and the first example of
+    each.
+    """
+
+    def __init__(
+        self,
+        values: Iterable[float | None] = (),
+        *,
+        outcomes: Mapping[str, int] | None = None,
+        messages: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(values)
+        self.outcomes: Counter[str] = Counter(outcomes or {})
+        self.messages: dict[str, str] = dict(messages or {})
+
+    def count(self, outcome: str, message: str | None = None) -> None:  # type: ignore[override]
+        """Add one to an outcome; the first message of each outcome is kept."""
+        self.outcomes[outcome] += 1
+        if message is not None:
+            self.messages.setdefault(outcome, message)
+
+
+def completion_text(completion: Completion) -> str:
+    """The text of a completion: itself, or the contents of its messages (of the assistant, if roles are given)
+    joined.
+    """
+    if isinstance(completion, str):
+        return completion
+    spoken = [message for message in completion if message.get("role", "assistant") == "assistant"]
+    return "\n".join(str(message.get("content") or "") for message in spoken)
+
+
+def prompt_text(prompt: Completion) -> str:
+    """The text a completion continues: the prompt string, or the content of its last message."""
+    if isinstance(prompt, str):
+        return prompt
+    return str(prompt[-1].get("content") or "") if prompt else ""
+
+
+def register(name: str, factory: Callable[..., Reward]) -> None:
+    """Make `get(name, **options)` return `factory(**options)`."""
+    if not name or ":" in name:
+        raise ValueError(f"a reward's name must be non-empty and without ':', got {name!r}")
+    FACTORIES[name] = factory
+
+
+def names() -> list[str]:
+    """The registered rewards, sorted."""
+    return sorted(FACTORIES)
+
+
+def get(name: str, **options: Any) -> Reward:
+    """The reward of that name: a registered one, or the user's as "package.module:function".
+
+    Raises ValueError in one line for an unknown name (with the near ones), a module that can't be imported, a missing
+    function or an option the reward doesn't have.
+    """
+    if ":" in name:
+        found = _user_function(name)
+        if isinstance(found, type):
+            found = _build(name, found, options)
+        elif options:
+            found = functools.partial(found, **options)
+        return adapt(found, name)
+    if name not in FACTORIES:
+        near = difflib.get_close_matches(name, FACTORIES, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names())}"
+        raise ValueError(f"unknown reward {name!r}: {hint} (your own: 'package.module:function')")
+    factory = FACTORIES[name]
+    if isinstance(factory, str):
+        module, _, attribute = factory.partition(":")
+        factory = getattr(importlib.import_module(module), attribute)
+    return _build(name, factory, options)
+
+
+def _build(name: str, factory: Callable[..., Reward], options: Mapping[str, Any]) -> Reward:
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(factory).parameters) or "none"
+        raise ValueError(f"reward {name!r}: {error}; its options: {known}") from None
+    return factory(**options)
+
+
+def _user_function(name: str) -> Callable[..., Any]:
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ValueError(f"reward {name!r} must read 'package.module:function'")
+    directory = os.getcwd()
+    if directory not in sys.path and "" not in sys.path:
+        sys.path.append(directory)  # at the end: a file beside the config must not shadow an installed package
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # the user's module may fail in any way while it is imported
+        raise ValueError(f"reward {name!r}: module {module_name} not imported: {_one_line(error)}") from error
+    found = getattr(module, attribute, None)
+    if not callable(found):
+        near = difflib.get_close_matches(attribute, [n for n in dir(module) if callable(getattr(module, n))], n=3)
+        hint = f", did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"reward {name!r}: {module_name} has no function {attribute!r}{hint}")
+    return found
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def adapt(function: Callable[..., Any], name: str | None = None) -> Reward:
+    """A reward that calls `function` with the arguments it names (all, if it has **kwargs) and waits for it if it is
+    async.
+    """
+    accepted = _accepted_names(function)
+
+    def reward(
+        prompts: Sequence[Completion],
+        completions: Sequence[Completion],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        arguments = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
+        if accepted is not None:
+            arguments = {key: value for key, value in arguments.items() if key in accepted}
+        result = function(**arguments)
+        return _awaited(result) if inspect.isawaitable(result) else result
+
+    reward.__name__ = str(name or getattr(function, "__name__", type(function).__name__))
+    if hasattr(function, "close"):
+        reward.close = function.close  # type: ignore[attr-defined]
+    return reward
+
+
+def _accepted_names(function: Callable[..., Any]) -> frozenset[str] | None:
+    """The keyword arguments a function takes; None if it takes any or can't be asked."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+async def _wait(result: Awaitable[Any]) -> Any:
+    return await result
+
+
+def _awaited(result: Awaitable[Any]) -> Any:
+    """Run an awaitable to its end, in a thread of its own where an event loop is already running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_wait(result))
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(_wait(result)))
+        except BaseException as error:  # handed to the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]

@@ -1,0 +1,172 @@
+"""Several weighted rewards as one, none of which can stop the run.
+
+A reward that raises, hangs, or returns something other than one number a completion is left out of the rows
+concerned, counted, and described once. That is the whole of what the trainer sees of a failure.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rewards.base import Completion, Judged, Reward, adapt, get
+
+ORDINARY_OUTCOMES = frozenset({"ok", "wrong", "unparsed"})  # everything else a reward reports is a failure of its own
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The rewards of a batch of completions."""
+
+    values: dict[str, list[float | None]]  # reward name -> one value a completion; None = not applicable or failed
+    totals: list[float | None]  # weighted sum over the rewards that are not None; None if all are
+    failures: dict[str, int]  # "NAME/KIND" -> completions concerned
+    messages: list[str]  # one line a kind of failure, with its first example
+    outcomes: dict[str, int] = field(default_factory=dict)  # "NAME/OUTCOME" -> completions, failures or not
+
+
+class RewardSet:
+    """Named rewards with weights, run in threads under a time limit.
+
+    Args:
+        weights: reward name (as for `rewards.get`) -> weight; 0 = computed and logged, not counted.
+        options: reward name -> options of its factory.
+        timeout_seconds: for one call of `score`; a reward that is late gives None, and is skipped until it has
+        returned. functions: rewards by name that are already callables, used instead of looking the name up.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, float],
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+        timeout_seconds: float = 60.0,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        options, functions = options or {}, functions or {}
+        for name, weight in weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+                raise ValueError(f"reward_weights.{name} must be a finite number, got {weight!r}")
+        unused = sorted(set(options) - set(weights))
+        if unused:
+            raise ValueError(f"options given for {', '.join(unused)}, which has no weight")
+        if not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds must be positive, got {timeout_seconds}")
+        self.weights = {name: float(weight) for name, weight in weights.items()}
+        self.timeout_seconds = timeout_seconds
+        self._rewards: dict[str, Reward] = {
+            name: adapt(functions[name], name) if name in functions else get(name, **options.get(name, {}))
+            for name in weights
+        }
+        self._hanging: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+
+    def score(
+        self,
+        prompts: Sequence[Completion],
+        completions: Sequence[Completion],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Scores:
+        """Run every reward on every completion; columns hold one value a completion."""
+        call = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **(columns or {})}
+        if len(prompts) != len(completions):
+            raise ValueError(f"prompts and completions must be equally many, got {len(prompts)} and {len(completions)}")
+        deadline = time.monotonic() + self.timeout_seconds
+        runs = {name: self._start(name, call, len(completions)) for name in self._rewards}
+        judged = {name: self._finish(name, run, deadline, len(completions)) for name, run in runs.items()}
+        values = {name: list(result) for name, result in judged.items()}
+        outcomes = {f"{name}/{kind}": n for name, result in judged.items() for kind, n in result.outcomes.items()}
+        failures = {key: n for key, n in outcomes.items() if key.rpartition("/")[2] not in ORDINARY_OUTCOMES}
+        messages = [f"reward {name}: {text}" for name, result in judged.items() for text in result.messages.values()]
+        totals: list[float | None] = [None] * len(completions)
+        if values:
+            totals = [self._total(row) for row in zip(*values.values(), strict=True)]
+        return Scores(values=values, totals=totals, failures=failures, messages=messages, outcomes=outcomes)
+
+    def close(self) -> None:
+        """Free what the rewards hold (worker processes). A closed set may be used again; it starts them anew."""
+        for reward in self._rewards.values():
+            close = getattr(reward, "close", None)
+            if close is not None:
+                close()
+
+    def __enter__(self) -> "RewardSet":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _total(self, row: Iterable[float | None]) -> float | None:
+        counted = [w * value for w, value in zip(self.weights.values(), row, strict=True) if value is not None]
+        return math.fsum(counted) if counted else None
+
+    def _start(self, name: str, call: Mapping[str, Any], rows: int) -> "_Run | None":
+        with self._lock:
+            hanging = self._hanging.get(name)
+            if hanging is not None and hanging.is_alive():
+                return None
+            self._hanging.pop(name, None)
+        run = _Run(self._rewards[name], call, rows)
+        run.thread.start()
+        return run
+
+    def _finish(self, name: str, run: "_Run | None", deadline: float, rows: int) -> Judged:
+        if run is None:
+            return _all_failed(rows, "timeout", "skipped: an earlier call of it has not returned yet")
+        run.thread.join(max(0.0, deadline - time.monotonic()))
+        result = run.result
+        if result is None:
+            with self._lock:
+                self._hanging[name] = run.thread
+            return _all_failed(rows, "timeout", f"no result after {self.timeout_seconds:g} s; left out")
+        return result
+
+
+class _Run:
+    """One call of one reward in a daemon thread; `result` is None until it is over."""
+
+    def __init__(self, reward: Reward, call: Mapping[str, Any], rows: int) -> None:
+        self.result: Judged | None = None
+        self._reward, self._call, self._rows = reward, call, rows
+        self.thread = threading.Thread(target=self._run, name="reward", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self.result = checked(self._reward(**self._call), self._rows)
+        except BaseException as error:  # the boundary: whatever a reward does is recorded, not raised
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            self.result = _all_failed(self._rows, "raised", f"raised {text}")
+
+
+def checked(returned: Any, rows: int) -> Judged:
+    """What a reward returned as one finite float or None a completion; anything else is None and counted."""
+    if isinstance(returned, str | bytes | Mapping) or not isinstance(returned, Iterable):
+        return _all_failed(rows, "not_a_list", f"returned {type(returned).__name__}, not a list of {rows} numbers")
+    items = list(returned)
+    if len(items) != rows:
+        return _all_failed(rows, "wrong_length", f"returned {len(items)} values for {rows} completions")
+    result = Judged()
+    if isinstance(returned, Judged):
+        result = Judged(outcomes=returned.outcomes, messages=returned.messages)
+    for row, item in enumerate(items):
+        result.append(_number(item, row, result))
+    return result
+
+
+def _number(item: Any, row: int, result: Judged) -> float | None:
+    if item is None:
+        return None
+    if isinstance(item, str | bytes) or not hasattr(item, "__float__"):
+        result.count("not_a_number", f"value {row} is {str(item)[:60]!r} ({type(item).__name__}), not a number")
+        return None
+    value = float(item)
+    if not math.isfinite(value):
+        result.count("not_finite", f"value {row} is {value}, not a finite number")
+        return None
+    return value
+
+
+def _all_failed(rows: int, kind: str, message: str) -> Judged:
+    return Judged([None] * rows, outcomes={kind: rows}, messages={kind: message})

@@ -1,0 +1,63 @@
+"""Where the reasoning and the answer of a completion are: one-pass scanners over `<think>` and `<answer>`.
+
+Plain `str.find`, no regular expressions: `<answer>(.*?)</answer>` takes seconds on hostile text of 32k tokens, with
+the interpreter lock held.
+"""
+
+from dataclasses import dataclass
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+# A completion that goes on after one of these plays the next turn itself.
+TURN_MARKS = (
+    "<|im_end|>",
+    "<|im_start|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|start_header_id|>",
+    "<｜end▁of▁sentence｜>",
+)
+
+
+@dataclass(frozen=True)
+class Sections:
+    """A completion taken apart."""
+
+    reasoning: str | None  # text of the think tags; None if there are none
+    final: str | None  # what follows the reasoning (all, without tags); None if the reasoning never ends
+
+
+def opened_by_prompt(prompt: str) -> bool:
+    """Whether the prompt (its template) already wrote the opening `<think>`."""
+    return prompt.rstrip().endswith("<think>")
+
+
+def first_turn(text: str) -> str:
+    """The text up to the first special token of a chat template."""
+    ends = [at for at in (text.find(mark) for mark in TURN_MARKS) if at >= 0]
+    return text[: min(ends)] if ends else text
+
+
+def split(text: str, *, opened: bool = False) -> Sections:
+    """Reasoning and final part. `opened`: the prompt ended with `<think>`, so the text begins inside it.
+
+    Without an opening tag, a closing one still ends the reasoning (templates that prefill it). Text after the last
+    `</think>` is final unless the reasoning is opened again and left open.
+    """
+    start, end = text.find("<think>"), text.rfind("</think>")
+    if start < 0 and end < 0:
+        return Sections(None, None if opened else text)
+    if end < 0 or text.find("<think>", end) >= 0:
+        return Sections(text[start + 7 :] if start >= 0 else text, None)
+    inside = text[start + 7 : end] if 0 <= start < end else text[:end]
+    return Sections(inside, text[end + 8 :])
+
+
+def tag_positions(text: str) -> list[tuple[int, str]]:
+    """Every think and answer tag with where it begins, in order."""
+    found = []
+    for tag in TAGS:
+        at = text.find(tag)
+        while at >= 0:
+            found.append((at, tag))
+            at = text.find(tag, at + len(tag))
+    return sorted(found)

@@ -1,0 +1,153 @@
+"""Single expressions compared by sympy and math-verify. Imported by the worker process alone.
+
+Equal expressions agree at random points and different ones don't, so numbers come first (fast, and no `simplify`
+that runs for ever); what has no number (equations, sets, undefined points) goes to math-verify. Nothing here prints
+or formats a sympy object: `str` of a large one raises or never ends.
+"""
+
+import functools
+import logging
+import random
+import re
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import sympy
+from math_verify import LatexExtractionConfig, parse, verify
+
+from rewards.exact import FLOAT_DIGITS, read_number, rounds_to
+
+logging.disable(logging.WARNING)  # math-verify warns once a process that its timeouts are off; stderr is nobody's
+_CONFIG = (LatexExtractionConfig(boxed_match_priority=-1),)
+_DEGREE = re.compile(r"\^ ?\{?\\circ ?\}?")
+_DIGITS = 30
+_POINTS = 3
+_COUNTERS = {"k", "n", "m", "l"}
+_NO_FUNCTION = re.compile(r"(?<!\\)\b(sqrt|sin|cos|tan|log|ln|exp|pi)\b")
+
+
+class Unreadable(Exception):
+    """An expression sympy can't parse; `gold` says which side."""
+
+    def __init__(self, *, gold: bool) -> None:
+        super().__init__("gold" if gold else "answer")
+        self.gold = gold
+
+
+@functools.lru_cache(maxsize=4096)
+def parsed(latex: str) -> Any:
+    """The sympy object for a LaTeX expression, or None. math-verify's own timeouts are off: they are signals."""
+    latex = _NO_FUNCTION.sub(r"\\\1 ", latex.replace("**", "^"))
+    found = parse(f"${latex}$", extraction_config=_CONFIG, parsing_timeout=None, fallback_mode="no_fallback")
+    return found[0] if found else None
+
+
+def same_expression(gold: str, answer: str) -> bool:
+    """Whether two single expressions, equations or inequalities are equal. Raises Unreadable."""
+    if "\\text" in answer and "\\text" not in gold:
+        return False
+    gold, answer = _degrees(gold, answer)
+    percent = read_number(gold)
+    if percent is not None and percent.percent:
+        plain = gold.rstrip("% ")
+        return same_expression(plain, answer) or same_expression(rf"\frac{{{plain}}}{{100}}", answer)
+    wanted, given = parsed(gold), parsed(answer)
+    if wanted is None:
+        raise Unreadable(gold=True)
+    if given is None:
+        raise Unreadable(gold=False)
+    if isinstance(wanted, sympy.Expr) and isinstance(given, sympy.Expr):
+        verdict = _at_points(wanted, given)
+        if verdict is False:
+            return _rounded(gold, wanted, answer, given)
+        if verdict is True:
+            return True
+    if isinstance(wanted, sympy.Eq) and isinstance(given, sympy.Eq):
+        verdict = _same_equation(wanted, given)
+        if verdict is not None:
+            return verdict
+    return bool(verify(wanted, given, timeout_seconds=None))
+
+
+def _degrees(gold: str, answer: str) -> tuple[str, str]:
+    """Degree signs dropped; turned into pi / 180 where only one side has them and the other has pi."""
+    sides = [gold, answer]
+    for at in (0, 1):
+        factor = r"\cdot\frac{\pi}{180}" if "\\pi" in sides[1 - at] and "\\circ" not in sides[1 - at] else ""
+        sides[at] = factor.join(_DEGREE.split(sides[at]))
+    return sides[0], sides[1]
+
+
+def _at_points(wanted: sympy.Expr, given: sympy.Expr) -> bool | None:
+    """Whether two expressions agree at random points; None where they have no value."""
+    mine, theirs = wanted.free_symbols - given.free_symbols, given.free_symbols - wanted.free_symbols
+    if (
+        len(mine) == len(theirs) == 1
+        and {symbol.name for symbol in mine | theirs} <= _COUNTERS
+        and wanted.has(sympy.pi)
+    ):
+        given = given.subs(theirs.pop(), mine.pop())  # pi/6 + k pi for all integers k, whatever its name
+    symbols = sorted(wanted.free_symbols | given.free_symbols, key=lambda symbol: symbol.name)
+    if (
+        len(symbols) > 12
+        or wanted.atoms(sympy.core.function.AppliedUndef)
+        or given.atoms(sympy.core.function.AppliedUndef)
+    ):
+        return None
+    source = random.Random(7)
+    agreed = 0
+    for _ in range(_POINTS if symbols else 1):
+        point = {symbol: sympy.Rational(source.randint(1000, 9000), source.randint(2000, 5000)) for symbol in symbols}
+        values = [_value(side, point) for side in (wanted, given)]
+        if values[0] is None or values[1] is None:
+            return None
+        scale = max(abs(values[0]), abs(values[1]), 1e-12)
+        if abs(values[0] - values[1]) > scale * 1e-12:
+            return False
+        agreed += 1
+    return agreed > 0
+
+
+def _value(side: sympy.Expr, point: dict[sympy.Symbol, sympy.Rational]) -> complex | None:
+    try:
+        value = complex(side.subs(point).evalf(_DIGITS, maxn=200))
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
+        return None
+    return value if value == value and abs(value) < 1e300 else None
+
+
+def _rounded(gold: str, wanted: sympy.Expr, answer: str, given: sympy.Expr) -> bool:
+    """Whether one side is a decimal and the other, with no symbols, rounds to it (conventions of
+    rewards.equality).
+    """
+    if wanted.free_symbols or given.free_symbols:
+        return False
+    for text, other, least in ((gold, given, 3), (answer, wanted, FLOAT_DIGITS)):
+        value = _value(other, {})
+        hundredths = re.fullmatch(r"\\frac\{([0-9.]+)\}\{100\}", text)
+        decimal = read_number(str(Decimal(hundredths[1]).scaleb(-2)) if hundredths else text)
+        if decimal is not None and value is not None and value.imag == 0 and not other.is_rational:
+            return rounds_to(Fraction(value.real), decimal, least=least)
+    return False
+
+
+def _same_equation(wanted: sympy.Eq, given: sympy.Eq) -> bool | None:
+    """Whether two equations are multiples of each other: (l1 - r1) / (l2 - r2) is a constant other than 0."""
+    try:
+        first, second = wanted.lhs - wanted.rhs, given.lhs - given.rhs
+        if first.free_symbols != second.free_symbols:
+            return False
+    except (TypeError, AttributeError):
+        return None
+    source, ratios = random.Random(11), []
+    for _ in range(_POINTS):
+        point = {
+            symbol: sympy.Rational(source.randint(1000, 9000), source.randint(2000, 5000))
+            for symbol in sorted(first.free_symbols, key=lambda symbol: symbol.name)
+        }
+        values = _value(first, point), _value(second, point)
+        if values[0] is None or values[1] is None or abs(values[1]) < 1e-12 or abs(values[0]) < 1e-12:
+            return None
+        ratios.append(values[0] / values[1])
+    return all(abs(ratio - ratios[0]) <= 1e-9 * abs(ratios[0]) for ratio in ratios)

@@ -1,0 +1,120 @@
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from grpo.advantages import group_advantages
+
+MISSING = float("nan")
+
+
+def oracle(rewards, scale, epsilon):
+    """float64, one group and one reward at a time."""
+    groups = [[r for r in row if not math.isnan(r)] for row in rewards]
+    everything = [r for group in groups for r in group]
+    result = np.zeros((len(rewards), len(rewards[0])))
+    for row, (all_rewards, group) in enumerate(zip(rewards, groups, strict=True)):
+        if len(group) < 2 or max(group) == min(group):
+            continue
+        population = group if scale == "group" else everything
+        divisor = 1.0 if scale == "none" else np.std(np.array(population, dtype=np.float64), ddof=1) + epsilon
+        for column, reward in enumerate(all_rewards):
+            if not math.isnan(reward):
+                result[row, column] = (reward - sum(group) / len(group)) / divisor
+    return result
+
+
+def test_one_success_in_four():
+    # mean 1/4; centred 3/4, -1/4, -1/4, -1/4; ddof 1: variance (9 + 1 + 1 + 1) / 16 / 3 = 1/4, std 1/2
+    # 0.75 / 0.5 = 1.5 and -0.25 / 0.5 = -0.5
+    advantages = group_advantages(mx.array([[1.0, 0.0, 0.0, 0.0]]), epsilon=0.0)
+    assert advantages.tolist()[0] == pytest.approx([1.5, -0.5, -0.5, -0.5])
+
+
+def test_epsilon_is_added_to_the_std():
+    # the same with 0.75 / (0.5 + 0.5) and -0.25 / (0.5 + 0.5)
+    advantages = group_advantages(mx.array([[1.0, 0.0, 0.0, 0.0]]), epsilon=0.5)
+    assert advantages.tolist()[0] == pytest.approx([0.75, -0.25, -0.25, -0.25])
+
+
+def test_default_epsilon():
+    # 0.75 / (0.5 + 0.0001)
+    assert group_advantages(mx.array([[1.0, 0.0, 0.0, 0.0]]))[0, 0].item() == pytest.approx(0.75 / 0.5001, rel=1e-6)
+
+
+def test_scale_none_only_centres():
+    advantages = group_advantages(mx.array([[1.0, 0.0, 0.0, 0.0], [2.0, 0.0, 0.0, 2.0]]), scale="none")
+    assert advantages.tolist() == [[0.75, -0.25, -0.25, -0.25], [1.0, -1.0, -1.0, 1.0]]
+
+
+def test_scale_batch_divides_every_group_by_the_batch_std():
+    # group means 1/2 and 2; batch 1, 0, 3, 1: mean 5/4, squares (1 + 25 + 49 + 1) / 16 = 19/4, ddof 1: / 3 = 19/12
+    advantages = group_advantages(mx.array([[1.0, 0.0], [3.0, 1.0]]), scale="batch", epsilon=0.0)
+    std = math.sqrt(19 / 12)
+    np.testing.assert_allclose(np.array(advantages), [[0.5 / std, -0.5 / std], [1 / std, -1 / std]], rtol=1e-6)
+
+
+def test_a_missing_reward_is_left_out_of_mean_and_std():
+    # present 2, 0: mean 1, variance (1 + 1) / 1 = 2
+    advantages = group_advantages(mx.array([[2.0, MISSING, 0.0]]), epsilon=0.0)
+    assert advantages.tolist()[0] == pytest.approx([1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)])
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_a_lone_reward_has_no_advantage(scale):
+    advantages = group_advantages(mx.array([[5.0, MISSING, MISSING], [MISSING] * 3, [1.0, 0.0, 0.0]]), scale=scale)
+    assert advantages[:2].tolist() == [[0.0] * 3] * 2
+    assert advantages[2, 0].item() > 0
+    assert group_advantages(mx.array([[5.0]]), scale=scale).tolist() == [[0.0]]
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+@pytest.mark.parametrize("epsilon", [0.0, 1e-4])
+@pytest.mark.parametrize("reward", [0.0, 0.1, 1.3, -1e6])
+def test_equal_rewards_give_exactly_zero(scale, epsilon, reward):
+    advantages = group_advantages(mx.full((2, 7), reward), scale=scale, epsilon=epsilon)
+    assert advantages.tolist() == [[0.0] * 7] * 2
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-4])
+@pytest.mark.parametrize("base", [0.3, 1.0, 1000.0])
+def test_nearly_equal_rewards_stay_bounded(base, epsilon):
+    # one outlier among n has the largest z-score there is: (n - 1) / sqrt(n), for 16 that is 3.75
+    rewards = np.full((1, 16), base, dtype=np.float32)
+    rewards[0, 3] = np.nextafter(np.float32(base), np.float32(np.inf))
+    advantages = np.array(group_advantages(mx.array(rewards), epsilon=epsilon))
+    assert np.abs(advantages).max() <= 3.75 * (1 + 1e-5)
+    assert advantages.sum() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_scale_must_be_known():
+    with pytest.raises(ValueError, match=r"scale must be one of group, batch, none, got 'std'"):
+        group_advantages(mx.zeros((1, 2)), scale="std")
+
+
+def test_a_flat_list_of_rewards_is_refused():
+    with pytest.raises(ValueError, match=r"rewards must be \[prompts, samples\], got shape \(4,\)"):
+        group_advantages(mx.zeros((4,)))
+
+
+rewards_in_quarters = st.integers(min_value=-8, max_value=8).map(lambda quarter: quarter / 4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    groups=st.integers(1, 5).flatmap(
+        lambda samples: st.lists(
+            st.lists(st.one_of(rewards_in_quarters, st.just(MISSING)), min_size=samples, max_size=samples),
+            min_size=1,
+            max_size=4,
+        )
+    ),
+    scale=st.sampled_from(["group", "batch", "none"]),
+    epsilon=st.sampled_from([0.0, 1e-4, 0.5]),
+)
+def test_float64_oracle(groups, scale, epsilon):
+    advantages = np.array(group_advantages(mx.array(groups, dtype=mx.float32), scale=scale, epsilon=epsilon))
+    np.testing.assert_allclose(advantages, oracle(groups, scale, epsilon), rtol=1e-5, atol=1e-6)
