@@ -15,9 +15,9 @@ def pack(
 ) -> list[Segment]:
     """Segments of at most `token_budget` padded tokens (a single row may exceed it).
 
-    Groups of like lengths run together while they fit, and rows of one group that is too large are cut by length, so that little
-    is padding. Rows that teach nothing are left out: truncated ones without `keep_truncated`, and without `keep_zero` (no KL
-    term) those whose advantage is 0.
+    Groups of like lengths run together while they fit, and rows of one group that is too large are cut by length, so
+    that little is padding. Rows that teach nothing are left out: truncated ones without `keep_truncated`, and without
+    `keep_zero` (no KL term) those whose advantage is 0.
     """
     pieces: list[Segment] = []
     for group, group_advantages in zip(groups, advantages, strict=True):
@@ -38,7 +38,10 @@ def _cut(group: Group, advantages: Sequence[float], rows: Sequence[int], token_b
     prompt = group.prompt.tokens
     while start < len(rows):
         end = start + 1
-        while end < len(rows) and _cost(len(prompt), end + 1 - start, len(group.rollouts[rows[end]].tokens)) <= token_budget:
+        while (
+            end < len(rows)
+            and _cost(len(prompt), end + 1 - start, len(group.rollouts[rows[end]].tokens)) <= token_budget
+        ):
             end += 1
         chosen = rows[start:end]
         segments.append(

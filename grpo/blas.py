@@ -1,8 +1,8 @@
 """A fast BLAS for MLX on Linux without a GPU.
 
-PyPI's CPU build of MLX links the reference BLAS, which multiplies matrices 40 to 80 times slower than OpenBLAS or MKL.
-A library loaded with RTLD_GLOBAL before the first `import mlx.core` serves MLX's BLAS symbols instead, with nothing rebuilt.
-Elsewhere (macOS: Accelerate and Metal; Linux with CUDA: cuBLAS) this module does nothing.
+PyPI's CPU build of MLX links the reference BLAS, which multiplies matrices 40 to 80 times slower than OpenBLAS or
+MKL. A library loaded with RTLD_GLOBAL before the first `import mlx.core` serves MLX's BLAS symbols instead, with
+nothing rebuilt. Elsewhere (macOS: Accelerate and Metal; Linux with CUDA: cuBLAS) this module does nothing.
 """
 
 import ctypes
@@ -72,7 +72,11 @@ def load_blas() -> Blas:
     if wanted == "none":
         return Blas("MLX's own", None)
     if "mlx.core" in sys.modules:
-        return Blas("MLX's own", None, "mlx was imported before grpo, so its slow built-in BLAS may be in use: import grpo first")
+        return Blas(
+            "MLX's own",
+            None,
+            "mlx was imported before grpo, so its slow built-in BLAS may be in use: import grpo first",
+        )
     for path in [wanted] if wanted else _openblas_paths():
         if _try_load(path):
             return Blas("OpenBLAS" if "openblas" in path.lower() else Path(path).name, path)

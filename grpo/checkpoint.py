@@ -1,7 +1,8 @@
 """Checkpoints that survive a kill at any moment and a run directory that has one writer.
 
-A checkpoint is written beside its place, flushed to disk, listed with sizes and hashes in manifest.json, and only then renamed:
-what is there is whole. On loading the newest is verified; a damaged one is set aside and the one before it is taken.
+A checkpoint is written beside its place, flushed to disk, listed with sizes and hashes in manifest.json, and only
+then renamed: what is there is whole. On loading the newest is verified; a damaged one is set aside and the one before
+it is taken.
 """
 
 import fcntl
@@ -58,7 +59,9 @@ def save(
         (partial / ADAPTER_CONFIG).write_text(json.dumps(adapter_config, indent=1))
         (partial / STATE).write_text(json.dumps(state, indent=1))
         names = sorted(path.name for path in partial.iterdir())
-        manifest = {name: {"bytes": (partial / name).stat().st_size, "sha256": sha256(partial / name)} for name in names}
+        manifest = {
+            name: {"bytes": (partial / name).stat().st_size, "sha256": sha256(partial / name)} for name in names
+        }
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
         for path in partial.iterdir():
             _flush(path)
@@ -104,9 +107,13 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
         aside = path.with_name(f"damaged_{path.name}")
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        shown.append(f"checkpoint {path.name} is damaged ({fault}): set aside as {aside.name}, the one before it is taken")
+        shown.append(
+            f"checkpoint {path.name} is damaged ({fault}): set aside as {aside.name}, the one before it is taken"
+        )
     if found:
-        raise ConfigError(f"no checkpoint in {checkpoints} is whole, last fault: {shown[-1]}; start anew with another --output")
+        raise ConfigError(
+            f"no checkpoint in {checkpoints} is whole, last fault: {shown[-1]}; start anew with another --output"
+        )
     return None, shown
 
 

@@ -25,8 +25,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Means over the tasks: every reward by its name, mean_length (tokens), truncated (share), tasks, samples.
 
-    With `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high. The same step and seed
-    give the same figures again.
+    With `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high. The same step
+    and seed give the same figures again.
     """
     request = Request(
         samples=1 if greedy else config.eval_samples,
@@ -47,7 +47,9 @@ def evaluate(
             figures[name] = float(np.mean(values))
     if "accuracy" in figures:
         each = [[value for value in group.values["accuracy"] if value is not None] for group in scored]
-        figures["accuracy_low"], figures["accuracy_high"] = interval([float(np.mean(values)) for values in each if values])
+        figures["accuracy_low"], figures["accuracy_high"] = interval(
+            [float(np.mean(values)) for values in each if values]
+        )
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     figures["mean_length"] = float(np.mean([len(rollout.tokens) for rollout in rollouts]))
     figures["truncated"] = float(np.mean([rollout.stop_reason == "length" for rollout in rollouts]))
@@ -60,7 +62,10 @@ def before_and_after(figures: dict[str, float], greedy: dict[str, float] | None)
 
 
 def interval(task_means: Sequence[float], z: float = 1.96) -> tuple[float, float]:
-    """95% interval of the mean over tasks: Wilson's where each task has one right-or-wrong answer, else normal on task means."""
+    """95% interval of the mean over tasks.
+
+    Wilson's where each task has one right-or-wrong answer, else normal on task means.
+    """
     n, mean = len(task_means), float(np.mean(task_means))
     if all(value in (0.0, 1.0) for value in task_means):
         centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
@@ -68,4 +73,3 @@ def interval(task_means: Sequence[float], z: float = 1.96) -> tuple[float, float
     else:
         centre, half = mean, z * float(np.std(task_means, ddof=1)) / math.sqrt(n)
     return max(0.0, centre - half), min(1.0, centre + half)
-

@@ -1,4 +1,7 @@
-"""Logprobs of a micro-batch's completions under the policy: the prompt once a group, the vocabulary once a completion token."""
+"""Logprobs of a micro-batch's completions under the policy.
+
+The prompt once a group, the vocabulary once a completion token.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +53,12 @@ def completion_logprobs(policy: Policy, rows: Rows, *, temperature: float, chunk
     """
     hidden = _predicting(policy, rows)  # [n, hidden]
     flat, _ = chunked_logprobs(
-        hidden, rows.flat_tokens(), policy.project, policy.head_parameters(), temperature=temperature, chunk_tokens=chunk_tokens
+        hidden,
+        rows.flat_tokens(),
+        policy.project,
+        policy.head_parameters(),
+        temperature=temperature,
+        chunk_tokens=chunk_tokens,
     )
     return rows.padded(flat)
 
@@ -80,7 +88,11 @@ def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
     whole = [rows.prompts[i // samples] + row for i, row in enumerate(rows.completions)]
     tokens = prefix.pad_rows(whole)
     hidden = policy.trunk(tokens)  # [batch, time, hidden]
-    places = [i * tokens.shape[1] + len(row) - length - 1 + t for i, (row, length) in enumerate(zip(whole, rows.lengths, strict=True)) for t in range(length)]
+    places = [
+        i * tokens.shape[1] + len(row) - length - 1 + t
+        for i, (row, length) in enumerate(zip(whole, rows.lengths, strict=True))
+        for t in range(length)
+    ]
     return hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
 
 

@@ -1,4 +1,7 @@
-"""One optimizer step: from groups and their advantages to changed weights. The loss itself is grpo.losses.policy_loss."""
+"""One optimizer step.
+
+From groups and their advantages to changed weights. The loss itself is grpo.losses.policy_loss.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -37,12 +40,13 @@ class Learner:
     def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[float]], step: int) -> dict[str, float]:
         """Every update of one rollout batch; returns the step's metrics.
 
-        The batch is gone through num_iterations times in num_updates equal shares. From the second update on the policy is no
-        longer the one that sampled, and the ratio to sampler_logprobs says by how much.
+        The batch is gone through num_iterations times in num_updates equal shares. From the second update on the
+        policy is no longer the one that sampled, and the ratio to sampler_logprobs says by how much.
         """
         share = len(groups) // self.config.num_updates
         totals: Counter[str] = Counter()
         norms: list[float] = []
+        mx.random.seed((self.config.seed << 32) + step)  # adapter dropout, the only draw on the device
         self.policy.model.train()
         for _ in range(self.config.num_iterations):
             for start in range(0, len(groups), share):
@@ -82,9 +86,14 @@ class Learner:
         return loss, norm, dict(sums)
 
     def _trained_lengths(self, groups: Sequence[Group]) -> list[int]:
-        """Tokens of every completion that counts in the step's denominator; rows of advantage 0 do, they only add nothing."""
+        """Tokens of every completion that counts in the step's denominator;
+
+        Rows of advantage 0 do, they only add nothing.
+        """
         dropped = self.config.mask_truncated_completions
-        return [0 if dropped and r.stop_reason == "length" else len(r.tokens) for group in groups for r in group.rollouts]
+        return [
+            0 if dropped and r.stop_reason == "length" else len(r.tokens) for group in groups for r in group.rollouts
+        ]
 
     def loss_and_gradient(self, segment: Segment, denominator: float) -> Scored:
         """This micro-batch's share of the step's loss, d(loss)/d(trainable), and its metric sums."""
@@ -117,7 +126,7 @@ class Learner:
         flat = dict(tree_flatten(gradient))
         sums = self._sums(policy, sampler, reference, advantages, mask)
         mx.eval(loss, flat, sums)
-        return Scored(loss.item(), flat, {name: value.item() for name, value in sums.items()})
+        return Scored(_number(loss), flat, {name: _number(value) for name, value in sums.items()})
 
     def _logprobs(self, rows: Rows) -> mx.array:
         return completion_logprobs(
@@ -128,9 +137,11 @@ class Learner:
         """[batch, time] without gradient; None when beta is 0, then no reference is run."""
         if self.config.beta == 0:
             return None
+        self.policy.model.eval()
         with self.policy.as_reference():
             logprobs = mx.stop_gradient(self._logprobs(rows))
             mx.eval(logprobs)
+        self.policy.model.train()
         return logprobs
 
     def _sums(
@@ -175,3 +186,7 @@ class Learner:
         if self.config.beta > 0:
             metrics["kl"] = totals["kl"] / tokens
         return metrics
+
+
+def _number(scalar: mx.array) -> float:
+    return float(scalar.item())  # type: ignore[arg-type]

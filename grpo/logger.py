@@ -1,4 +1,7 @@
-"""Where a run's figures go: metrics.jsonl, tensorboardX, completions files, the terminal, and Weights & Biases if asked for."""
+"""Where a run's figures go.
+
+Metrics.jsonl, tensorboardX, completions files, the terminal, and Weights & Biases if asked for.
+"""
 
 import json
 import os
@@ -53,7 +56,9 @@ class RunLogger:
         """Length of metrics.jsonl so far, for the checkpoint."""
         return self.metrics.tell()
 
-    def completions(self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[float]]) -> None:
+    def completions(
+        self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[float]]
+    ) -> None:
         """completions/step_NNNNNN.jsonl: what was said, what it got, and what was made of it."""
         folder = self.output / "completions"
         folder.mkdir(exist_ok=True)

@@ -1,8 +1,9 @@
 """The embedded model: a transformer of under a million weights that can almost add, made on the spot.
 
-R1's own story in miniature. A Llama-type network with a vocabulary of its own is cold-started on imperfect chains of thought
-(some steps wrong, some chains in two languages, some with a broken format) until it is right about as often as not. GRPO takes
-it from there. What is written is an ordinary model directory: everything after loads it like any other model.
+R1's own story in miniature. A Llama-type network with a vocabulary of its own is cold-started on imperfect chains of
+thought (some steps wrong, some chains in two languages, some with a broken format) until it is right about as often
+as not. GRPO takes it from there. What is written is an ordinary model directory: everything after loads it like any
+other model.
 """
 
 import json
@@ -68,7 +69,9 @@ def _rate(settings: ColdStart) -> Callable[[mx.array], mx.array]:
     """Linear warm-up, then cosine down to 0."""
     warmup = min(WARMUP_STEPS, settings.steps // 2)
     up = optim.linear_schedule(settings.learning_rate / max(1, warmup), settings.learning_rate, max(1, warmup))
-    return optim.join_schedules([up, optim.cosine_decay(settings.learning_rate, max(1, settings.steps - warmup))], [warmup])
+    return optim.join_schedules(
+        [up, optim.cosine_decay(settings.learning_rate, max(1, settings.steps - warmup))], [warmup]
+    )
 
 
 def _batch(
@@ -105,7 +108,11 @@ def _write(folder: Path, model: nn.Module, shape: dict[str, object], words: dict
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": PAD, "unk_token": UNKNOWN}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "clean_up_tokenization_spaces": False}, indent=1))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**settings, "clean_up_tokenization_spaces": False}, indent=1)
+    )
     config = {**shape, "eos_token_id": words[END], "pad_token_id": words[PAD], "architectures": ["LlamaForCausalLM"]}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), metadata={"format": "mlx"})
+    mx.save_safetensors(
+        str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), metadata={"format": "mlx"}
+    )

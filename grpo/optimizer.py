@@ -43,14 +43,16 @@ class Optimizer:
 
         An update whose loss or gradient norm is not finite is dropped; the third in a row raises TrainingFailed.
         """
-        norm = mx.sqrt(sum((leaf.astype(mx.float32).square().sum() for leaf in gradient.values()), mx.array(0.0))).item()
+        norm = mx.sqrt(
+            sum((leaf.astype(mx.float32).square().sum() for leaf in gradient.values()), mx.array(0.0))
+        ).item()
         assert isinstance(norm, float)
         if not (math.isfinite(norm) and math.isfinite(loss)):
             self.bad_updates += 1
             if self.bad_updates >= MAX_BAD_UPDATES:
                 raise TrainingFailed(
-                    f"{self.bad_updates} updates in a row were not finite (loss {loss}, gradient norm {norm}) at step {step + 1}: "
-                    "try a lower learning_rate, or dtype: float32"
+                    f"{self.bad_updates} updates in a row were not finite (loss {loss}, gradient norm {norm}) "
+                    f"at step {step + 1}: try a lower learning_rate, or dtype: float32"
                 )
             return norm, False
         self.bad_updates = 0

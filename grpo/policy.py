@@ -1,6 +1,7 @@
 """The model being trained: loading, adapters, its reference, and the two views of it (deciding, decoding).
 
-mlx_lm builds the network; nothing here knows an architecture's insides beyond "trunk, then projection to the vocabulary".
+mlx_lm builds the network; nothing here knows an architecture's insides beyond "trunk, then projection to the
+vocabulary".
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from mlx_lm.utils import load as load_from_mlx_lm
 
 from grpo import prefix
 from grpo.config import Config, ConfigError, LoRA
+from grpo.recompute import recompute_blocks
 
 ADAPTER_FILE, ADAPTER_CONFIG = "adapters.safetensors", "adapter_config.json"
 
@@ -25,11 +27,14 @@ ADAPTER_FILE, ADAPTER_CONFIG = "adapters.safetensors", "adapter_config.json"
 class Policy:
     """A loaded network with its tokenizer and what is trained of it.
 
-    `shares_prefixes` says whether a prompt can be computed once for its group; found out by trying, as is whether the hidden
-    states can be had apart from the vocabulary projection (`head` is None where they can't, and hidden states are logits).
+    `shares_prefixes` says whether a prompt can be computed once for its group; found out by trying, as is whether the
+    hidden states can be had apart from the vocabulary projection (`head` is None where they can't, and hidden states
+    are logits).
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, *, adapter_settings: dict[str, Any] | None, fine_tune: str) -> None:
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, *, adapter_settings: dict[str, Any] | None, fine_tune: str
+    ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
         self.trunk, self.head = _split(model)
@@ -48,9 +53,16 @@ class Policy:
     def load_trainable(self, weights: dict[str, mx.array]) -> None:
         """Put back what `trainable` gave; raises ValueError if the names or shapes are another model's."""
         mine = self.trainable()
-        wrong = [name for name in mine.keys() | weights.keys() if name not in mine or name not in weights or mine[name].shape != weights[name].shape]
+        wrong = [
+            name
+            for name in mine.keys() | weights.keys()
+            if name not in mine or name not in weights or mine[name].shape != weights[name].shape
+        ]
         if wrong:
-            raise ValueError(f"the saved weights are of another model or adapter: {len(wrong)} leaves differ, e.g. {sorted(wrong)[0]}")
+            raise ValueError(
+                f"the saved weights are of another model or adapter: {len(wrong)} leaves differ, "
+                f"e.g. {sorted(wrong)[0]}"
+            )
         self.model.update(tree_unflatten(list(weights.items())))
 
     def head_parameters(self) -> dict[str, Any]:
@@ -72,10 +84,12 @@ class Policy:
     def freeze_reference(self) -> None:
         """Take the weights of this moment as the reference: the start of the run.
 
-        A fresh adapter needs no copy, the network without it is the same; a trained adapter, or the whole network in full
-        fine-tuning, is kept (arrays are immutable: memory grows only as the policy moves away).
+        A fresh adapter needs no copy, the network without it is the same; a trained adapter, or the whole network in
+        full fine-tuning, is kept (arrays are immutable: memory grows only as the policy moves away).
         """
-        fresh = self.fine_tune == "lora" and all(not leaf.any().item() for name, leaf in self.trainable().items() if name.endswith("lora_b"))
+        fresh = self.fine_tune == "lora" and all(
+            not leaf.any().item() for name, leaf in self.trainable().items() if name.endswith("lora_b")
+        )
         self.reference_parameters = None if fresh else self.trainable()
 
     @contextlib.contextmanager
@@ -99,7 +113,9 @@ class Policy:
         A quantised weight keeps its adapter beside it: adding and rounding again would sample from another policy.
         """
         self.model.eval()
-        merged = {name: _merged(part) for name, part in self.adapters.items() if merge and type(part.linear) is nn.Linear}
+        merged: dict[str, nn.Module] = {
+            name: _merged(part) for name, part in self.adapters.items() if merge and type(part.linear) is nn.Linear
+        }
         mx.eval([part.weight for part in merged.values()])
         with self._swapped(merged):
             yield
@@ -142,9 +158,18 @@ def load_policy(config: Config, model_path: str) -> Policy:
 
     Raises ConfigError, one line, if there is no such model, it can't be read, or it can't be trained as asked.
     """
-    model, tokenizer = _load(config, model_path)
+    return adapt(config, *_load(config, model_path), name=model_path)
+
+
+def adapt(config: Config, model: nn.Module, tokenizer: Any, *, name: str) -> Policy:
+    """The policy made of a loaded network: converted, frozen, and given what is trained; ConfigError if that can't be."""
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
-    dtype = {"auto": mx.float32 if on_cpu else None, "float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}[config.dtype]
+    dtype = {
+        "auto": mx.float32 if on_cpu else None,
+        "float32": mx.float32,
+        "bfloat16": mx.bfloat16,
+        "float16": mx.float16,
+    }[config.dtype]
     if dtype is not None:
         model.set_dtype(dtype)
     model.freeze()
@@ -152,12 +177,14 @@ def load_policy(config: Config, model_path: str) -> Policy:
     settings = None
     if config.fine_tune == "full":
         if quantised:
-            raise ConfigError(f"{model_path} is quantised: its weights can't be trained, use fine_tune: lora")
+            raise ConfigError(f"{name} is quantised: its weights can't be trained, use fine_tune: lora")
         model.unfreeze()
     elif config.adapter is not None:
         settings = _load_start_adapter(model, config.adapter)
     else:
         settings = _add_adapters(model, config.lora, config.seed)
+    if config.gradient_checkpointing:
+        recompute_blocks(model)
     mx.eval(model.parameters())
     return Policy(model, tokenizer, adapter_settings=settings, fine_tune=config.fine_tune)
 
@@ -168,7 +195,9 @@ def _load(config: Config, model_path: str) -> tuple[nn.Module, Any]:
         raise ConfigError(f"model {model_path}: no such directory, and no hub id (owner/name) either")
     try:
         return load_from_mlx_lm(str(local) if local.exists() else model_path, revision=config.revision)[:2]
-    except Exception as error:  # whatever the hub client, json, safetensors or mlx_lm's model classes raise on a bad model
+    except (
+        Exception
+    ) as error:  # whatever the hub client, json, safetensors or mlx_lm's model classes raise on a bad model
         reason = " ".join(str(error).split())[:300]
         if isinstance(error, KeyError):
             reason = f"its config.json has no {reason}"
@@ -181,8 +210,15 @@ def _add_adapters(model: nn.Module, lora: LoRA, seed: int) -> dict[str, Any]:
     count = blocks if lora.layers < 0 else lora.layers
     if not 1 <= count <= blocks:
         raise ConfigError(f"lora.layers must be -1 or 1 to {blocks}, the blocks of this model, got {lora.layers}")
-    linear = {name for layer in model.layers for name, part in layer.named_modules() if isinstance(part, nn.Linear | nn.QuantizedLinear)}
-    keys = sorted(linear if lora.targets == "all" else {name for name in linear if name.rsplit(".", 1)[-1] in lora.targets})
+    linear = {
+        name
+        for layer in model.layers
+        for name, part in layer.named_modules()
+        if isinstance(part, nn.Linear | nn.QuantizedLinear)
+    }
+    keys = sorted(
+        linear if lora.targets == "all" else {name for name in linear if name.rsplit(".", 1)[-1] in lora.targets}
+    )
     if not keys:
         names = sorted({name.rsplit(".", 1)[-1] for name in linear})
         raise ConfigError(f"lora.targets {lora.targets} names no linear layer of this model; it has {', '.join(names)}")
@@ -197,12 +233,16 @@ def _load_start_adapter(model: nn.Module, folder: str) -> dict[str, Any]:
     try:
         settings = json.loads((Path(folder) / ADAPTER_CONFIG).read_text())
         if settings.get("fine_tune_type", "lora") != "lora":
-            raise ConfigError(f"adapter {folder} is of type {settings['fine_tune_type']}; only lora adapters can be trained on")
+            raise ConfigError(
+                f"adapter {folder} is of type {settings['fine_tune_type']}; only lora adapters can be trained on"
+            )
         load_adapters(model, folder)
     except ConfigError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        raise ConfigError(f"adapter {folder} does not fit this model or can't be read: {' '.join(str(error).split())[:300]}") from error
+        raise ConfigError(
+            f"adapter {folder} does not fit this model or can't be read: {' '.join(str(error).split())[:300]}"
+        ) from error
     return {"num_layers": settings["num_layers"], "lora_parameters": settings["lora_parameters"]}
 
 
@@ -216,7 +256,10 @@ def _merged(part: LoRALinear) -> nn.Linear:
 
 
 def _split(model: nn.Module) -> tuple[Any, _Head | None]:
-    """The trunk and the head, if projecting the trunk's output really gives the model's logits; else the model itself."""
+    """The trunk and the head, if projecting the trunk's output really gives the model's logits;
+
+    Else the model itself.
+    """
     trunk = getattr(model, "model", None)
     tied = "lm_head" not in model
     module = getattr(trunk, "embed_tokens", None) if tied else model.lm_head

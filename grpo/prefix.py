@@ -1,9 +1,9 @@
 """One prompt, many completions: the prompt's keys and values are computed once and every completion attends to them.
 
-mlx_lm models hand each layer a cache object and call `scaled_dot_product_attention` of their own module with it. The caches
-here carry a prompt's keys and values (with gradient, when the caller is inside one) and bring their own attention, so any model
-that follows that protocol shares its prompts without a line of its code being repeated. `shares_prefixes` asks a loaded model
-whether it does; where the answer is no, callers carry the prompt in every row.
+mlx_lm models hand each layer a cache object and call `scaled_dot_product_attention` of their own module with it. The
+caches here carry a prompt's keys and values (with gradient, when the caller is inside one) and bring their own
+attention, so any model that follows that protocol shares its prompts without a line of its code being repeated.
+`shares_prefixes` asks a loaded model whether it does; where the answer is no, callers carry the prompt in every row.
 
 Axes: prompts, samples, batch (= prompts x samples, a prompt's samples next to each other), heads, time, dims.
 """
@@ -23,7 +23,7 @@ KV_BLOCK = 64  # columns by which decoding grows its key and value memory
 
 @dataclass(frozen=True)
 class PrefixLayout:
-    """How a batch hangs on its prompts: right-padded prompts of these lengths, so many rows each, next to each other."""
+    """How a batch hangs on its prompts: so many rows each, next to each other; prompts are right-padded."""
 
     lengths: tuple[int, ...]  # [prompts] tokens
     counts: tuple[int, ...]  # [prompts] rows
@@ -52,7 +52,8 @@ class PrefixLayout:
 
     @functools.cached_property
     def slots(self) -> tuple[mx.array, mx.array] | None:
-        """Where prompts have different numbers of rows: the row behind each of prompts x samples slots, and each row's slot.
+        """Where prompts have different numbers of rows: the row behind each of prompts x samples slots, and each
+        row's slot.
 
         A slot without a row repeats row 0 and is never read. None where every prompt has the same number of rows.
         """
@@ -85,7 +86,7 @@ class PromptCache:
         return keys, values
 
     def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> Any:
-        """Right-padded prompts need the causal mask only: what stands after a prompt is never looked at from inside it."""
+        """The causal mask alone: what stands after a right-padded prompt is never looked at from inside it."""
         if return_array or (window_size is not None and time > window_size):
             distance = mx.arange(time)[:, None] - mx.arange(time)[None]
             mask = distance >= 0
@@ -136,8 +137,9 @@ class CompletionCache:
     def attend(self, queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: Any) -> mx.array:
         """Attention over the prompt and the completion's own keys in one softmax.
 
-        queries [batch, heads, time, dims]; keys, values [batch, kv_heads, own, dims]; returns [batch, heads, time, dims].
-        The prompt's part is one product a prompt and kv head, over all its samples: nothing of the prompt is copied.
+        queries [batch, heads, time, dims]; keys, values [batch, kv_heads, own, dims]; returns [batch, heads, time,
+        dims]. The prompt's part is one product a prompt and kv head, over all its samples: nothing of the prompt is
+        copied.
         """
         window = mask[1] if isinstance(mask, tuple) else None
         batch, heads, time, dims = queries.shape
@@ -158,11 +160,13 @@ class CompletionCache:
 
         rows [batch, kv_heads, n, k]; shared [prompts, kv_heads, k, m]; returns [batch, kv_heads, n, m].
         """
-        batch, kv_heads, n, k = rows.shape
+        _, kv_heads, n, k = rows.shape
         prompts, samples, slots = self.layout.prompts, self.layout.samples, self.layout.slots
         if slots is not None:
             rows = rows[slots[0]]
-        together = rows.reshape(prompts, samples, kv_heads, n, k).swapaxes(1, 2).reshape(prompts, kv_heads, samples * n, k)
+        together = (
+            rows.reshape(prompts, samples, kv_heads, n, k).swapaxes(1, 2).reshape(prompts, kv_heads, samples * n, k)
+        )
         product = (together @ shared).reshape(prompts, kv_heads, samples, n, -1).swapaxes(1, 2)
         product = product.reshape(prompts * samples, kv_heads, n, -1)
         return product if slots is None else product[slots[1]]
@@ -283,7 +287,9 @@ def install(model: nn.Module) -> bool:
 
 
 def _routed(plain: Any) -> Any:
-    def attention(queries: mx.array, keys: mx.array, values: mx.array, cache: Any, scale: float, mask: Any, **rest: Any) -> mx.array:
+    def attention(
+        queries: mx.array, keys: mx.array, values: mx.array, cache: Any, scale: float, mask: Any, **rest: Any
+    ) -> mx.array:
         if isinstance(cache, CompletionCache):
             if rest.get("sinks") is not None:
                 raise NotImplementedError("attention sinks over a shared prompt")

@@ -8,10 +8,10 @@ from grpo.types import Prompt
 
 # The prompt of DeepSeek-R1-Zero, arXiv 2501.12948, table 1.
 R1_ZERO = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant first "
-    "thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning process and "
-    "answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process "
-    "here </think> <answer> answer here </answer>. User: {prompt} Assistant:"
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
+    "The assistant first thinks about the reasoning process in the mind and then provides the user with the answer. "
+    "The reasoning process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, "
+    "i.e., <think> reasoning process here </think> <answer> answer here </answer>. User: {prompt} Assistant:"
 )
 
 
@@ -33,7 +33,9 @@ def render(task: Task, tokenizer: Any, config: Config) -> Prompt:
 
 def _chat(task: Task, tokenizer: Any, system_prompt: str | None) -> str:
     if not tokenizer.has_chat_template:
-        raise ConfigError("template: chat needs a model with a chat template, this one has none: use template: plain or r1_zero")
+        raise ConfigError(
+            "template: chat needs a model with a chat template, this one has none: use template: plain or r1_zero"
+        )
     messages = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else list(task.prompt)
     if system_prompt is not None:
         messages = [{"role": "system", "content": system_prompt}, *messages]

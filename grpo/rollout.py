@@ -1,8 +1,8 @@
 """Sampling groups: each prompt runs once, all its samples and those of other prompts are decoded together.
 
-Finished rows leave the batch, waiting prompts join it. Every row draws from its own stream of uniform numbers, derived from
-(seed, stream, step, prompt, sample), so a completion does not depend on what else is decoded, and nothing has to be restored
-when a run is resumed.
+Finished rows leave the batch, waiting prompts join it. Every row draws from its own stream of uniform numbers,
+derived from (seed, stream, step, prompt, sample), so a completion does not depend on what else is decoded, and
+nothing has to be restored when a run is resumed.
 """
 
 from collections import deque
@@ -53,7 +53,9 @@ class _Row:
 def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
     """The numbers that decide one completion, [max_tokens]."""
     key = (request.seed, STREAMS[request.stream], request.step, prompt, sample)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(request.max_tokens, dtype=np.float32)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(
+        request.max_tokens, dtype=np.float32
+    )
 
 
 def generate(
@@ -63,7 +65,11 @@ def generate(
     on_tokens: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[int, Group]]:
     """Yield (index of the prompt, its group) as groups finish; `on_tokens` hears how many tokens each step added."""
-    engine = _Engine(policy, prompts, request, on_tokens) if policy.shares_prefixes else _PlainEngine(policy, prompts, request, on_tokens)
+    engine = (
+        _Engine(policy, prompts, request, on_tokens)
+        if policy.shares_prefixes
+        else _PlainEngine(policy, prompts, request, on_tokens)
+    )
     with policy.decoding(merge=request.merge_adapter):
         yield from engine.run()
 
@@ -71,7 +77,9 @@ def generate(
 class _Engine:
     """The batch being decoded: `rows` on the host, their caches and the tokens last drawn on the device."""
 
-    def __init__(self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
+    ) -> None:
         self.policy, self.prompts, self.request, self.on_tokens = policy, prompts, request, on_tokens
         self.waiting = deque(range(len(prompts)))
         self.rows: list[_Row] = []
@@ -98,11 +106,20 @@ class _Engine:
         tokens = [self.prompts[index].tokens for index in chosen]
         layout = prefix.PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
         hidden, fresh = self._prefill(tokens, layout)
-        rows = [_Row(index, sample, uniform_stream(self.request, index, sample)) for index in chosen for sample in range(self.request.samples)]
+        rows = [
+            _Row(index, sample, uniform_stream(self.request, index, sample))
+            for index in chosen
+            for sample in range(self.request.samples)
+        ]
         first = self._draw(hidden, rows)
         if self.rows and last is not None:
             self.caches = self._join(fresh, layout)
-            first = Draw(*(mx.concatenate([getattr(last, name), getattr(first, name)]) for name in ("tokens", "logprobs", "entropies")))
+            first = Draw(
+                *(
+                    mx.concatenate([getattr(last, name), getattr(first, name)])
+                    for name in ("tokens", "logprobs", "entropies")
+                )
+            )
         else:
             self.caches = self._open(fresh, layout)
         self.rows = [*self.rows, *rows]
@@ -159,7 +176,10 @@ class _Engine:
             self.on_tokens(added)
 
     def _leave(self, upcoming: Draw | None) -> Draw | None:
-        """Drop finished rows when that pays: when none goes on, when many have finished, or when others wait for room."""
+        """Drop finished rows when that pays.
+
+        When none goes on, when many have finished, or when others wait for room.
+        """
         going = [i for i, row in enumerate(self.rows) if row.stop_reason is None]
         if not going:
             self.rows, self.caches = [], []
@@ -188,9 +208,14 @@ class _Engine:
 
 
 class _PlainEngine(_Engine):
-    """For architectures that can't share a prompt: one group at a time, the prompt in every row, mlx_lm's own caches."""
+    """For architectures that can't share a prompt.
 
-    def __init__(self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None) -> None:
+    One group at a time, the prompt in every row, mlx_lm's own caches.
+    """
+
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
+    ) -> None:
         super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:

@@ -1,4 +1,7 @@
-"""Opening a run: its directory, what it is resumed from, its tasks, rewards and model. `grpo.train` is the command around it."""
+"""Opening a run.
+
+Its directory, what it is resumed from, its tasks, rewards and model. `grpo.train` is the command around it.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,9 +27,10 @@ Say = Callable[[str], None]
 def open_run(config: Config, output: Path, *, resume: bool, say: Say, stop: StopFlag) -> Trainer:
     """A trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
-    Raises ConfigError or envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
+    Raises ConfigError or envs.DataError, one line, for anything the user can put right; nothing of an earlier run is
+    lost.
     """
-    start = _claim(config, output, resume=resume, say=say)
+    start = claim(config, output, resume=resume, say=say)
     env, rewards = tasks(config, say), reward_set(config)
     checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     policy = load_policy(_with_own_start(config, output), _model_path(config, output, say, stop))
@@ -49,23 +53,28 @@ def tasks(config: Config, say: Say) -> envs.Env:
 def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | None = None) -> RewardSet:
     """The rewards of a config; an unknown one is a ConfigError."""
     try:
-        return RewardSet(config.reward_weights, config.reward_options, config.reward_timeout_seconds, functions=functions)
+        return RewardSet(
+            config.reward_weights, config.reward_options, config.reward_timeout_seconds, functions=functions
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-def _claim(config: Config, output: Path, *, resume: bool, say: Say) -> Path | None:
+def claim(config: Config, output: Path, *, resume: bool, say: Say) -> Path | None:
     """Check that the directory may be written by this run; the checkpoint to go on from, if there is one."""
     if not (output / CONFIG_FILE).exists():
         return None
     if not resume:
-        raise ConfigError(f"output {output} holds a run already: add --resume to go on with it, or choose another --output")
+        raise ConfigError(
+            f"output {output} holds a run already: add --resume to go on with it, or choose another --output"
+        )
     saved = build(Config, read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE)).model_dump(mode="json")
     mine = yaml.safe_load(to_yaml(config))
     changed = sorted(key for key in mine if key not in FREE_TO_CHANGE and mine[key] != saved[key])
     if changed:
         raise ConfigError(
-            f"can't resume {output} with other settings: {changed[0]} was {saved[changed[0]]!r}, now {mine[changed[0]]!r}"
+            f"can't resume {output} with other settings: {changed[0]} was {saved[changed[0]]!r}, "
+            f"now {mine[changed[0]]!r}"
             + (f" (and {len(changed) - 1} more: {', '.join(changed[1:4])})" if len(changed) > 1 else "")
         )
     path, damaged = checkpoint.newest(output / "checkpoints")
@@ -118,7 +127,7 @@ def _millions(policy: Policy) -> str:
     from mlx.utils import tree_flatten
 
     trained = sum(leaf.size for leaf in policy.trainable().values())
-    total = sum(leaf.size for _, leaf in tree_flatten(policy.model.parameters()))
+    total = sum(leaf.size for leaf in dict(tree_flatten(policy.model.parameters())).values())
     return f"{total / 1e6:.2f}M parameters, {trained / 1e6:.2f}M of them trained ({policy.fine_tune})"
 
 

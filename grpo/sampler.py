@@ -19,7 +19,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Draw:
-    """What one step drew, each [batch]: tokens, their logprobs and the entropy (nats) of the distribution they came from."""
+    """What one step drew, each [batch].
+
+    Tokens, their logprobs and the entropy (nats) of the distribution they came from.
+    """
 
     tokens: mx.array
     logprobs: mx.array
@@ -29,10 +32,10 @@ class Draw:
 def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
     """Draw one token a row by inverting the cumulative distribution at `uniforms`.
 
-    logits [batch, vocab]; uniforms [batch] in [0, 1). Logprobs are of softmax(logits / temperature) before any filter, so that
-    a training run can compare them with the policy's; entropies likewise. At temperature 0 both are of the plain softmax.
-    One uniform number decides a row, so a row's draw depends on nothing but its own logits and number. The sum runs in blocks
-    of at most 256 tokens, which keeps float32 rounding below 1e-6 for any vocabulary.
+    logits [batch, vocab]; uniforms [batch] in [0, 1). Logprobs are of softmax(logits / temperature) before any
+    filter, so that a training run can compare them with the policy's; entropies likewise. At temperature 0 both are
+    of the plain softmax. One uniform number decides a row, so a row's draw depends on nothing but its own logits and
+    number. The sum runs in blocks of at most 256 tokens, which keeps float32 rounding below 1e-6 for any vocabulary.
     """
     greedy = sampling.temperature == 0
     scaled = logits.astype(mx.float32)
@@ -57,7 +60,10 @@ def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
 
 
 def _in_blocks(masses: mx.array) -> mx.array:
-    """[batch, vocab] -> [batch, blocks, block]; the vocabulary is padded with zero mass where no block size divides it."""
+    """[batch, vocab] -> [batch, blocks, block];
+
+    The vocabulary is padded with zero mass where no block size divides it.
+    """
     batch, vocab = masses.shape
     block = math.gcd(vocab, BLOCK)
     if block < 16 and vocab > BLOCK:
@@ -83,7 +89,9 @@ def _invert(blocks: mx.array, sums: mx.array, uniforms: mx.array) -> mx.array:
 
 
 def _filtered(masses: mx.array, total: mx.array, sampling: Sampling) -> mx.array:
-    """Masses outside the top_k likeliest tokens, then outside the smallest set holding top_p of what is left, set to 0."""
+    """Masses outside the top_k likeliest tokens, then outside the smallest set holding top_p of what is left,
+    set to 0.
+    """
     order = mx.argsort(-masses, axis=-1)
     ranked = mx.take_along_axis(masses, order, axis=-1)
     keep = mx.ones_like(ranked)

@@ -35,7 +35,8 @@ class Scorer:
     def score(self, group: Group) -> GroupScores:
         """The rewards of a group's completions.
 
-        Prompts and completions reach a reward as TRL hands them over: strings, or messages where the task is a conversation.
+        Prompts and completions reach a reward as TRL hands them over: strings, or messages where the task is a
+        conversation.
         """
         task, samples = group.prompt.task, len(group.rollouts)
         texts = [rollout.text for rollout in group.rollouts]
@@ -56,12 +57,18 @@ class Scorer:
 def coin_flips(config: Config, step: int) -> np.ndarray:
     """The control's rewards, [prompts, samples]: 0 or 1 whatever the completion says."""
     seeds = np.random.SeedSequence((config.seed, 99, step))
-    return np.random.default_rng(seeds).integers(0, 2, (config.prompts_per_step, config.num_generations)).astype(np.float32)
+    return (
+        np.random.default_rng(seeds)
+        .integers(0, 2, (config.prompts_per_step, config.num_generations))
+        .astype(np.float32)
+    )
 
 
 def totals(scored: Sequence[GroupScores]) -> np.ndarray:
     """[prompts, samples]; NaN where a completion has no reward."""
-    return np.array([[np.nan if value is None else value for value in group.totals] for group in scored], dtype=np.float32)
+    return np.array(
+        [[np.nan if value is None else value for value in group.totals] for group in scored], dtype=np.float32
+    )
 
 
 def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:

@@ -1,4 +1,7 @@
-"""`python -m grpo.train`: GRPO from a config to a trained adapter. Without arguments: the embedded model, nothing downloaded."""
+"""`python -m grpo.train`:
+
+GRPO from a config to a trained adapter. Without arguments: the embedded model, nothing downloaded.
+"""
 
 import argparse
 import errno
@@ -22,7 +25,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, help="YAML file; without it configs/quickstart.yaml")
     parser.add_argument("--output", type=Path, help="run directory; without it a new one under runs/")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --output, if there is one")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in --output, if there is one"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. steps=100 lora.rank=8")
     return parser.parse_intermixed_args(arguments)
 
@@ -33,12 +38,20 @@ def configure(options: argparse.Namespace) -> tuple[Config, Path]:
     `--resume` with nothing but an output takes the config that is recorded there.
     """
     recorded = options.output / "config.yaml" if options.output is not None else None
-    if options.resume and recorded is not None and recorded.exists() and options.config is None and not options.overrides:
+    if (
+        options.resume
+        and recorded is not None
+        and recorded.exists()
+        and options.config is None
+        and not options.overrides
+    ):
         config = build(Config, read_yaml(recorded), source=str(recorded))
     else:
         config = load_config(options.config or QUICKSTART, options.overrides)
     name = options.config.stem if options.config is not None else "quickstart"
-    return config, options.output or (Path(config.output) if config.output else _free(Path("runs") / name, options.resume))
+    return config, options.output or (
+        Path(config.output) if config.output else _free(Path("runs") / name, options.resume)
+    )
 
 
 def _free(path: Path, resume: bool) -> Path:
@@ -71,7 +84,10 @@ def _run(config: Config, output: Path, *, resume: bool) -> int:
     say = _Speaker()
     try:
         with checkpoint.lock(output), StopFlag() as stop:
-            say(f"run directory {output}; matrix products by {blas.name}" + (f"; warning: {blas.warning}" if blas.warning else ""))
+            say(
+                f"run directory {output}; matrix products by {blas.name}"
+                + (f"; warning: {blas.warning}" if blas.warning else "")
+            )
             trainer = open_run(config, output, resume=resume, say=say, stop=stop)
             summary = trainer.train(stop)
             checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
@@ -85,7 +101,9 @@ def _run(config: Config, output: Path, *, resume: bool) -> int:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES) or "disk is full" in str(error):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES) or "disk is full" in str(
+            error
+        ):
             return _refuse(error, f"; the run's last checkpoint in {output} is whole: make room and add --resume")
         raise
     return 0
@@ -115,15 +133,23 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
         for label, first, last in _rows(config, before, after):
             table.add_row(label, f"{first:.3f}", f"{last:.3f}")
         console.print(table)
-    console.print(f"curves: tensorboard --logdir {output}   numbers: {output}/metrics.jsonl", soft_wrap=True, highlight=False)
-    console.print(f"what it says: {output}/completions/   adapter: {output}/adapters.safetensors", soft_wrap=True, highlight=False)
+    console.print(
+        f"curves: tensorboard --logdir {output}   numbers: {output}/metrics.jsonl", soft_wrap=True, highlight=False
+    )
+    console.print(
+        f"what it says: {output}/completions/   adapter: {output}/adapters.safetensors", soft_wrap=True, highlight=False
+    )
 
 
 def _rows(config: Config, before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, float, float]]:
     names = [name for name in [*config.reward_weights, "mean_length", "truncated"] if name in before and name in after]
     rows = [(name, before[name], after[name]) for name in names]
     if "greedy" in after and "greedy" in before:
-        rows += [(f"{name}, greedy", before["greedy"][name], after["greedy"][name]) for name in names if name in config.reward_weights]
+        rows += [
+            (f"{name}, greedy", before["greedy"][name], after["greedy"][name])
+            for name in names
+            if name in config.reward_weights
+        ]
     return rows
 
 

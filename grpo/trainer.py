@@ -1,6 +1,6 @@
 """The training loop. Every arrow of the data flow is one call in `Trainer._step`:
 
-    tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
+tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
 """
 
 import json
@@ -90,7 +90,9 @@ class Trainer:
         self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "seed": config.seed}
         if resume_from is not None:
             self._load(resume_from)
-        self.logger = RunLogger(output, config, metrics_bytes=self.state.get("metrics_bytes"), first_step=self.state["step"])
+        self.logger = RunLogger(
+            output, config, metrics_bytes=self.state.get("metrics_bytes"), first_step=self.state["step"]
+        )
         self._replay()
         self.stop = StopFlag()
         self._seen_messages: set[str] = set()
@@ -124,14 +126,21 @@ class Trainer:
         prompts = self._batch_of(step)
         groups, scored, decoded = self._rollout(prompts, step)
         rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
-        advantages = group_advantages(mx.array(rewards), scale=self.config.scale_rewards).tolist()
+        advantages = np.array(group_advantages(mx.array(rewards), scale=self.config.scale_rewards)).tolist()
         scored_at = time.monotonic()
         metrics = self._rollout_metrics(groups, scored, rewards) | self.learner.learn(groups, advantages, step)
         self.state["step"] = step + 1
         self.state["tokens"] += sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
-        if self.config.eval_every and (step + 1) % self.config.eval_every == 0 and step + 1 < self.config.steps and self.eval_prompts:
+        if (
+            self.config.eval_every
+            and (step + 1) % self.config.eval_every == 0
+            and step + 1 < self.config.steps
+            and self.eval_prompts
+        ):
             figures = self._evaluate(step + 1, f"after step {step + 1}")
-            metrics |= {f"eval/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)}
+            metrics |= {
+                f"eval/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)
+            }
         now = time.monotonic()
         generated = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
         metrics |= {
@@ -206,10 +215,14 @@ class Trainer:
                 f"max_prompt_length {self.config.max_prompt_length}"
             )
         if too_long:
-            self.env.notes.append(f"{too_long} of {len(tasks)} {split} prompts are longer than max_prompt_length and are left out")
+            self.env.notes.append(
+                f"{too_long} of {len(tasks)} {split} prompts are longer than max_prompt_length and are left out"
+            )
         return prompts
 
-    def _rollout_metrics(self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray) -> dict[str, float]:
+    def _rollout_metrics(
+        self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
+    ) -> dict[str, float]:
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         lengths = np.array([len(rollout.tokens) for rollout in rollouts])
         ended = np.array([len(rollout.tokens) for rollout in rollouts if rollout.stop_reason == "stop"])
@@ -232,15 +245,22 @@ class Trainer:
 
     def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:
         """Held-out figures, said and returned; with `greedy` those of the likeliest tokens too."""
-        config, total = self.config, len(self.eval_prompts) * self.config.eval_samples * self.config.max_completion_length
+        config, total = (
+            self.config,
+            len(self.eval_prompts) * self.config.eval_samples * self.config.max_completion_length,
+        )
         with self.logger.progress(f"evaluating {when}", total) as bar:
             advance = self._advance(bar)
             figures = evaluate(self.policy, self.eval_prompts, self.scorer, config, step=step, on_tokens=advance)
             likeliest = None
             if greedy:
-                likeliest = evaluate(self.policy, self.eval_prompts, self.scorer, config, step=step, greedy=True, on_tokens=advance)
+                likeliest = evaluate(
+                    self.policy, self.eval_prompts, self.scorer, config, step=step, greedy=True, on_tokens=advance
+                )
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name in config.reward_weights)
-        self.logger.say(f"  held out, {when}: {shown}  ({len(self.eval_prompts)} tasks, length {figures['mean_length']:.0f})")
+        self.logger.say(
+            f"  held out, {when}: {shown}  ({len(self.eval_prompts)} tasks, length {figures['mean_length']:.0f})"
+        )
         return before_and_after(figures, likeliest)
 
     def _save(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rewards.base import Completion, Judged, completion_text, prompt_text
 from rewards.equality import Comparison, Undecided, numbers_only, same_answer
+from rewards.exact import read_number
 from rewards.math_answer import EXTRACTS, Answer, Extract, final_answer, last_boxes
 from rewards.math_text import MAX_ANSWER, depth_of, normalise
 from rewards.sections import opened_by_prompt
@@ -27,7 +28,7 @@ _TOWER = re.compile(r"\^\{?[0-9().]+\^\{?[0-9(]|\^\{?[+-]?[0-9]{4,}|[)}\]]\^\{?[
 _FACTORIAL = re.compile(r"!\)?!|[0-9]{4,}\)?!|!.*!.*!|\\binom\{[^{}]{5,}")
 _LONG_NUMBER = re.compile(r"[0-9]{400}")
 _CALLS = re.compile(r"\b(?:zeros|ones|eye|range|matrix|import|lambda|eval|exec|open)\b|__", re.IGNORECASE)
-_ARITHMETIC = re.compile(r"[0-9(].*(?:[+*-]|\\\\times|\\\\cdot|\\\\div|/).*[0-9)}]")
+_ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
 _CHOICE_SAID = re.compile(
     r"(?:\b(?:is|it's|option|choice|choose|answer)\b|[:：]) ?\(?\*{0,2}([A-J])\*{0,2}\)?(?![A-Za-z'])"
 )
@@ -178,7 +179,9 @@ def _asks_percent(question: str) -> bool:
 def _copied(answer: str, question: str) -> bool:
     """Whether the answer is arithmetic that the question itself holds: "1/2 + 1/6" to "What is 1/2 + 1/6?"."""
     squeezed = answer.replace(" ", "")
-    return _ARITHMETIC.fullmatch(squeezed) is not None and squeezed in normalise(question[:4000]).replace(" ", "")
+    if read_number(answer) is not None or not _ARITHMETIC.fullmatch(squeezed):
+        return False
+    return squeezed in normalise(question[:4000]).replace(" ", "")
 
 
 def _choice_in(taken: Answer) -> str | None:

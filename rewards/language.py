@@ -23,8 +23,8 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
         "en": """
-            a i the of and is are to in that we so be it for this with then plus minus times equals which can has have not
-            so first next now need find since therefore if each all from one two three four five six seven eight nine
+            a i the of and is are to in that we so be it for this with then plus minus times equals which can has have
+            not first next now need find since therefore if each all from one two three four five six seven eight nine
             ten eleven twelve zero hundred answer total number sum what he she they his her by on as at an but or was
             you let""",
         "de": """
@@ -141,7 +141,9 @@ def _sentences(text: str, script: str, one_letter: frozenset[str], own: list[str
     parts = _SENTENCE_END.split(text)
     if len(parts) == 1:
         return [own]
-    split = (latin_words(part, one_letter) if script == "latin" else other_words(part).get(script, []) for part in parts)
+    split = (
+        latin_words(part, one_letter) if script == "latin" else other_words(part).get(script, []) for part in parts
+    )
     return [words for words in split if len(words) >= _FEWEST_WORDS]
 
 

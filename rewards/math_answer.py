@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rewards.math_text import MAX_ANSWER, closing_brace, list_items
+from rewards.math_text import MAX_ANSWER, closing_brace, list_items, strip_end
 from rewards.sections import first_turn, split
 
 Extract = Literal["auto", "last_number", "boxed", "tag", "hash"]
@@ -29,6 +29,8 @@ _ANCHOR = re.compile(
 )
 _JOINT = re.compile(r"(?:[\s,;.$*]|\\[\[\]()]|\\q?quad|\\text|[{}]|and|or|und|et|[A-Za-z](?:_\{?[0-9]\}?)? ?=)*")
 _PROSE_WORD = re.compile(r"(?<![A-Za-z\\{])[A-Za-z]{2,}(?![A-Za-z])")
+# 8 * 5 = 40, 3 g + 4 g = 7 g: no names before the last "="
+_COMPUTATION = re.compile(r"(?:[0-9.,\s()$+*/×÷=-]|\\(?:times|cdot|div)(?![a-z])|(?<=[0-9] )[a-z]{1,3}(?![a-z]))+=")
 _LABEL = re.compile(r"^ ?[A-Za-z][A-Za-z ]{0,30}(?:\([0-9a-z]{1,3}\))? ?[:=] ?")  # "Minimum: 1", "T(10) = 2"
 _MATH_WORDS = frozenset(
     {
@@ -71,8 +73,9 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
         there only. opened: the prompt ended with `<think>`.
         lenient: take the last of several answer tags or contradicting boxes instead of none.
     """
-    final = split(first_turn(text), opened=opened).final
-    if final is None:
+    text = first_turn(text)
+    final = split(text, opened=opened).final
+    if final is None or (not lenient and _answered_before(text)):
         return None
     if extract == "hash":
         return _after_hash(final)
@@ -90,6 +93,12 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
     if extract in ("boxed", "tag"):
         return None
     return _last_number(final) if extract == "last_number" else _auto(final)
+
+
+def _answered_before(text: str) -> bool:
+    """Whether an answer stands between two ends of the reasoning: the template written twice is a second try."""
+    between = text[text.find("</think>") : text.rfind("</think>")]
+    return "<answer>" in between or "\\boxed" in between
 
 
 def _tagged(final: str, *, lenient: bool) -> tuple[str, bool] | None:
@@ -128,6 +137,8 @@ def last_boxes(text: str) -> list[tuple[int, int, str]]:
         start = _brace_after(text, at + 6)
         limit = text[start : start + 4 * MAX_ANSWER] if start >= 0 else ""
         end = closing_brace(limit, 0) if limit else -1
+        if end < 0 and len(limit) == 4 * MAX_ANSWER:  # far longer than an answer: it is one that is refused
+            end = len(limit)
         if end >= 0:
             stop = start + end + 1
             found = [box for box in found if box[0] >= stop]  # a box in a box: the outer one
@@ -197,7 +208,9 @@ def _auto(final: str) -> Answer | None:
     if anchored is not None:
         return anchored
     if _is_expression(whole):
-        return Answer(whole, "whole")
+        before, equals, after = whole.rpartition("=")
+        computed = _last_number(after) if equals and _COMPUTATION.fullmatch(before + equals) else None
+        return computed or Answer(whole, "whole")
     return _last_formula(whole) or _last_number(whole) or (Answer(whole, "whole") if 0 < len(whole) <= 200 else None)
 
 
@@ -214,7 +227,7 @@ def _after_anchor(text: str) -> Answer | None:
     if not matches:
         return None
     rest = tail[matches[-1].end() :].strip()
-    sentence = _first_sentence(rest)
+    sentence = strip_end(_first_sentence(rest))
     if not sentence:
         return None
     if _is_expression(sentence):

@@ -20,10 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewards.math_text import MAX_ANSWER
-
 WALL_SECONDS = 3.0  # backstop; the worker's own CPU limit decides, else rewards would depend on the machine's load
 START_SECONDS = 60.0
+START_ATTEMPTS = 3
 ITEMS_PER_WORKER = 2000
 CACHE_ENTRIES = 50_000
 _HERE = Path(__file__).resolve()
@@ -36,6 +35,10 @@ class Item:
     gold: str
     answer: str
     strict: bool
+
+
+class StartError(RuntimeError):
+    """A worker that ended before it was ready."""
 
 
 class Worker:
@@ -93,7 +96,7 @@ class Worker:
         reply = json.loads(line) if line is not None else {"error": "no answer from the process"}
         if not reply.get("ready"):
             self.kill()
-            raise RuntimeError(f"the answer verifier did not start: {reply.get('error', 'sympy or math-verify fails')}")
+            raise StartError(f"the answer verifier did not start: {reply.get('error', 'sympy or math-verify fails')}")
         self._ready = True
 
     def _send(self, message: dict[str, object]) -> None:
@@ -168,21 +171,26 @@ class Verifier:
     def _outcome(self, item: Item, end: float) -> str:
         if time.monotonic() >= end:
             return "deadline"
-        worker = self._take()
-        try:
-            outcome = worker.ask(item)
-        except (ValueError, KeyError):  # a line that is no reply
-            worker.kill()
-            outcome = "died"
-        except BaseException:
-            self._drop(worker)
-            raise
+        for attempt in range(START_ATTEMPTS):
+            worker = self._take()
+            try:
+                outcome = worker.ask(item)
+            except (ValueError, KeyError):  # a line that is no reply
+                worker.kill()
+                outcome = "died"
+            except BaseException as error:
+                self._drop(worker)
+                if isinstance(error, StartError) and attempt + 1 < START_ATTEMPTS:
+                    continue
+                raise
+            break
         self._give_back(worker)
         self._remember(item, outcome)
         return outcome
 
     def _take(self) -> Worker:
         with self._lock:
+            self._forget_dead()
             worker = self._idle.pop() if self._idle else None
             if worker is None:
                 worker = Worker()
@@ -192,6 +200,13 @@ class Verifier:
                 self._all.add(spare)
                 self._idle.insert(0, spare)
             return worker
+
+    def _forget_dead(self) -> None:
+        """Idle workers that somebody killed; the lock is held."""
+        for worker in [worker for worker in self._idle if worker.process.poll() is not None]:
+            self._idle.remove(worker)
+            self._all.discard(worker)
+            worker.kill()
 
     def _give_back(self, worker: Worker) -> None:
         if worker.spent:
@@ -233,8 +248,3 @@ if hasattr(os, "register_at_fork"):
 def shared() -> Verifier:
     """The pool of this process."""
     return _shared
-
-
-def too_long(text: str) -> bool:
-    """Whether a text is refused before anything looks at it."""
-    return len(text) > MAX_ANSWER

@@ -1,0 +1,115 @@
+"""The trainer from Python, with TRL's names:
+
+GRPOTrainer(model=..., reward_funcs=[...], args=..., train_dataset=...).
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import model_validator
+
+import envs
+from envs.data import from_rows
+from grpo import checkpoint
+from grpo.config import Config, ConfigError, to_yaml
+from grpo.policy import Policy, adapt, load_policy
+from grpo.run import claim, reward_set
+from grpo.trainer import StopFlag, Trainer
+
+RewardFunction = str | Callable[..., Any]
+# TRL's (transformers') name -> ours, where they differ
+TRL_NAMES = {
+    "output_dir": "output",
+    "max_steps": "steps",
+    "save_steps": "save_every",
+    "eval_steps": "eval_every",
+    "save_total_limit": "keep_checkpoints",
+    "lr_scheduler_type": "lr_schedule",
+}
+
+
+class GRPOConfig(Config):
+    """`grpo.config.Config` that also takes TRL's names.
+
+    They are output_dir, max_steps, save_steps, eval_steps, save_total_limit, lr_scheduler_type, adam_beta1,
+    adam_beta2, a boolean scale_rewards, and a list of reward_weights in the order of reward_funcs.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_trl(cls, given: Any) -> Any:
+        tree = {TRL_NAMES.get(name, name): value for name, value in dict(given).items()}
+        if isinstance(tree.get("scale_rewards"), bool):
+            tree["scale_rewards"] = "group" if tree["scale_rewards"] else "none"
+        if isinstance(tree.get("reward_weights"), list):
+            tree["reward_weights"] = {str(place): weight for place, weight in enumerate(tree["reward_weights"])}
+        beta1, beta2 = tree.pop("adam_beta1", None), tree.pop("adam_beta2", None)
+        if beta1 is not None or beta2 is not None:
+            tree["adam_betas"] = (0.9 if beta1 is None else beta1, 0.99 if beta2 is None else beta2)
+        return tree
+
+
+class GRPOTrainer:
+    """Train a model on a data set with reward functions.
+
+    Args:
+        model: hub id, local MLX directory, or a loaded (model, tokenizer) of mlx_lm. reward_funcs: registered names
+        ("accuracy"), "module:function", or functions of TRL's signature; one or several. args: the run's config, a
+        GRPOConfig; its reward_weights may be a list, one weight a function (default 1.0 each). train_dataset: rows
+        with a `prompt` (and whatever columns the rewards want), e.g. a datasets.Dataset, or an Env. eval_dataset: the
+        same, held out; evaluated every eval_every steps.
+    """
+
+    def __init__(
+        self,
+        model: str | tuple[Any, Any],
+        reward_funcs: RewardFunction | Sequence[RewardFunction],
+        args: Config,
+        train_dataset: "envs.Env | Iterable[dict[str, Any]]",
+        eval_dataset: "Iterable[dict[str, Any]] | None" = None,
+    ) -> None:
+        functions = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs)
+        names = [function if isinstance(function, str) else function.__name__ for function in functions]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"reward_funcs must have different names, got {', '.join(names)}")
+        given = args.reward_weights
+        weights = {name: given.get(name, given.get(str(place), 1.0)) for place, name in enumerate(names)}
+        config = args.model_copy(
+            update={
+                "reward_weights": weights,
+                "model": model if isinstance(model, str) else "in memory",
+            }
+        )
+        self.config, self.output = config, Path(config.output or "runs/trainer")
+        self._functions = {n: f for n, f in zip(names, functions, strict=True) if not isinstance(f, str)}
+        self._model, self._env = model, _environment(train_dataset, eval_dataset, config.seed)
+
+    def train(self, *, resume: bool = False) -> dict[str, Any]:
+        """Run to the last step; returns, and writes, what summary.json holds."""
+        with checkpoint.lock(self.output), StopFlag() as stop:
+            start = claim(self.config, self.output, resume=resume, say=print)
+            rewards = reward_set(self.config, self._functions)
+            checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
+            policy = self._policy()
+            trainer = Trainer(self.config, policy, self._env, rewards, self.output, resume_from=start)
+            summary = trainer.train(stop)
+            checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
+        return summary
+
+    def _policy(self) -> Policy:
+        if isinstance(self._model, str):
+            return load_policy(self.config, self._model)
+        return adapt(self.config, *self._model, name="in memory")
+
+
+def _environment(train: Any, held_out: Any, seed: int) -> envs.Env:
+    if isinstance(train, envs.Env):
+        return train
+    env = from_rows(train, name="train_dataset", seed=seed)
+    if held_out is None:
+        return env
+    test = from_rows(held_out, name="eval_dataset", seed=seed)
+    splits = {"train": env.tasks("train"), "test": test.tasks("train")}
+    return envs.Env("train_dataset", splits, skipped=[*env.skipped, *test.skipped])

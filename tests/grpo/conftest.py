@@ -1,0 +1,199 @@
+"""Models of two layers made on the spot, and records to feed them. Everything hangs on one fixture, `tiny`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from envs import Task
+from grpo.config import Config
+from grpo.policy import Policy
+from grpo.types import Group, Prompt, Rollout
+
+VOCAB = 61  # a prime: no block of the sampler divides it
+STOPS = (2, 3, 5, 7)  # four of 61 tokens end a completion, so that lengths differ
+
+SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "intermediate_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "max_position_embeddings": 256,
+    "vocab_size": VOCAB,
+    "head_dim": 8,
+    "tie_word_embeddings": True,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "llama": {"model_type": "llama"},  # grouped queries, tied head
+    "untied": {"model_type": "llama", "tie_word_embeddings": False},
+    "qwen2": {"model_type": "qwen2"},  # biases
+    "qwen3": {"model_type": "qwen3"},  # norms of queries and keys
+    "window": {
+        "model_type": "llama",
+        "num_hidden_layers": 3,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "sliding_window": 4,
+    },
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 3,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 4,
+        "sliding_window_pattern": 2,
+    },
+    "gemma2": {"model_type": "gemma2", "query_pre_attn_scalar": 8},  # soft-capped scores: attention of its own
+}
+
+
+class Tokenizer:
+    """Token i is the word `i`."""
+
+    eos_token_ids = frozenset(STOPS)
+    has_chat_template = False
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return [int(word) for word in text.split()]
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return " ".join(map(str, tokens))
+
+
+class Tiny:
+    """Makers of tiny models, policies, configs and groups."""
+
+    kinds = tuple(KINDS)
+    vocab, stops = VOCAB, STOPS
+
+    def shape(self, kind: str = "llama", **overrides: Any) -> dict[str, Any]:
+        return {**SHAPE, **KINDS[kind], **overrides}
+
+    def model(self, kind: str = "llama", *, seed: int = 0, **overrides: Any) -> nn.Module:
+        """Random weights, about twice as large as at initialisation, so that every part has a say."""
+        from importlib import import_module
+
+        shape = self.shape(kind, **overrides)
+        module = import_module(f"mlx_lm.models.{shape['model_type']}")
+        mx.random.seed(seed)
+        model = module.Model(module.ModelArgs.from_dict(shape))
+        leaves = [
+            (name, leaf * 2 + 0.1 * mx.random.normal(leaf.shape) if leaf.ndim > 1 else leaf + 0.2 * mx.random.normal(leaf.shape))
+            for name, leaf in tree_flatten(model.parameters())
+        ]
+        model.update(tree_unflatten(leaves))
+        mx.eval(model.parameters())
+        return model
+
+    def policy(
+        self,
+        kind: str = "llama",
+        *,
+        fine_tune: str = "full",
+        seed: int = 0,
+        adapter_noise: float = 0.0,
+        quantise: bool = False,
+        shares: bool = True,
+        blocks: int = 2,
+        **overrides: Any,
+    ) -> Policy:
+        """A policy around a tiny model; `adapter_noise` is the size of lora_b, 0 = a fresh adapter."""
+        model = self.model(kind, seed=seed, **overrides)
+        if quantise:
+            nn.quantize(model, group_size=32, bits=4)
+        model.freeze()
+        settings = None
+        if fine_tune == "full":
+            model.unfreeze()
+        else:
+            names = [n for n, part in model.layers[0].named_modules() if isinstance(part, nn.Linear | nn.QuantizedLinear)]
+            parameters = {"rank": 4, "scale": 2.0, "dropout": 0.0, "keys": names}
+            linear_to_lora_layers(model, blocks, parameters)
+            settings = {"num_layers": blocks, "lora_parameters": parameters}
+            if adapter_noise:
+                self.disturb(model, adapter_noise, seed)
+        mx.eval(model.parameters())
+        policy = Policy(model, Tokenizer(), adapter_settings=settings, fine_tune=fine_tune)
+        if not shares:
+            policy.shares_prefixes = False
+        return policy
+
+    def disturb(self, model: nn.Module, size: float, seed: int = 0) -> None:
+        """Give every lora_b random values."""
+        mx.random.seed(seed + 1)
+        leaves = [
+            (name, size * mx.random.normal(leaf.shape))
+            for name, leaf in tree_flatten(model.trainable_parameters())
+            if name.endswith("lora_b")
+        ]
+        model.update(tree_unflatten(leaves))
+
+    def directory(self, folder: Path, kind: str = "llama", *, seed: int = 0, **overrides: Any) -> Path:
+        """A model directory that mlx_lm loads; its words are w0 to w60, w2 ends a completion."""
+        from tokenizers import Tokenizer as Words
+        from tokenizers import models, pre_tokenizers
+
+        folder.mkdir(parents=True, exist_ok=True)
+        model = self.model(kind, seed=seed, **overrides)
+        words = Words(models.WordLevel(vocab={f"w{i}": i for i in range(VOCAB)}, unk_token="w1"))
+        words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        words.save(str(folder / "tokenizer.json"))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "w2", "unk_token": "w1"}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+        (folder / "config.json").write_text(json.dumps({**self.shape(kind, **overrides), "eos_token_id": 2}))
+        weights = dict(tree_flatten(model.parameters()))
+        mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+        return folder
+
+    def config(self, **overrides: Any) -> Config:
+        """A config for whole-step tests: one update on two groups of four."""
+        small = {"prompts_per_step": 2, "num_generations": 4, "max_completion_length": 12, "learning_rate": 1e-3}
+        return Config(**{**small, **overrides})
+
+    def prompt(self, tokens: Sequence[int], **columns: Any) -> Prompt:
+        text = " ".join(map(str, tokens))
+        return Prompt(Task(text, text, columns), tuple(tokens), text)
+
+    def prompts(self, lengths: Sequence[int], *, seed: int = 0) -> list[Prompt]:
+        """Prompts of random tokens of these lengths, no two alike."""
+        rng = __import__("numpy").random.default_rng(seed)
+        return [self.prompt(rng.integers(8, VOCAB, length).tolist()) for length in lengths]
+
+    def rollout(self, tokens: Sequence[int], logprobs: Sequence[float] | None = None) -> Rollout:
+        logprobs = [-1.0] * len(tokens) if logprobs is None else logprobs
+        ended = tokens[-1] in STOPS
+        return Rollout(tuple(tokens), tuple(logprobs), (1.0,) * len(tokens), "", "stop" if ended else "length")
+
+    def group(self, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> Group:
+        return Group(self.prompt(prompt), tuple(self.rollout(tokens) for tokens in completions))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tiny:
+    return Tiny()
+
+
+@pytest.fixture
+def whole_rows() -> Any:
+    """The oracle of everything that shares prompts: prompt and completion in one row, no cache, one row at a time."""
+
+    def logprobs(model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0) -> mx.array:
+        """Logprobs of the completion's tokens, [time]."""
+        logits = model(mx.array([[*prompt, *completion]]))[0].astype(mx.float32) / temperature  # [time, vocab]
+        places = mx.arange(len(completion)) + len(prompt) - 1  # a token is predicted one position earlier
+        scores = logits[places]
+        chosen = mx.take_along_axis(scores, mx.array(list(completion))[:, None], axis=-1)[:, 0]
+        return chosen - mx.logsumexp(scores, axis=-1)
+
+    def leaves(tree: Any) -> dict[str, mx.array]:
+        return dict(tree_flatten(tree))
+
+    return SimpleNamespace(logprobs=logprobs, leaves=leaves)

@@ -1,0 +1,88 @@
+"""Micro-batches: every row once, within the budget, a prompt's rows next to each other."""
+
+import random
+
+import pytest
+
+from grpo.batching import pack
+from grpo.types import Segment
+
+
+def groups_of(tiny, lengths, prompts=(5, 3)):
+    """One group a prompt; completion i of group g is made of the token 10 * (g + 1) + i, stop token included."""
+    return [
+        tiny.group([8] * prompt, [[10 * (g + 1) + i] * (length - 1) + [2] for i, length in enumerate(rows)])
+        for g, (prompt, rows) in enumerate(zip(prompts, lengths, strict=True))
+    ]
+
+
+def advantages_of(groups):
+    """Another for every row: 1.0, 1.1, ... and 2.0, 2.1, ..."""
+    return [[g + 1 + i / 10 for i in range(len(group.rollouts))] for g, group in enumerate(groups)]
+
+
+def rows_of(segments: list[Segment]):
+    """(prompt, completion, sampler logprobs, advantage) of every row."""
+    return sorted(
+        (segment.prompts[i // segment.samples], *row)
+        for segment in segments
+        for i, row in enumerate(
+            zip(segment.completions, segment.sampler_logprobs, segment.advantages, strict=True)
+        )
+    )
+
+
+def cost(segment):
+    return len(segment.prompts) * (max(map(len, segment.prompts)) + segment.samples * max(segment.lengths))
+
+
+@pytest.mark.parametrize("budget", [1, 12, 20, 40, 100, 10_000])
+def test_every_row_comes_once_with_what_belongs_to_it(tiny, budget):
+    groups = groups_of(tiny, [[4, 9, 2, 7], [3, 3, 12, 1]])
+    advantages = advantages_of(groups)
+    expected = sorted(
+        (group.prompt.tokens, rollout.tokens, rollout.logprobs, advantage)
+        for group, row in zip(groups, advantages, strict=True)
+        for rollout, advantage in zip(group.rollouts, row, strict=True)
+    )
+    assert rows_of(pack(groups, advantages, token_budget=budget)) == expected
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_segment_exceeds_the_budget_but_a_lone_row(tiny, seed):
+    rng = random.Random(seed)
+    groups = groups_of(tiny, [[rng.randint(1, 30) for _ in range(6)] for _ in range(8)], [rng.randint(1, 20) for _ in range(8)])
+    for segment in pack(groups, advantages_of(groups), token_budget=60):
+        assert cost(segment) <= 60 or len(segment.completions) == 1
+        assert len(segment.completions) == segment.samples * len(segment.prompts)
+
+
+def test_groups_that_fit_run_together(tiny):
+    # (5 + 2 * 4) twice, the shorter prompt padded: 26 tokens
+    groups = groups_of(tiny, [[4, 4], [4, 4]])
+    assert len(pack(groups, advantages_of(groups), token_budget=26)) == 1
+    assert len(pack(groups, advantages_of(groups), token_budget=25)) == 2
+
+
+def test_a_group_too_large_is_cut_by_length(tiny):
+    # sorted 1, 2, 9, 9: prompt 5 + 2 * 2 = 9, and with a third row 5 + 3 * 9 = 32 > 23 = 5 + 2 * 9
+    groups = groups_of(tiny, [[9, 1, 9, 2]], [5])
+    assert [segment.lengths for segment in pack(groups, [[1, 1, 1, 1]], token_budget=23)] == [[1, 2], [9, 9]]
+
+
+def test_truncated_rows_are_left_out_on_request(tiny):
+    groups = [tiny.group([8], [[11, 2], [12, 13], [14, 2]])]  # the second has no stop token
+    kept = pack(groups, [[1, 2, 3]], token_budget=100, keep_truncated=False)
+    assert [segment.completions for segment in kept] == [((11, 2), (14, 2))]
+    assert kept[0].advantages == (1, 3)
+
+
+def test_rows_of_advantage_zero_are_left_out_on_request(tiny):
+    groups = groups_of(tiny, [[2, 3], [2, 3]])
+    kept = pack(groups, [[0.0, 0.0], [0.0, -1.0]], token_budget=100, keep_zero=False)
+    assert [(segment.prompts, segment.advantages) for segment in kept] == [(((8, 8, 8),), (-1.0,))]
+
+
+def test_nothing_to_learn_gives_no_segment(tiny):
+    groups = groups_of(tiny, [[2, 3], [2, 3]])
+    assert pack(groups, [[0.0, 0.0], [0.0, 0.0]], token_budget=100, keep_zero=False) == []

@@ -1,0 +1,205 @@
+"""Groups of completions: the same whatever they are decoded with, and with the logprobs the trainer will find."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from grpo.forward import completion_logprobs, rows_of
+from grpo.rollout import Request, generate, uniform_stream
+from grpo.sampler import Sampling
+
+LENGTHS = [9, 3, 6, 4, 12]  # of the prompts
+
+
+def request(**changes):
+    return Request(**{"samples": 4, "max_tokens": 20, "sampling": Sampling(1.0), "seed": 5, "max_rows": 64, **changes})
+
+
+def sample(policy, prompts, **changes):
+    return [group for _, group in sorted(generate(policy, prompts, request(**changes)), key=lambda pair: pair[0])]
+
+
+def tokens(groups):
+    return [[rollout.tokens for rollout in group.rollouts] for group in groups]
+
+
+def test_the_same_seed_gives_the_same_completions(tiny):
+    policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
+    first, second = sample(policy, prompts), sample(policy, prompts)
+    assert first == second  # logprobs and entropies to the bit
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"step": 1}, {"stream": "eval"}])
+def test_another_seed_step_or_stream_gives_others(tiny, change):
+    policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
+    same = [a == b for a, b in zip(sample(policy, prompts), sample(policy, prompts, **change), strict=True)]
+    assert not any(same)
+
+
+def test_the_samples_of_a_prompt_differ(tiny):
+    for group in sample(tiny.policy(), tiny.prompts(LENGTHS)):
+        assert len({rollout.tokens for rollout in group.rollouts}) == 4
+
+
+@pytest.mark.parametrize("kind", ["llama", "window"])
+@pytest.mark.parametrize("max_rows", [4, 6, 8, 13])
+def test_completions_do_not_depend_on_what_is_decoded_together(tiny, kind, max_rows):
+    # 4 = one group at a time; 6, 8 and 13: waiting prompts join when enough rows have left
+    policy, prompts = tiny.policy(kind), tiny.prompts(LENGTHS)
+    together, apart = sample(policy, prompts), sample(policy, prompts, max_rows=max_rows)
+    assert tokens(apart) == tokens(together)
+    for one, other in zip(together, apart, strict=True):
+        for a, b in zip(one.rollouts, other.rollouts, strict=True):
+            np.testing.assert_allclose(a.logprobs, b.logprobs, atol=2e-5)
+            np.testing.assert_allclose(a.entropies, b.entropies, atol=2e-5)
+
+
+def test_a_prompt_alone_gives_what_it_gives_in_company(tiny):
+    policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
+    assert tokens(sample(policy, prompts[:1])) == tokens(sample(policy, prompts))[:1]
+
+
+def test_rows_join_and_leave_midway(tiny, monkeypatch):
+    """What the tests of this file stand on: with max_rows 8 prompts do join while others are being decoded."""
+    from grpo import prefix
+
+    seen = []
+    for name in ("join", "keep"):
+        plain = getattr(prefix, name)
+        monkeypatch.setattr(prefix, name, lambda *a, plain=plain, name=name: (seen.append(name), plain(*a))[1])
+    sample(tiny.policy(), tiny.prompts(LENGTHS), max_rows=8)
+    assert seen.count("join") >= 2 and seen.count("keep") >= 2
+
+
+def test_the_plain_engine_gives_the_same_tokens(tiny):
+    prompts = tiny.prompts(LENGTHS)
+    shared, plain = sample(tiny.policy(), prompts), sample(tiny.policy(shares=False), prompts)
+    assert tokens(plain) == tokens(shared)
+    for one, other in zip(shared, plain, strict=True):
+        assert [r.stop_reason for r in one.rollouts] == [r.stop_reason for r in other.rollouts]
+        for a, b in zip(one.rollouts, other.rollouts, strict=True):
+            np.testing.assert_allclose(a.logprobs, b.logprobs, atol=2e-5)
+
+
+def test_an_architecture_that_cannot_share_is_sampled_all_the_same(tiny):
+    policy, prompts = tiny.policy("gemma2"), tiny.prompts([3, 5])
+    groups = sample(policy, prompts, max_tokens=6)
+    for group in groups:
+        check_logprobs(policy, group, 1.0)
+
+
+def check_logprobs(policy, group, temperature):
+    rows = rows_of([group.prompt.tokens], [rollout.tokens for rollout in group.rollouts])
+    scored = completion_logprobs(policy, rows, temperature=temperature, chunk_tokens=7).tolist()
+    for row, rollout in zip(scored, group.rollouts, strict=True):
+        assert rollout.logprobs == pytest.approx(row[: len(rollout.tokens)], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "window"])
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+def test_sampler_and_policy_agree_on_every_logprob(tiny, kind, temperature):
+    policy, prompts = tiny.policy(kind), tiny.prompts(LENGTHS)
+    for group in sample(policy, prompts, sampling=Sampling(temperature), max_rows=8):  # rows leave and join
+        check_logprobs(policy, group, temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+@pytest.mark.parametrize("quantise", [False, True])
+def test_decoding_with_the_adapter_merged_samples_from_the_policy(tiny, temperature, quantise):
+    policy = tiny.policy("qwen2", fine_tune="lora", adapter_noise=0.2, quantise=quantise)
+    prompts = tiny.prompts(LENGTHS[:3])
+    groups = {merge: sample(policy, prompts, sampling=Sampling(temperature), merge_adapter=merge) for merge in (True, False)}
+    assert tokens(groups[True]) == tokens(groups[False])
+    for group in groups[True] + groups[False]:
+        check_logprobs(policy, group, temperature)
+
+
+def test_an_adapter_matters_to_what_is_sampled(tiny):
+    """The noise of the test above is large enough to be seen."""
+    prompts = tiny.prompts(LENGTHS[:3])
+    with_it, without = (tiny.policy("qwen2", fine_tune="lora", adapter_noise=noise) for noise in (0.2, 0.0))
+    assert tokens(sample(with_it, prompts)) != tokens(sample(without, prompts))
+
+
+def test_the_stop_token_is_kept_with_its_logprob(tiny):
+    rollouts = [r for group in sample(tiny.policy(), tiny.prompts(LENGTHS)) for r in group.rollouts]
+    assert {r.stop_reason for r in rollouts} == {"stop", "length"}
+    for rollout in rollouts:
+        assert len(rollout.tokens) == len(rollout.logprobs) == len(rollout.entropies) <= 20
+        assert not set(rollout.tokens[:-1]) & set(tiny.stops)
+        if rollout.stop_reason == "stop":
+            assert rollout.tokens[-1] in tiny.stops
+            assert rollout.text == " ".join(map(str, rollout.tokens[:-1]))  # text without it
+        else:
+            assert len(rollout.tokens) == 20 and rollout.tokens[-1] not in tiny.stops
+            assert rollout.text == " ".join(map(str, rollout.tokens))
+
+
+def test_a_stop_token_in_the_last_place_is_a_stop(tiny):
+    policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
+    row = next(r for g in sample(policy, prompts) for r in g.rollouts if r.stop_reason == "stop" and len(r.tokens) > 1)
+    again = [r for g in sample(policy, prompts, max_tokens=len(row.tokens)) for r in g.rollouts]
+    assert next(r for r in again if r.tokens == row.tokens).stop_reason == "stop"
+
+
+def test_a_shorter_limit_cuts_the_same_completions(tiny):
+    policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
+    long, short = tokens(sample(policy, prompts)), tokens(sample(policy, prompts, max_tokens=7))
+    assert short == [[row[:7] for row in group] for group in long]
+
+
+def test_one_token_is_a_completion(tiny):
+    for group in sample(tiny.policy(), tiny.prompts(LENGTHS), max_tokens=1):
+        assert [len(rollout.tokens) for rollout in group.rollouts] == [1] * 4
+
+
+def test_greedy_follows_the_likeliest_token(tiny):
+    policy, (prompt,) = tiny.policy(), tiny.prompts([6])
+    (group,) = sample(policy, [prompt], samples=1, sampling=Sampling(0.0), max_tokens=5)
+    row = list(prompt.tokens)
+    for token in group.rollouts[0].tokens:
+        assert token == policy.model(mx.array([row]))[0, -1].argmax().item()
+        row.append(token)
+
+
+def test_every_token_is_reported_once(tiny):
+    heard = []
+    groups = [g for _, g in generate(tiny.policy(), tiny.prompts(LENGTHS), request(max_rows=8), heard.append)]
+    assert sum(heard) == sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+
+
+def test_groups_come_as_they_finish(tiny):
+    # with room for one group the first must be out before the second has begun
+    policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
+    assert [index for index, _ in generate(policy, prompts, request(max_rows=4))] == [0, 1, 2, 3, 4]
+
+
+def test_no_prompts_give_no_groups(tiny):
+    assert list(generate(tiny.policy(), [], request())) == []
+
+
+def test_a_row_has_a_stream_of_its_own():
+    base = uniform_stream(request(), 3, 2)
+    assert base.dtype == np.float32 and base.shape == (20,) and (base >= 0).all() and (base < 1).all()
+    np.testing.assert_array_equal(base, uniform_stream(request(), 3, 2))
+    others = [uniform_stream(request(), 2, 3), uniform_stream(request(step=1), 3, 2), uniform_stream(request(seed=4), 3, 2)]
+    assert all((other != base).any() for other in others)
+    np.testing.assert_array_equal(uniform_stream(request(max_tokens=7), 3, 2), base[:7])
+
+
+@pytest.mark.parametrize("when", ["first token", "later"])
+def test_a_caller_that_stops_listening_leaves_the_adapter_in_place(tiny, when):
+    policy = tiny.policy(fine_tune="lora", adapter_noise=0.2)
+    before = dict(policy.model.named_modules())
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    running = generate(policy, tiny.prompts(LENGTHS), request(max_rows=4), stop if when == "first token" else None)
+    if when == "first token":
+        with pytest.raises(KeyboardInterrupt):
+            next(running)
+    else:
+        next(running)
+        running.close()
+    assert dict(policy.model.named_modules()) == before

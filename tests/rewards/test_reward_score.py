@@ -1,0 +1,76 @@
+"""`python -m rewards.score`: output, and one line for wrong input."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rewards.score import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    lines = [
+        {"prompt": "1+1?", "completion": "<think>one and one</think><answer>2</answer>", "answer": "2"},
+        {"completion": [{"role": "assistant", "content": "3"}], "answer": "2"},
+        {"completion": "3", "answer": None},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + "\n")
+    return path
+
+
+def test_one_object_a_row(rows, tmp_path):
+    output = tmp_path / "out.jsonl"
+    assert main(["--reward", "accuracy,format,language", "--input", str(rows), "--output", str(output)]) == 0
+    made = [json.loads(line) for line in output.read_text().splitlines()]
+    assert made[0] == {"accuracy": 1.0, "format": 1.0, "language": 1.0, "error": None}
+    assert made[1]["accuracy"] == 0.0
+    assert made[2]["accuracy"] is None
+    assert "can't be read" in made[2]["error"]
+
+
+def test_standard_output_is_the_default(rows, capsys):
+    assert main(["--reward", "format", "--input", str(rows)]) == 0
+    assert [json.loads(line)["format"] for line in capsys.readouterr().out.splitlines()] == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("reward", "text", "said"),
+    [
+        ("accuracyy", '{"completion": "3"}', "did you mean accuracy"),
+        ("format", None, "can't be read: No such file"),
+        ("format", '{"completion": "3"}\n{"completion": ', "line 2: not JSON"),
+        ("format", '{"prompt": "3"}', "line 1: 'completion' must be a string or a list of messages; columns: prompt"),
+        ("format", '{"completion": "3", "prompt": 4}', "line 1: 'prompt' must be"),
+        ("format", "[1]", "line 1: a row must be an object, got list"),
+        ("format", "", "holds no rows"),
+        (",", '{"completion": "3"}', "names no reward"),
+        ("no_module_x:f", '{"completion": "3"}', "module no_module_x not imported"),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, reward, text, said):
+    path = tmp_path / "in.jsonl"
+    if text is not None:
+        path.write_text(text)
+    assert main(["--reward", reward, "--input", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_an_output_that_cannot_be_written_is_named(rows, tmp_path, capsys):
+    assert main(["--reward", "format", "--input", str(rows), "--output", str(tmp_path / "no" / "out")]) == 2
+    assert "can't be written" in capsys.readouterr().err
+
+
+def test_help_is_fast():
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "rewards.score", "--help"], cwd=ROOT, capture_output=True, timeout=30)
+    assert done.returncode == 0
+    assert time.monotonic() - started < 1.0
