@@ -14,9 +14,10 @@ import envs
 from envs.data import from_rows
 from grpo import checkpoint
 from grpo.config import Config, ConfigError, to_yaml
+from grpo.interrupt import StopFlag
 from grpo.policy import Policy, adapt, load_policy
 from grpo.run import claim, reward_set
-from grpo.trainer import StopFlag, Trainer
+from grpo.trainer import Trainer
 
 RewardFunction = str | Callable[..., Any]
 # TRL's (transformers') name -> ours, where they differ

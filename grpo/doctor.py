@@ -53,10 +53,6 @@ class Report:
         self.say("FAIL", item, text)
         self.cannot_run.append(text)
 
-    @property
-    def exit_code(self) -> int:
-        return 2 if self.wrong_input else 1 if self.cannot_run else 0
-
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -79,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _conclude_wrong([str(error)])
     report = Report()
     if not machine(report):
-        return report.exit_code
+        return 1
     print(f"\n{options.config or QUICKSTART.name}:")
     facts = model(report, config)
     tasks = data(report, config)
@@ -95,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if report.cannot_run
         else f"\nready: {' '.join([f'python -m grpo.train{given}', *options.overrides])}"
     )
-    return report.exit_code
+    return 1 if report.cannot_run else 0
 
 
 def _conclude_wrong(reasons: Sequence[str]) -> int:

@@ -162,7 +162,7 @@ def load_policy(config: Config, model_path: str) -> Policy:
 
 
 def adapt(config: Config, model: nn.Module, tokenizer: Any, *, name: str) -> Policy:
-    """The policy made of a loaded network: converted, frozen, and given what is trained; ConfigError if that can't be."""
+    """The policy made of a loaded network: converted, frozen, given what is trained; ConfigError if that can't be."""
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
     dtype = {
         "auto": mx.float32 if on_cpu else None,

@@ -3,6 +3,7 @@
 Its directory, what it is resumed from, its tasks, rewards and model. `grpo.train` is the command around it.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,11 +14,12 @@ import yaml
 import envs
 from grpo import checkpoint, miniature
 from grpo.config import Config, ConfigError, build, read_yaml, to_yaml
+from grpo.interrupt import StopFlag
 from grpo.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy, load_policy
-from grpo.trainer import StopFlag, Trainer
+from grpo.trainer import Trainer
 from rewards import RewardSet
 
-CONFIG_FILE, MINIATURE, START = "config.yaml", "miniature", "start_adapter"
+CONFIG_FILE, MINIATURE, RECIPE, START = "config.yaml", "miniature", "cold_start.json", "start_adapter"
 # what may differ when a run is resumed: how long it is, what is looked at and kept, not what is learned
 FREE_TO_CHANGE = {"output", "steps", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
 
@@ -32,8 +34,9 @@ def open_run(config: Config, output: Path, *, resume: bool, say: Say, stop: Stop
     """
     start = claim(config, output, resume=resume, say=say)
     env, rewards = tasks(config, say), reward_set(config)
-    checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     policy = load_policy(_with_own_start(config, output), _model_path(config, output, say, stop))
+    # last, when nothing more can be refused: a directory with a config in it holds a run
+    checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
     return Trainer(config, policy, env, rewards, output, resume_from=start)
 
@@ -92,7 +95,8 @@ def _model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
     if config.model != "miniature":
         return config.model
     folder = output / MINIATURE
-    if not folder.exists():
+    recipe = json.dumps({"seed": config.seed, **config.cold_start.model_dump()})
+    if not (folder / RECIPE).exists() or (folder / RECIPE).read_text() != recipe:
         say(f"making the miniature model: {config.cold_start.steps} supervised steps on imperfect chains of thought")
         partial = output / f".partial_{MINIATURE}"
         shutil.rmtree(partial, ignore_errors=True)
@@ -103,6 +107,8 @@ def _model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
                 say(f"  cold start {step}/{config.cold_start.steps}  loss {loss:.3f}")
 
         miniature.build(partial, config.cold_start, config.seed, on_step)
+        (partial / RECIPE).write_text(recipe)
+        shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     return str(folder)
 

@@ -77,9 +77,9 @@ def _run(config: Config, output: Path, *, resume: bool) -> int:
     blas = load_blas()  # before anything imports mlx
     import envs
     from grpo import checkpoint
+    from grpo.interrupt import Interrupted, StopFlag
     from grpo.optimizer import TrainingFailed
     from grpo.run import open_run
-    from grpo.trainer import Interrupted, StopFlag
 
     say = _Speaker()
     try:

@@ -4,12 +4,10 @@ tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
 """
 
 import json
-import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import mlx.core as mx
@@ -22,6 +20,7 @@ from grpo.advantages import group_advantages
 from grpo.coach import Coach
 from grpo.config import Config, ConfigError
 from grpo.evaluate import before_and_after, evaluate
+from grpo.interrupt import Interrupted, StopFlag
 from grpo.learner import Learner
 from grpo.logger import METRICS, RunLogger
 from grpo.policy import Policy
@@ -31,39 +30,6 @@ from grpo.sampler import Sampling
 from grpo.scoring import GroupScores, Scorer, coin_flips, reward_metrics, totals
 from grpo.types import Group, Prompt
 from rewards import RewardSet
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; what was done is saved."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
-        self.exit_code = 128 + signal_number
-
-
-class StopFlag:
-    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    def __enter__(self) -> "StopFlag":
-        self.before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.received = number
-
-    def check(self) -> None:
-        if self.received is not None:
-            raise Interrupted(self.received)
 
 
 class Trainer:
@@ -84,7 +50,8 @@ class Trainer:
         self.scorer = Scorer(rewards)
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
-        policy.freeze_reference()
+        if config.beta > 0:
+            policy.freeze_reference()
         self.learner = Learner(policy, config)
         self.coach = Coach(config)
         self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "seed": config.seed}

@@ -1,6 +1,9 @@
 """Models of two layers made on the spot, and records to feed them. Everything hangs on one fixture, `tiny`."""
 
+import importlib
 import json
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,16 +11,19 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from envs import Task
-from grpo.config import Config
+from grpo.config import ColdStart, Config, load_config
 from grpo.policy import Policy
+from grpo.recompute import recompute_blocks
 from grpo.types import Group, Prompt, Rollout
 
 VOCAB = 61  # a prime: no block of the sampler divides it
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
 STOPS = (2, 3, 5, 7)  # four of 61 tokens end a completion, so that lengths differ
 
 SHAPE = {
@@ -79,14 +85,17 @@ class Tiny:
 
     def model(self, kind: str = "llama", *, seed: int = 0, **overrides: Any) -> nn.Module:
         """Random weights, about twice as large as at initialisation, so that every part has a say."""
-        from importlib import import_module
-
         shape = self.shape(kind, **overrides)
-        module = import_module(f"mlx_lm.models.{shape['model_type']}")
+        module = importlib.import_module(f"mlx_lm.models.{shape['model_type']}")
         mx.random.seed(seed)
         model = module.Model(module.ModelArgs.from_dict(shape))
         leaves = [
-            (name, leaf * 2 + 0.1 * mx.random.normal(leaf.shape) if leaf.ndim > 1 else leaf + 0.2 * mx.random.normal(leaf.shape))
+            (
+                name,
+                leaf * 2 + 0.1 * mx.random.normal(leaf.shape)
+                if leaf.ndim > 1
+                else leaf + 0.2 * mx.random.normal(leaf.shape),
+            )
             for name, leaf in tree_flatten(model.parameters())
         ]
         model.update(tree_unflatten(leaves))
@@ -102,6 +111,7 @@ class Tiny:
         adapter_noise: float = 0.0,
         quantise: bool = False,
         shares: bool = True,
+        recompute: bool = False,
         blocks: int = 2,
         **overrides: Any,
     ) -> Policy:
@@ -114,12 +124,16 @@ class Tiny:
         if fine_tune == "full":
             model.unfreeze()
         else:
-            names = [n for n, part in model.layers[0].named_modules() if isinstance(part, nn.Linear | nn.QuantizedLinear)]
+            names = [
+                n for n, part in model.layers[0].named_modules() if isinstance(part, nn.Linear | nn.QuantizedLinear)
+            ]
             parameters = {"rank": 4, "scale": 2.0, "dropout": 0.0, "keys": names}
             linear_to_lora_layers(model, blocks, parameters)
             settings = {"num_layers": blocks, "lora_parameters": parameters}
             if adapter_noise:
                 self.disturb(model, adapter_noise, seed)
+        if recompute:
+            recompute_blocks(model)
         mx.eval(model.parameters())
         policy = Policy(model, Tokenizer(), adapter_settings=settings, fine_tune=fine_tune)
         if not shares:
@@ -164,7 +178,7 @@ class Tiny:
 
     def prompts(self, lengths: Sequence[int], *, seed: int = 0) -> list[Prompt]:
         """Prompts of random tokens of these lengths, no two alike."""
-        rng = __import__("numpy").random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         return [self.prompt(rng.integers(8, VOCAB, length).tolist()) for length in lengths]
 
     def rollout(self, tokens: Sequence[int], logprobs: Sequence[float] | None = None) -> Rollout:
@@ -181,11 +195,116 @@ def tiny() -> Tiny:
     return Tiny()
 
 
+# Whole runs
+
+RUN_CONFIG = """
+fine_tune: full
+data: digit_sums
+template: plain
+prompts_per_step: 2
+num_generations: 4
+max_completion_length: 8
+temperature: 1.0
+learning_rate: 0.001
+save_every: 2
+completions_every: 1
+reward_weights: {"checked:evens": 1.0}
+"""
+CHECKED = """
+def evens(completion_ids, **_):
+    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
+"""
+
+
+class Run:
+    """A run of the command in this process: its exit code, what it said, what it left."""
+
+    def __init__(self, folder: Path, code: int, out: str, err: str) -> None:
+        self.folder, self.code, self.out, self.err = folder, code, out, err
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return json.loads((self.folder / "summary.json").read_text())
+
+    @property
+    def completions(self) -> dict[str, list[dict[str, Any]]]:
+        files = sorted((self.folder / "completions").iterdir())
+        return {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in files}
+
+
+class Runs:
+    """Runs in a temporary directory, on a miniature model that is made once a session."""
+
+    def __init__(self, root: Path, model: Path, monkeypatch: Any, capsys: Any) -> None:
+        self.root, self.model, self.monkeypatch, self.capsys = root, model, monkeypatch, capsys
+        self.modules = root / "modules"
+        self.modules.mkdir()
+        monkeypatch.syspath_prepend(str(self.modules))
+        self.module("checked", CHECKED)
+        self.file("run.yaml", f"model: {model}\n{RUN_CONFIG}")
+
+    def module(self, name: str, code: str) -> None:
+        """A module of the user's, new to this test."""
+        self.monkeypatch.delitem(sys.modules, name, raising=False)
+        self.file(f"{name}.py", textwrap.dedent(code))
+        importlib.invalidate_caches()
+
+    def file(self, name: str, text: str) -> Path:
+        path = self.modules / name
+        path.write_text(text)
+        return path
+
+    def folder(self, name: str) -> Path:
+        return self.root / name
+
+    def config(self) -> Config:
+        return load_config(self.modules / "run.yaml")
+
+    def arguments(self, name: str, *overrides: str) -> list[str]:
+        return ["--config", str(self.modules / "run.yaml"), "--output", str(self.folder(name)), *overrides]
+
+    def run(self, *overrides: str, name: str = "run", resume: bool = False) -> Run:
+        return self.main(*self.arguments(name, *overrides), *(["--resume"] if resume else []))
+
+    def main(self, *arguments: str) -> Run:
+        from grpo.train import main
+
+        self.monkeypatch.chdir(self.modules)
+        self.capsys.readouterr()
+        code = main(list(arguments))
+        return Run(Path(arguments[arguments.index("--output") + 1]), code, *self.capsys.readouterr())
+
+
+@pytest.fixture(scope="session")
+def miniature_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature model after a handful of cold-start steps."""
+    from grpo import miniature
+
+    folder = tmp_path_factory.mktemp("models") / "miniature"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(miniature, "SHAPE", {**miniature.SHAPE, **SMALL})
+        miniature.build(folder, ColdStart(steps=20, batch=8), seed=0)
+    return folder
+
+
+@pytest.fixture
+def runs(
+    tmp_path: Path, miniature_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Runs:
+    return Runs(tmp_path, miniature_model, monkeypatch, capsys)
+
+
 @pytest.fixture
 def whole_rows() -> Any:
     """The oracle of everything that shares prompts: prompt and completion in one row, no cache, one row at a time."""
 
-    def logprobs(model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0) -> mx.array:
+    def logprobs(
+        model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0
+    ) -> mx.array:
         """Logprobs of the completion's tokens, [time]."""
         logits = model(mx.array([[*prompt, *completion]]))[0].astype(mx.float32) / temperature  # [time, vocab]
         places = mx.arange(len(completion)) + len(prompt) - 1  # a token is predicted one position earlier

@@ -26,9 +26,7 @@ def rows_of(segments: list[Segment]):
     return sorted(
         (segment.prompts[i // segment.samples], *row)
         for segment in segments
-        for i, row in enumerate(
-            zip(segment.completions, segment.sampler_logprobs, segment.advantages, strict=True)
-        )
+        for i, row in enumerate(zip(segment.completions, segment.sampler_logprobs, segment.advantages, strict=True))
     )
 
 
@@ -51,7 +49,9 @@ def test_every_row_comes_once_with_what_belongs_to_it(tiny, budget):
 @pytest.mark.parametrize("seed", range(5))
 def test_no_segment_exceeds_the_budget_but_a_lone_row(tiny, seed):
     rng = random.Random(seed)
-    groups = groups_of(tiny, [[rng.randint(1, 30) for _ in range(6)] for _ in range(8)], [rng.randint(1, 20) for _ in range(8)])
+    groups = groups_of(
+        tiny, [[rng.randint(1, 30) for _ in range(6)] for _ in range(8)], [rng.randint(1, 20) for _ in range(8)]
+    )
     for segment in pack(groups, advantages_of(groups), token_budget=60):
         assert cost(segment) <= 60 or len(segment.completions) == 1
         assert len(segment.completions) == segment.samples * len(segment.prompts)

@@ -26,13 +26,18 @@ def made_up_groups(tiny):
     """Sampler logprobs near those of a uniform policy, so that ratios fall inside and outside the clip range."""
     rng = np.random.default_rng(0)
     return [
-        type(group)(group.prompt, tuple(tiny.rollout(r.tokens, rng.normal(-4.1, 1.0, len(r.tokens)).tolist()) for r in group.rollouts))
+        type(group)(
+            group.prompt,
+            tuple(tiny.rollout(r.tokens, rng.normal(-4.1, 1.0, len(r.tokens)).tolist()) for r in group.rollouts),
+        )
         for group in (tiny.group(prompt, rows) for prompt, rows in zip(PROMPTS, COMPLETIONS, strict=True))
     ]
 
 
 def sampled_groups(policy, tiny, config, step=0):
-    request = Request(config.num_generations, config.max_completion_length, Sampling(config.temperature), config.seed, step=step)
+    request = Request(
+        config.num_generations, config.max_completion_length, Sampling(config.temperature), config.seed, step=step
+    )
     prompts = tiny.prompts([7, 3, 5, 4][: config.prompts_per_step])
     return [group for _, group in sorted(generate(policy, prompts, request), key=lambda pair: pair[0])]
 
@@ -56,7 +61,9 @@ def assert_same(first, second, relative):
     assert gradient.keys() == other.keys()
     for name in gradient:
         scale = max(np.abs(np.array(other[name])).max(), 1e-4)
-        np.testing.assert_allclose(np.array(gradient[name]), np.array(other[name]), rtol=0, atol=relative * scale, err_msg=name)
+        np.testing.assert_allclose(
+            np.array(gradient[name]), np.array(other[name]), rtol=0, atol=relative * scale, err_msg=name
+        )
 
 
 def oracle(policy, whole_rows, config, groups, advantages, left_out=()):
@@ -78,7 +85,9 @@ def oracle(policy, whole_rows, config, groups, advantages, left_out=()):
         for (prompt, rollout, advantage), reference in zip(rows, start, strict=True):
             logprobs = whole_rows.logprobs(policy.model, prompt, rollout.tokens, config.temperature)
             ratio = mx.exp(logprobs - mx.array(rollout.logprobs))
-            surrogate = mx.minimum(ratio * advantage, mx.clip(ratio, 1 - config.epsilon, 1 + config.clip_high) * advantage)
+            surrogate = mx.minimum(
+                ratio * advantage, mx.clip(ratio, 1 - config.epsilon, 1 + config.clip_high) * advantage
+            )
             away = reference - logprobs
             losses = -surrogate + config.beta * (mx.exp(away) - away - 1)
             total.append(losses.mean() / len(rows) if config.loss_type == "grpo" else losses.sum())
@@ -102,7 +111,8 @@ def test_the_gradient_is_the_same_for_any_token_budget(tiny, loss_type):
     policy, groups = tiny.policy(), made_up_groups(tiny)
     settings = {"loss_type": loss_type, "beta": 0.1, "epsilon_high": 5.0 if loss_type == "cispo" else 0.3}
     whole, by_few, by_one = (
-        captured(policy, tiny.config(token_budget=budget, **settings), groups, ADVANTAGES)[0] for budget in (10_000, 24, 1)
+        captured(policy, tiny.config(token_budget=budget, **settings), groups, ADVANTAGES)[0]
+        for budget in (10_000, 24, 1)
     )
     assert_same(by_few, whole, 1e-5)
     assert_same(by_one, whole, 1e-5)
@@ -117,6 +127,43 @@ def test_the_gradient_of_adapters_is_the_same_for_any_token_budget(tiny, whole_r
     )
     assert_same(cut, whole, 1e-5)
     assert_same(whole, oracle(policy, whole_rows, config, groups, ADVANTAGES), 1e-5)
+
+
+RECOMPUTED = {
+    "full": {},
+    "biases": {"kind": "qwen2"},
+    "window": {"kind": "window"},
+    "adapters": {"fine_tune": "lora", "adapter_noise": 0.2},
+    "adapters of one block": {"fine_tune": "lora", "adapter_noise": 0.2, "blocks": 1},
+    "quantised base": {"fine_tune": "lora", "adapter_noise": 0.2, "quantise": True},
+    "prompt in every row": {"shares": False},
+    "attention of its own": {"kind": "gemma2"},
+}
+
+
+@pytest.mark.parametrize("settings", RECOMPUTED.values(), ids=RECOMPUTED.keys())
+def test_blocks_made_again_in_the_backward_pass_change_nothing(tiny, settings):
+    groups, config = made_up_groups(tiny), tiny.config(beta=0.1)
+    (kept,), (again,) = (
+        captured(tiny.policy(recompute=recompute, **settings), config, groups, ADVANTAGES)
+        for recompute in (False, True)
+    )
+    assert_same(again, kept, 1e-5)
+
+
+def test_blocks_are_really_made_again(tiny, monkeypatch):
+    import mlx_lm.models.llama as llama
+
+    calls = []
+    plain = llama.Attention.__call__
+    monkeypatch.setattr(llama.Attention, "__call__", lambda *a, **k: (calls.append(1), plain(*a, **k))[1])
+    counts = []
+    for recompute in (False, True):
+        policy = tiny.policy(recompute=recompute)
+        calls.clear()
+        captured(policy, tiny.config(beta=0.0), made_up_groups(tiny), ADVANTAGES)
+        counts.append(len(calls))
+    assert counts[1] > counts[0] > 0
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])
@@ -250,7 +297,9 @@ def test_later_updates_see_the_policy_that_has_moved(tiny):
     metrics = learner_of(policy, config).learn(sampled_groups(policy, tiny, config), ADVANTAGES, 0)
     assert metrics["sampling/mismatch_k3"] > 1e-4
     assert metrics["clip_ratio/region_mean"] > 0
-    assert metrics["clip_ratio/region_mean"] == pytest.approx(metrics["clip_ratio/low_mean"] + metrics["clip_ratio/high_mean"])
+    assert metrics["clip_ratio/region_mean"] == pytest.approx(
+        metrics["clip_ratio/low_mean"] + metrics["clip_ratio/high_mean"]
+    )
 
 
 def test_each_update_takes_its_share_and_the_ratio_is_to_the_sampler(tiny, whole_rows):
@@ -284,7 +333,9 @@ def test_a_step_that_is_not_finite_is_dropped_and_the_third_in_a_row_ends_the_ru
     assert learner.learn(groups, ADVANTAGES, 2)["updates/dropped"] == 0  # a good one in between: counted anew
     for step in range(3, 5):
         learner.learn(groups, bad, step)
-    with pytest.raises(TrainingFailed, match=r"3 updates in a row were not finite .* at step 6: try a lower learning_rate"):
+    with pytest.raises(
+        TrainingFailed, match=r"3 updates in a row were not finite .* at step 6: try a lower learning_rate"
+    ):
         learner.learn(groups, bad, 5)
 
 
@@ -296,7 +347,10 @@ def test_after_a_step_the_model_is_ready_to_sample(tiny):
 
 def test_loss_of_two_updates_is_their_mean(tiny):
     policy, groups = tiny.policy(), made_up_groups(tiny)
-    one = [captured(policy, tiny.config(prompts_per_step=1, beta=0.0), groups[i : i + 1], ADVANTAGES[i : i + 1]) for i in (0, 1)]
+    one = [
+        captured(policy, tiny.config(prompts_per_step=1, beta=0.0), groups[i : i + 1], ADVANTAGES[i : i + 1])
+        for i in (0, 1)
+    ]
     learner = learner_of(policy, tiny.config(num_updates=2, beta=0.0))
     learner.optimizer.apply = lambda gradient, loss, step: (float(len(gradient)), True)
     metrics = learner.learn(groups, ADVANTAGES, 0)

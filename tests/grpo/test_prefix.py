@@ -10,7 +10,11 @@ from grpo import prefix
 from grpo.forward import completion_logprobs, rows_of
 
 SHARING = ["llama", "untied", "qwen2", "qwen3", "window", "gemma3"]
-PROMPTS = [[11, 12, 13, 14, 15, 16, 17, 18, 19], [21, 22], [31, 32, 33, 34, 35, 36]]  # longer and shorter than a window of 4
+PROMPTS = [
+    [11, 12, 13, 14, 15, 16, 17, 18, 19],
+    [21, 22],
+    [31, 32, 33, 34, 35, 36],
+]  # longer and shorter than a window of 4
 COMPLETIONS = [  # two rows a prompt
     [[41, 42, 43, 44, 45, 46, 2], [51]],
     [[41, 9, 9, 3], [52, 53, 54, 55, 56, 57, 58, 59]],

@@ -29,7 +29,11 @@ def test_a_string_becomes_the_users_message():
 
 
 def test_messages_are_taken_as_they_are():
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
     assert rendered(messages).text == "\x01<user>a<assistant>b<user>c<assistant>"
 
 

@@ -108,7 +108,9 @@ def test_sampler_and_policy_agree_on_every_logprob(tiny, kind, temperature):
 def test_decoding_with_the_adapter_merged_samples_from_the_policy(tiny, temperature, quantise):
     policy = tiny.policy("qwen2", fine_tune="lora", adapter_noise=0.2, quantise=quantise)
     prompts = tiny.prompts(LENGTHS[:3])
-    groups = {merge: sample(policy, prompts, sampling=Sampling(temperature), merge_adapter=merge) for merge in (True, False)}
+    groups = {
+        merge: sample(policy, prompts, sampling=Sampling(temperature), merge_adapter=merge) for merge in (True, False)
+    }
     assert tokens(groups[True]) == tokens(groups[False])
     for group in groups[True] + groups[False]:
         check_logprobs(policy, group, temperature)
@@ -182,7 +184,11 @@ def test_a_row_has_a_stream_of_its_own():
     base = uniform_stream(request(), 3, 2)
     assert base.dtype == np.float32 and base.shape == (20,) and (base >= 0).all() and (base < 1).all()
     np.testing.assert_array_equal(base, uniform_stream(request(), 3, 2))
-    others = [uniform_stream(request(), 2, 3), uniform_stream(request(step=1), 3, 2), uniform_stream(request(seed=4), 3, 2)]
+    others = [
+        uniform_stream(request(), 2, 3),
+        uniform_stream(request(step=1), 3, 2),
+        uniform_stream(request(seed=4), 3, 2),
+    ]
     assert all((other != base).any() for other in others)
     np.testing.assert_array_equal(uniform_stream(request(max_tokens=7), 3, 2), base[:7])
 

@@ -76,7 +76,7 @@ def test_logprobs_and_entropies_against_float64(vocab):
         probabilities = exact(logits[row], 0.7)
         assert drawn.logprobs[row].item() == pytest.approx(math.log(probabilities[drawn.tokens[row].item()]), abs=2e-5)
         # a float32 sum over the vocabulary of terms up to the largest logit (25); a metric, not a part of the loss
-        assert drawn.entropies[row].item() == pytest.approx(-(probabilities * np.log(probabilities)).sum(), abs=3e-4)
+        assert drawn.entropies[row].item() == pytest.approx(-(probabilities * np.log(probabilities)).sum(), abs=1e-3)
 
 
 def test_the_order_is_temperature_first_then_top_p():

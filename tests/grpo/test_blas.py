@@ -1,0 +1,84 @@
+"""The loader never raises, says what serves MLX and, where that is slow, what to do. Each case in its own process."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+LINUX_CPU = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loader does nothing")
+REPORT = """
+import json, sys
+from grpo.blas import load_blas
+before = "mlx.core" in sys.modules
+blas = load_blas()
+print(json.dumps({"name": blas.name, "path": blas.path, "warning": blas.warning, "mlx_before": before,
+                  "mlx_after": "mlx.core" in sys.modules}))
+"""
+
+
+def loaded(code: str = REPORT, **environment: str) -> dict:
+    """What a fresh process prints as JSON; GRPO_BLAS is unset unless given."""
+    variables = {name: value for name, value in os.environ.items() if name != "GRPO_BLAS"} | environment
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_none_keeps_mlx_s_own():
+    blas = loaded(GRPO_BLAS="none")
+    assert blas["path"] is None and blas["warning"] is None
+    assert sys.platform != "linux" or blas["name"] == "MLX's own"
+
+
+@LINUX_CPU
+def test_a_library_that_does_not_exist_falls_back_or_warns_with_the_remedy():
+    blas = loaded(GRPO_BLAS="/nowhere/libblas.so")
+    assert blas["name"] == "MKL" or "pip install mkl" in blas["warning"]  # mkl, where it is installed, is found instead
+
+
+@LINUX_CPU
+def test_without_any_library_the_warning_names_the_remedy():
+    hidden = "import grpo.blas; grpo.blas._mkl_paths = grpo.blas._openblas_paths = lambda: ['/nowhere/lib.so']\n"
+    blas = loaded(hidden + "grpo.blas.has_cuda_backend = lambda: False\n" + REPORT)
+    assert blas["name"] == "MLX's own"
+    assert "pip install mkl" in blas["warning"] and "libopenblas" in blas["warning"]
+
+
+@LINUX_CPU
+def test_a_file_that_is_no_library_does_not_raise(tmp_path):
+    path = tmp_path / "libfake.so"
+    path.write_text("not a library")
+    assert loaded(GRPO_BLAS=str(path))["path"] != str(path)
+
+
+def test_it_is_loaded_before_mlx():
+    blas = loaded()
+    assert not blas["mlx_before"] and not blas["mlx_after"]  # the loader itself must not import mlx
+
+
+@LINUX_CPU
+def test_too_late_is_said():
+    pytest.importorskip("mlx.core")
+    code = "import mlx.core\nimport grpo.blas\ngrpo.blas.has_cuda_backend = lambda: False\n" + REPORT
+    assert "import grpo first" in loaded(code)["warning"]
+
+
+def test_a_second_call_gives_the_same():
+    code = "from grpo.blas import load_blas\nprint(str(load_blas() is load_blas()).lower())"
+    assert loaded(code) is True
+
+
+def test_mlx_works_after_it():
+    code = (
+        "from grpo.blas import load_blas\nload_blas()\nimport mlx.core as mx\n"
+        "print((mx.ones((64, 64)) @ mx.ones((64, 64))).sum().item())"
+    )
+    assert loaded(code) == 64**3
+
+
+@pytest.mark.parametrize("module", ["grpo.train", "grpo.doctor", "grpo.config", "grpo.coach"])
+def test_the_first_import_of_a_command_is_not_mlx(module):
+    code = f"import {module}, json, sys\nprint(json.dumps('mlx.core' in sys.modules))"
+    assert loaded(code) is False

@@ -1,0 +1,100 @@
+"""Rewards of groups and what the metrics make of them."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from envs import Task
+from grpo.config import Config
+from grpo.scoring import GroupScores, Scorer, coin_flips, reward_metrics, totals
+from rewards import RewardSet
+
+
+@pytest.fixture
+def group(tiny):
+    made = tiny.group([11, 12], [[21, 22, 2], [31, 2], [41, 42]])
+    texts = ("21 22", "31", "41 42")
+    return replace(
+        made,
+        prompt=tiny.prompt([11, 12], answer="31"),
+        rollouts=tuple(replace(rollout, text=text) for rollout, text in zip(made.rollouts, texts, strict=True)),
+    )
+
+
+def scored(group, function, weight=1.0):
+    scorer = Scorer(RewardSet({"mine": weight}, timeout_seconds=5, functions={"mine": function}))
+    try:
+        return scorer.submit(group).result(timeout=10)
+    finally:
+        scorer.close()
+
+
+def test_a_reward_is_handed_what_trl_would_hand_it(group):
+    seen = {}
+
+    def mine(prompts, completions, completion_ids, **columns):
+        seen.update(prompts=prompts, completions=completions, ids=completion_ids, **columns)
+        return [1.0, 0.0, None]
+
+    result = scored(group, mine, weight=2.0)
+    assert seen == {
+        "prompts": ["11 12"] * 3,
+        "completions": ["21 22", "31", "41 42"],
+        "ids": [[21, 22, 2], [31, 2], [41, 42]],  # the stop token is part of the completion
+        "answer": ["31"] * 3,
+    }
+    assert (result.values, result.totals) == ({"mine": [1.0, 0.0, None]}, [2.0, 0.0, None])
+
+
+def test_a_conversation_is_handed_over_as_messages(group):
+    messages = [{"role": "user", "content": "11 12"}]
+    task = Task("1", messages, {})
+    seen = []
+
+    def mine(prompts, completions, **_):
+        seen.append((prompts[0], completions[1]))
+        return [0.0] * 3
+
+    scored(replace(group, prompt=replace(group.prompt, task=task)), mine)
+    assert seen == [(messages, [{"role": "assistant", "content": "31"}])]
+
+
+def test_a_reward_that_raises_is_counted_and_left_out(group):
+    def mine(**_):
+        raise ZeroDivisionError("by zero")
+
+    result = scored(group, mine)
+    assert result.totals == [None] * 3
+    assert result.failures == {"mine/raised": 3}
+    assert result.messages == ["reward mine: raised ZeroDivisionError: by zero"]
+
+
+def test_totals_hold_nan_where_there_is_no_reward():
+    one, other = (GroupScores({}, values, {}, []) for values in ([1.0, None], [0.0, 0.5]))
+    array = totals([one, other])
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, [[1.0, math.nan], [0.0, 0.5]])
+
+
+def test_reward_metrics_count_present_values_and_failures():
+    first = GroupScores({"accuracy": [1.0, 0.0], "format": [None, None]}, [], {"accuracy/timeout": 1}, [])
+    second = GroupScores({"accuracy": [1.0, None], "format": [None, None]}, [], {"accuracy/timeout": 2}, [])
+    # mean of 1, 0, 1 = 2/3; variance ((1/3)^2 + (2/3)^2 + (1/3)^2) / 2 = 1/3
+    metrics = reward_metrics([first, second])
+    assert metrics == {
+        "rewards/accuracy/mean": pytest.approx(2 / 3),
+        "rewards/accuracy/std": pytest.approx(math.sqrt(1 / 3)),
+        "rewards/failed/accuracy/timeout": 3.0,
+    }
+
+
+def test_coin_flips_are_fair_and_of_the_seed_and_step():
+    config = Config(prompts_per_step=50, num_generations=40, seed=3)
+    flips = coin_flips(config, 0)
+    assert flips.shape == (50, 40) and set(np.unique(flips)) == {0.0, 1.0}
+    assert abs(flips.mean() - 0.5) < 5 * 0.5 / math.sqrt(2000)  # five standard errors
+    np.testing.assert_array_equal(flips, coin_flips(config, 0))
+    assert (flips != coin_flips(config, 1)).any()
+    assert (flips != coin_flips(Config(prompts_per_step=50, num_generations=40, seed=4), 0)).any()

@@ -1,0 +1,225 @@
+"""The command: what it refuses, and in how many words."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from grpo import checkpoint
+from grpo.train import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def refused(run, *words):
+    """Exit 2, one line on stderr that holds these words, no traceback."""
+    assert run.code == 2, run.err
+    assert run.err.startswith("error: ") and run.err.count("\n") == 1 and len(run.err) < 1000
+    for word in words:
+        assert word in run.err
+    assert "Traceback" not in run.err + run.out
+    return True
+
+
+BAD_OVERRIDES = {
+    "learning_rat=1": "unknown key learning_rat (did you mean learning_rate?)",
+    "steps=-3": "steps",
+    "steps=many": "steps",
+    "num_generations=1": "num_generations",
+    "loss_type=grop": "loss_type",
+    "top_p=0.9": "top_p must be 1 in training",
+    "prompts_per_step=3 num_updates=2": "prompts_per_step must be a multiple of num_updates",
+    "max_rows=2": "max_rows must be at least num_generations",
+    "loss_type=cispo": "epsilon_high",
+    "steps": "must look like key=value",
+    "reward_weights.accuracyy=1": "unknown reward 'accuracyy'",
+    "reward_weights.nowhere:f=1": "module nowhere not imported",
+    "data=no_such_env": "no environment is called 'no_such_env'",
+    "data=none.jsonl": "none.jsonl",
+    "data_options.nonesuch=1": "has no option 'nonesuch'",
+    "model=./none": "model ./none: no such directory",
+    "template=chat": "needs a model with a chat template",
+    "max_prompt_length=2": "longer than max_prompt_length 2",
+    "fine_tune=lora lora.targets=[nonesuch]": "names no linear layer",
+    "fine_tune=lora adapter=./none": "adapter ./none",
+}
+
+
+@pytest.mark.parametrize("overrides", BAD_OVERRIDES)
+def test_a_wrong_setting_is_one_line(runs, overrides):
+    assert refused(runs.run(*overrides.split()), BAD_OVERRIDES[overrides])
+
+
+BAD_DATA = {
+    "nothing": "",
+    "no prompt": '{"foo": 1}\n{"bar": 2}\n',
+    "broken JSON": '{"question": "1+1?", "answer": "2"\n',
+}
+
+
+@pytest.mark.parametrize("fault", BAD_DATA)
+def test_data_without_a_task_is_one_line(runs, fault):
+    path = runs.file("bad.jsonl", BAD_DATA[fault])
+    assert refused(runs.run(f"data={path}"), str(path))
+
+
+BAD_CONFIGS = {"bad YAML": "steps: [1\n", "unknown key": "stepz: 3\n", "wrong type": "steps: many\n", "a list": "- 1\n"}
+
+
+@pytest.mark.parametrize("fault", BAD_CONFIGS)
+def test_a_bad_config_file_is_one_line(runs, fault):
+    path = runs.file("bad.yaml", BAD_CONFIGS[fault])
+    assert refused(runs.main("--config", str(path), "--output", str(runs.folder("bad"))), str(path))
+    assert not runs.folder("bad").exists()
+
+
+def test_a_missing_config_file_is_one_line(runs):
+    assert refused(runs.main("--config", "none.yaml", "--output", str(runs.folder("bad"))), "none.yaml")
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"model_type": "llama"}'])
+def test_a_model_directory_without_weights_is_one_line(runs, content):
+    folder = runs.modules / "model"
+    folder.mkdir()
+    if content is not None:
+        (folder / "config.json").write_text(content)
+    assert refused(runs.run(f"model={folder}"), str(folder), "can't be loaded")
+
+
+def test_what_was_refused_can_be_put_right_in_the_same_directory(runs):
+    for wrong in ("model=./none", "data=none.jsonl", "max_prompt_length=2", "template=chat"):
+        assert refused(runs.run(wrong))
+    assert runs.run("steps=1").code == 0
+
+
+# The run directory
+
+
+def test_a_run_is_not_written_over(runs):
+    run = runs.run("steps=1")
+    before = (run.folder / "metrics.jsonl").read_bytes()
+    assert refused(runs.run("steps=1"), "holds a run already", "--resume")
+    assert (run.folder / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["seed=1", "beta=0.5", "num_generations=8", "reward_weights.format=1"])
+def test_a_run_is_not_resumed_with_other_settings(runs, change):
+    run = runs.run("steps=1")
+    before = (run.folder / "metrics.jsonl").read_bytes()
+    assert refused(runs.run("steps=1", change, resume=True), "can't resume", change.partition("=")[0].partition(".")[0])
+    assert (run.folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_directory_in_use_is_left_alone(runs):
+    with checkpoint.lock(runs.folder("run")):
+        assert refused(runs.run("steps=1"), "is in use by another run")
+
+
+def test_resuming_where_there_is_nothing_starts(runs):
+    assert runs.run("steps=1", resume=True).code == 0
+
+
+def test_resuming_a_finished_run_changes_nothing(runs):
+    run = runs.run("steps=2", "eval_every=1", "eval_tasks=2")
+    again = runs.run("steps=2", "eval_every=1", "eval_tasks=2", resume=True)
+    assert again.code == 0
+    assert (again.summary["before"], again.summary["after"]) == (run.summary["before"], run.summary["after"])
+    assert again.metrics == run.metrics
+
+
+def test_resuming_needs_nothing_but_the_directory(runs):
+    run = runs.run("steps=1")
+    assert runs.main("--output", str(run.folder), "--resume").code == 0
+
+
+def test_all_checkpoints_damaged_is_said_every_time(runs):
+    run = runs.run("steps=2", "save_every=1")
+    for path in (run.folder / "checkpoints").glob("*/manifest.json"):
+        path.unlink()
+    for _ in range(2):
+        assert refused(runs.run("steps=2", "save_every=1", resume=True), "no checkpoint in")
+    assert len((run.folder / "metrics.jsonl").read_text().splitlines()) == 2  # nothing already written is lost
+
+
+def test_a_failure_of_the_maths_is_exit_1_with_its_cause(runs, monkeypatch):
+    from grpo.learner import Learner
+    from grpo.optimizer import TrainingFailed
+
+    def fail(*_):
+        raise TrainingFailed("3 updates in a row were not finite")
+
+    monkeypatch.setattr(Learner, "learn", fail)
+    run = runs.run("steps=1")
+    assert (run.code, run.err) == (1, "stopped: 3 updates in a row were not finite\n")
+
+
+# From nothing
+
+
+def test_the_embedded_model_is_made_and_trained_without_any_argument_of_its_own(runs):
+    """The quickstart in small: cold start, two steps, evaluations with every reward before and after."""
+    run = runs.main(
+        *("--output", str(runs.folder("quick")), "cold_start.steps=3", "cold_start.batch=4", "steps=2", "eval_tasks=3"),
+        *("prompts_per_step=2", "num_generations=4", "max_completion_length=8", "eval_every=1"),
+    )
+    assert run.code == 0, run.err
+    summary = json.loads((run.folder / "summary.json").read_text())
+    for side in ("before", "after"):
+        assert {"accuracy", "format", "language"} <= summary[side].keys()
+        assert {"accuracy", "format", "language"} <= summary[side]["greedy"].keys()
+    assert (run.folder / "miniature" / "config.json").exists()
+    assert "held-out tasks (3)" in run.out  # the table
+
+
+def test_a_reward_that_never_applies_is_left_out_of_the_table(runs):
+    runs.module("silent", "def reward(completions, **_):\n    return [None] * len(completions)\n")
+    settings = ["steps=1", "eval_every=1", "eval_tasks=2", "eval_greedy=true", "reward_weights.silent:reward=1"]
+    run = runs.run(*settings)
+    assert run.code == 0 and "checked:evens, greedy" in run.out and "silent:reward" not in run.summary["after"]
+
+
+def test_a_reward_without_a_value_on_one_side_is_left_out_of_the_table(runs):
+    """As the language reward of a few greedy answers without any words: sampled it has a mean, greedy it has none."""
+    runs.module(
+        "first",
+        "calls = []\ndef reward(completions, **_):\n    calls.append(1)\n    return [1.0 if len(calls) <= 2 else None] * len(completions)\n",
+    )
+    settings = ["steps=1", "eval_every=1", "eval_tasks=2", "eval_greedy=true", "reward_weights.first:reward=1"]
+    run = runs.run(*settings)
+    assert run.code == 0 and run.summary["after"]["tasks"] == 2
+
+
+def test_a_stop_during_the_cold_start_leaves_no_half_made_model(runs, monkeypatch):
+    import signal
+
+    from grpo import miniature
+
+    settings = [
+        "--output",
+        str(runs.folder("quick")),
+        "cold_start.steps=4",
+        "cold_start.batch=4",
+        "steps=1",
+        "eval_every=0",
+    ]
+    settings += ["prompts_per_step=2", "num_generations=4", "max_completion_length=4"]
+    with monkeypatch.context() as patch:
+        plain = miniature._batch
+        patch.setattr(miniature, "_batch", lambda *a: (signal.raise_signal(signal.SIGINT), plain(*a))[1])
+        assert runs.main(*settings).code == 130
+    assert not (runs.folder("quick") / "miniature").exists()
+    assert runs.main(*settings, "--resume").code == 0
+
+
+def test_help_needs_no_mlx():
+    code = "import sys, grpo.train\ntry: grpo.train.main(['--help'])\nexcept SystemExit: print('mlx' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shown.rstrip().endswith("False") and "num_generations = 16" in shown
+
+
+def test_an_option_that_does_not_exist_is_argparses_error(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--nonesuch"])
+    assert caught.value.code == 2 and "--nonesuch" in capsys.readouterr().err
