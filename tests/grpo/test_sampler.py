@@ -29,7 +29,7 @@ def frequencies(logits, sampling, draws=DRAWS):
 
 
 def chi_square_is_small(counts, probabilities):
-    """Five standard deviations above the mean of chi-square, n - 1 and sqrt(2 (n - 1)); tokens of expectation < 5 apart."""
+    """At most five standard deviations, sqrt(2 (n - 1)), above the mean n - 1; rare tokens are counted apart."""
     expected = probabilities * counts.sum()
     common = expected >= 5
     assert counts[~common].sum() <= expected[~common].sum() + 5 * math.sqrt(expected[~common].sum() + 1)

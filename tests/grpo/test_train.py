@@ -162,7 +162,7 @@ def test_the_embedded_model_is_made_and_trained_without_any_argument_of_its_own(
     """The quickstart in small: cold start, two steps, evaluations with every reward before and after."""
     run = runs.main(
         *("--output", str(runs.folder("quick")), "cold_start.steps=3", "cold_start.batch=4", "steps=2", "eval_tasks=3"),
-        *("prompts_per_step=2", "num_generations=4", "max_completion_length=8", "eval_every=1"),
+        *("prompts_per_step=2", "num_updates=1", "num_generations=4", "max_completion_length=8", "eval_every=1"),
     )
     assert run.code == 0, run.err
     summary = json.loads((run.folder / "summary.json").read_text())
@@ -184,11 +184,17 @@ def test_a_reward_without_a_value_on_one_side_is_left_out_of_the_table(runs):
     """As the language reward of a few greedy answers without any words: sampled it has a mean, greedy it has none."""
     runs.module(
         "first",
-        "calls = []\ndef reward(completions, **_):\n    calls.append(1)\n    return [1.0 if len(calls) <= 2 else None] * len(completions)\n",
+        """
+        calls = []
+        def reward(completions, **_):
+            calls.append(1)  # before: two tasks sampled, two greedy; two groups of the step; after: the same again
+            return [1.0 if len(calls) in (1, 2, 7, 8) else None] * len(completions)
+        """,
     )
     settings = ["steps=1", "eval_every=1", "eval_tasks=2", "eval_greedy=true", "reward_weights.first:reward=1"]
     run = runs.run(*settings)
-    assert run.code == 0 and run.summary["after"]["tasks"] == 2
+    assert run.code == 0 and run.summary["after"]["first:reward"] == 1.0
+    assert "first:reward" not in run.summary["after"]["greedy"]
 
 
 def test_a_stop_during_the_cold_start_leaves_no_half_made_model(runs, monkeypatch):
@@ -204,7 +210,7 @@ def test_a_stop_during_the_cold_start_leaves_no_half_made_model(runs, monkeypatc
         "steps=1",
         "eval_every=0",
     ]
-    settings += ["prompts_per_step=2", "num_generations=4", "max_completion_length=4"]
+    settings += ["prompts_per_step=2", "num_updates=1", "num_generations=4", "max_completion_length=4"]
     with monkeypatch.context() as patch:
         plain = miniature._batch
         patch.setattr(miniature, "_batch", lambda *a: (signal.raise_signal(signal.SIGINT), plain(*a))[1])

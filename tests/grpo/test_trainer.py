@@ -1,4 +1,4 @@
-"""Whole runs of a few steps on a miniature model: what they leave behind, and that they go on after a stop with the same bits."""
+"""Whole runs of a few steps: what they leave behind, and that after a stop they go on with the same bits."""
 
 import json
 import os
