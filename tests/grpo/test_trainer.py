@@ -280,6 +280,18 @@ def test_metrics_are_what_the_completions_say(runs):
         )
 
 
+def test_a_reward_belongs_to_its_completion_whichever_group_ends_first(runs, monkeypatch):
+    ended, plain = [], _Engine._group
+    monkeypatch.setattr(_Engine, "_group", lambda engine, index: (ended.append(index), plain(engine, index))[1])
+    runs.module("short", "def reward(completion_ids, **_):\n    return [1 / len(ids) for ids in completion_ids]\n")
+    settings = ["steps=3", "prompts_per_step=4", "max_completion_length=40", "reward_weights={'short:reward': 1}"]
+    run = runs.run(*settings)
+    assert ended != [0, 1, 2, 3] * 3  # or there is nothing to see here
+    for rows in run.completions.values():
+        assert [row["reward"] for row in rows] == pytest.approx([1 / row["tokens"] for row in rows])
+        assert len({row["prompt"] for row in rows}) == 4
+
+
 def test_step_0_is_the_reference_and_the_sampler(runs):
     line = runs.run("steps=1", "beta=0.5").metrics[0]
     assert line["kl"] == 0.0 and line["sampling/sampling_logp_difference/mean"] < 1e-5 and line["grad_norm"] > 0
