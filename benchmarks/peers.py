@@ -91,9 +91,9 @@ def question(number: int) -> dict[str, str]:
     text = (
         f"A farmer has {a} fields and each of the fields holds {b} rows of apple trees. In the spring she plants "
         f"{c} more rows in every field, and in the summer a storm takes away one row in each of them. Every row "
-        "that is left carries ten trees, and from each tree she picks two baskets of apples. She sells half of the baskets at the "
-        "market, gives a few of the others to her neighbours, and keeps the rest for the winter. How many "
-        "rows of trees are there in the end?"
+        "that is left carries ten trees, and from each tree she picks two baskets of apples. She sells half of "
+        "the baskets at the market, gives a few of the others to her neighbours, and keeps the rest for the "
+        "winter. How many rows of trees are there in the end?"
     )
     return {"prompt": text, "answer": str(a * (b + c - 1))}
 
