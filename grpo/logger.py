@@ -86,7 +86,7 @@ class RunLogger:
 
     def _line(self, step: int, metrics: dict[str, float]) -> str:
         """The figures people watch, on one line."""
-        done = step - self.first_step
+        done = max(1, step - self.first_step)
         left = (time.monotonic() - self.started) / done * (self.config.steps - step)
         rewards = [
             f"{name.split('/')[1].rsplit(':', 1)[-1]} {value:.2f}"

@@ -54,7 +54,7 @@ class Trainer:
             policy.freeze_reference()
         self.learner = Learner(policy, config)
         self.coach = Coach(config)
-        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "seed": config.seed}
+        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "unlogged": None}
         if resume_from is not None:
             self._load(resume_from)
         self.logger = RunLogger(
@@ -74,6 +74,8 @@ class Trainer:
         try:
             if self.state["before"] is None and self.eval_prompts:
                 self.state["before"] = self._evaluate(0, "before", greedy=self.config.eval_greedy)
+            if self.state["unlogged"] is not None:
+                self._log()
             while self.state["step"] < self.config.steps:
                 self.stop.check()
                 self._step(self.state["step"])
@@ -96,34 +98,37 @@ class Trainer:
         advantages = np.array(group_advantages(mx.array(rewards), scale=self.config.scale_rewards)).tolist()
         scored_at = time.monotonic()
         metrics = self._rollout_metrics(groups, scored, rewards) | self.learner.learn(groups, advantages, step)
+        learned = time.monotonic()
+        tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
         self.state["step"] = step + 1
-        self.state["tokens"] += sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
-        if (
-            self.config.eval_every
-            and (step + 1) % self.config.eval_every == 0
-            and step + 1 < self.config.steps
-            and self.eval_prompts
-        ):
-            figures = self._evaluate(step + 1, f"after step {step + 1}")
-            metrics |= {
-                f"eval/{name}": float(value) for name, value in figures.items() if isinstance(value, int | float)
-            }
-        now = time.monotonic()
-        generated = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+        self.state["tokens"] += tokens
         metrics |= {
             "num_tokens": self.state["tokens"],
-            "step_time": now - start,
+            "step_time": learned - start,
             "time/rollout": decoded - start,
             "time/rewards_after_rollout": scored_at - decoded,
-            "time/learn": now - scored_at,
-            "tokens_per_second": generated / max(decoded - start, 1e-9),
+            "time/learn": learned - scored_at,
+            "tokens_per_second": tokens / max(decoded - start, 1e-9),
             "memory/peak_bytes": float(mx.get_peak_memory()),
         }
-        self.logger.step(step + 1, metrics)
-        for warning in self.coach.look(step + 1, metrics):
-            self.logger.say(f"  warning: {warning}")
         if self.config.completions_every and step % self.config.completions_every == 0:
             self.logger.completions(step + 1, groups, scored, advantages)
+        self.state["unlogged"] = metrics
+        self._log()
+
+    def _log(self) -> None:
+        """Evaluate if it is time to, and write the step's line.
+
+        The weights have already moved: a run that is interrupted in the evaluation does this first when it is resumed.
+        """
+        step, metrics = self.state["step"], self.state["unlogged"]
+        if self.eval_prompts and step % self.config.eval_every == 0 and step < self.config.steps:
+            figures = self._evaluate(step, f"after step {step}")
+            metrics |= {f"eval/{name}": float(value) for name, value in figures.items()}
+        self.state["unlogged"] = None
+        self.logger.step(step, metrics)
+        for warning in self.coach.look(step, metrics):
+            self.logger.say(f"  warning: {warning}")
 
     def _rollout(self, prompts: Sequence[Prompt], step: int) -> tuple[list[Group], list[GroupScores], float]:
         """Groups and their rewards in the order of the prompts, and when decoding ended; rewards run meanwhile."""
