@@ -72,10 +72,13 @@ class GRPOTrainer:
         eval_dataset: "Iterable[dict[str, Any]] | None" = None,
     ) -> None:
         functions = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs)
-        names = [function if isinstance(function, str) else function.__name__ for function in functions]
+        names = [
+            function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
+            for function in functions
+        ]
         if len(set(names)) < len(names):
             raise ConfigError(f"reward_funcs must have different names, got {', '.join(names)}")
-        given = args.reward_weights
+        given = args.reward_weights if "reward_weights" in args.model_fields_set else {}
         weights = {name: given.get(name, given.get(str(place), 1.0)) for place, name in enumerate(names)}
         config = args.model_copy(
             update={
@@ -92,9 +95,8 @@ class GRPOTrainer:
         with checkpoint.lock(self.output), StopFlag() as stop:
             start = claim(self.config, self.output, resume=resume, say=print)
             rewards = reward_set(self.config, self._functions)
+            trainer = Trainer(self.config, self._policy(), self._env, rewards, self.output, resume_from=start)
             checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
-            policy = self._policy()
-            trainer = Trainer(self.config, policy, self._env, rewards, self.output, resume_from=start)
             summary = trainer.train(stop)
             checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
         return summary

@@ -68,14 +68,17 @@ def save(
         _flush(partial)
     except RuntimeError as error:  # mlx's writer reports a failed write this way, without a cause
         shutil.rmtree(partial, ignore_errors=True)
-        raise OSError(f"checkpoint {final} could not be written: {error}") from error
+        raise OSError(f"checkpoint {final} could not be written, most likely the disk is full: {error}") from error
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    replaced = checkpoints / f".replaced_{final.name}"
+    shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():
-        shutil.rmtree(final)
+        final.rename(replaced)
     partial.rename(final)
     _flush(checkpoints)
+    shutil.rmtree(replaced, ignore_errors=True)
     return final
 
 
@@ -99,6 +102,12 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
     Raises ConfigError if there are checkpoints and all are damaged: starting over would hide the loss.
     """
     shown: list[str] = []
+    for path in checkpoints.glob(".replaced_step_*"):  # a kill between the two renames of `save`
+        final = path.with_name(path.name.removeprefix(".replaced_"))
+        if final.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(final)
     found = sorted(checkpoints.glob("step_*"), reverse=True)
     for path in found:
         fault = _fault(path)
@@ -110,10 +119,8 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
         shown.append(
             f"checkpoint {path.name} is damaged ({fault}): set aside as {aside.name}, the one before it is taken"
         )
-    if found:
-        raise ConfigError(
-            f"no checkpoint in {checkpoints} is whole, last fault: {shown[-1]}; start anew with another --output"
-        )
+    if any(checkpoints.glob("damaged_step_*")):
+        raise ConfigError(f"no checkpoint in {checkpoints} is whole; start anew with another --output")
     return None, shown
 
 
@@ -122,8 +129,11 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

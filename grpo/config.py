@@ -135,7 +135,7 @@ class Config(Section):
     token_budget: int = Field(
         2048, ge=1, description="tokens, padding included, of one micro-batch; less = less memory, same gradient"
     )
-    logits_chunk: int = Field(1024, ge=1, description="positions whose vocabulary row exists at a time")
+    logits_chunk: int = Field(512, ge=1, description="positions whose vocabulary row exists at a time")
 
     learning_rate: float = Field(1e-5, gt=0, description="peak rate of AdamW")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(

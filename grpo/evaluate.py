@@ -70,6 +70,8 @@ def interval(task_means: Sequence[float], z: float = 1.96) -> tuple[float, float
     if all(value in (0.0, 1.0) for value in task_means):
         centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
+    elif n == 1:
+        return 0.0, 1.0
     else:
         centre, half = mean, z * float(np.std(task_means, ddof=1)) / math.sqrt(n)
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -35,10 +35,11 @@ def open_run(config: Config, output: Path, *, resume: bool, say: Say, stop: Stop
     start = claim(config, output, resume=resume, say=say)
     env, rewards = tasks(config, say), reward_set(config)
     policy = load_policy(_with_own_start(config, output), _model_path(config, output, say, stop))
+    say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
+    trainer = Trainer(config, policy, env, rewards, output, resume_from=start)
     # last, when nothing more can be refused: a directory with a config in it holds a run
     checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
-    say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
-    return Trainer(config, policy, env, rewards, output, resume_from=start)
+    return trainer
 
 
 def tasks(config: Config, say: Say) -> envs.Env:

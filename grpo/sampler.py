@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-BLOCK = 256
+BLOCK, LOWEST = 256, -1e30
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
     sums = blocks.sum(axis=-1)
     total = sums.sum(axis=-1)
     log_total = mx.log(total) + highest[:, 0]
-    entropies = log_total - (masses * mx.maximum(scaled, -1e30)).sum(axis=-1) / total
+    weighted = _in_blocks(masses * mx.maximum(scaled, LOWEST)).sum(axis=-1).sum(axis=-1)
+    entropies = log_total - weighted / total
     if greedy:
         tokens = mx.argmax(scaled, axis=-1)
     else:

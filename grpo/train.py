@@ -148,7 +148,7 @@ def _rows(config: Config, before: dict[str, Any], after: dict[str, Any]) -> list
         rows += [
             (f"{name}, greedy", before["greedy"][name], after["greedy"][name])
             for name in names
-            if name in config.reward_weights
+            if name in config.reward_weights and name in before["greedy"] and name in after["greedy"]
         ]
     return rows
 

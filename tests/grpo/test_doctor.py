@@ -154,7 +154,7 @@ def test_what_does_not_fit_is_1_with_the_knob(capsys, monkeypatch):
 
 
 def test_what_is_close_is_a_warning(capsys, monkeypatch):
-    monkeypatch.setattr("grpo.memory.available_bytes", lambda: (int(1.4e9), "of memory"))
+    monkeypatch.setattr("grpo.memory.available_bytes", lambda: (int(1.0e9), "of memory"))
     code, report, _ = seen(capsys)
     assert code == 0 and line(report, "memory").startswith("warn")
 
@@ -201,7 +201,7 @@ def test_a_product_has_a_speed():
 
 def test_steps_and_completions_are_counted(capsys):
     # 3 * 5 * 4 = 60 completions; 15 prompts of 400
-    _, report, _ = seen(capsys, "steps=3", "prompts_per_step=5", "num_generations=4")
+    _, report, _ = seen(capsys, "steps=3", "prompts_per_step=5", "num_updates=1", "num_generations=4")
     assert "= 60 completions" in line(report, "work")
     assert "0.037 times through the tasks" in line(report, "work")
 
