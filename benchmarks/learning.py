@@ -18,6 +18,7 @@ CONTROL = "control"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run every arm that is not finished, then write record, table and picture."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.learning", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -54,6 +54,7 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run all rounds and write the table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -99,6 +100,7 @@ def question(number: int) -> dict[str, str]:
 
 
 def environment(peer: Peer, output: Path) -> Path:
+    """The peer's Python, its environment made on first use."""
     folder = output / f"venv_{peer.runner.removesuffix('.py')}"
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
@@ -109,6 +111,7 @@ def environment(peer: Peer, output: Path) -> Path:
 
 
 def ours(model: Path, data: Path, steps: int, folder: Path) -> Run:
+    """One run of this project."""
     keys = {
         "model": str(model.resolve()),
         "data": str(data),
@@ -133,6 +136,7 @@ def ours(model: Path, data: Path, steps: int, folder: Path) -> Run:
 
 
 def theirs(python: Path, peer: Peer, model: Path, data: Path, steps: int, log: Path) -> Run:
+    """One run of a peer, under the same BLAS."""
     blas = load_blas().path
     preload = {"LD_PRELOAD": blas} if blas else {}
     runner = Path(__file__).parent / "peer_runners" / peer.runner
@@ -154,6 +158,7 @@ def timed(command: list[str], log: Path, extra: dict[str, str]) -> tuple[int, in
 
 
 def summary(runs: Sequence[Run]) -> dict[str, Any]:
+    """Median seconds over all counted steps, and the smallest peak."""
     seconds = [value for run in runs for value in run.step_seconds]
     return {
         "median_step_seconds": statistics.median(seconds) if seconds else None,
@@ -165,6 +170,7 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def table(record: dict[str, dict[str, Any]]) -> str:
+    """Markdown, one row a contender."""
     base = record["grpo-mlx"]["median_step_seconds"]
     rows = ["| | seconds a step | against ours | peak resident memory | leaves out |", "|---|---|---|---|---|"]
     for name, row in record.items():

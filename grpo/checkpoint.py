@@ -125,10 +125,12 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What `save` was given as state."""
     return json.loads((checkpoint / STATE).read_text())
 
 
 def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while block := handle.read(1 << 20):

@@ -63,6 +63,7 @@ def _is_finite(value: object) -> bool:
 
 
 def equal_groups(coach: Coach) -> Findings:
+    """No group differs within itself: nothing to learn from."""
     recent = [metrics.get("frac_reward_zero_std", 0.0) for metrics in coach.history[-3:]]
     if len(recent) < 3 or min(recent) < 0.95:
         return
@@ -92,6 +93,7 @@ def _success(coach: Coach) -> tuple[float, str]:
 
 
 def truncated(coach: Coach) -> Findings:
+    """Hardly any completion ends by itself."""
     ratio = coach.last("completions/clipped_ratio")
     if ratio is not None and ratio >= 0.9:
         yield (
@@ -103,6 +105,7 @@ def truncated(coach: Coach) -> Findings:
 
 
 def farmed_format(coach: Coach) -> Findings:
+    """The format reward rises, accuracy stays 0."""
     if len(coach.history) <= FARMING_STEPS:
         return
     accuracy = coach.mean("rewards/accuracy/mean", FARMING_STEPS)
@@ -118,6 +121,7 @@ def farmed_format(coach: Coach) -> Findings:
 
 
 def entropy_collapse(coach: Coach) -> Findings:
+    """The policy has stopped exploring."""
     entropy = coach.last("entropy")
     if entropy is None or len(coach.first_entropies) < 3:
         return
@@ -143,6 +147,7 @@ def mismatch(coach: Coach) -> Findings:
 
 
 def dropped(coach: Coach) -> Findings:
+    """An update was not finite."""
     count = coach.last("updates/dropped")
     if count:
         yield (
@@ -153,6 +158,7 @@ def dropped(coach: Coach) -> Findings:
 
 
 def reward_collapse(coach: Coach) -> Findings:
+    """The reward has fallen far below its best."""
     now = coach.mean("reward", WINDOW)
     if now is not None and coach.best_reward > 0.1 and now < coach.best_reward / 2:
         yield (
@@ -164,6 +170,7 @@ def reward_collapse(coach: Coach) -> Findings:
 
 
 def failing_rewards(coach: Coach) -> Findings:
+    """A reward raises, hangs or returns nonsense."""
     prefix = "rewards/failed/"
     for name, count in coach.history[-1].items():
         if not name.startswith(prefix) or not count:
@@ -182,6 +189,7 @@ def failing_rewards(coach: Coach) -> Findings:
 
 
 def kl_blow_up(coach: Coach) -> Findings:
+    """The policy is far from where it began."""
     kl = coach.last("kl")
     if kl is not None and kl > 10:
         yield (

@@ -224,6 +224,7 @@ class Config(Section):
 
     @property
     def clip_high(self) -> float:
+        """Clip range of the ratio above 1; for cispo the bound itself."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     @property
@@ -245,6 +246,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file; ConfigError if it holds none."""
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:

@@ -41,6 +41,7 @@ class Report:
         self.cannot_run: list[str] = []
 
     def say(self, mark: Mark, item: str, text: str) -> None:
+        """Print one line of the report."""
         print(f"{mark:<5} {item:<11} {text}", flush=True)
 
     def refuse(self, item: str, text: str) -> None:
@@ -55,6 +56,7 @@ class Report:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m grpo.doctor",
         description=__doc__,

@@ -22,10 +22,12 @@ class Rows:
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens of each completion, [batch]."""
         return [len(row) for row in self.completions]
 
     @property
     def width(self) -> int:
+        """Tokens of the longest completion."""
         return max(self.lengths)
 
     def flat_tokens(self) -> mx.array:

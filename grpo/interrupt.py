@@ -36,5 +36,6 @@ class StopFlag:
         self.received = number
 
     def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
         if self.received is not None:
             raise Interrupted(self.received)

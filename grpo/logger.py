@@ -39,6 +39,7 @@ class RunLogger:
         self.started, self.first_step = time.monotonic(), first_step
 
     def say(self, text: str) -> None:
+        """A line for whoever watches."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
@@ -108,6 +109,7 @@ class RunLogger:
         return "  ".join(parts)
 
     def close(self) -> None:
+        """Flush and close every file."""
         self.metrics.close()
         self.board.close()
         if self.wandb is not None:

@@ -79,6 +79,7 @@ class ModelFacts:
 
     @property
     def quantised(self) -> bool:
+        """Whether the linear weights are stored in a few bits."""
         return self.packed_bytes > 0
 
     @property
@@ -272,6 +273,7 @@ class Estimate:
 
 
 def in_gb(size: float) -> str:
+    """Bytes as text in GB or MB."""
     return f"{size / GIGABYTE:.1f} GB" if size >= GIGABYTE / 10 else f"{size / 1e6:.0f} MB"
 
 

@@ -38,6 +38,7 @@ WARMUP_STEPS, MAX_GRAD_NORM = 30, 1.0
 
 
 def vocabulary() -> list[str]:
+    """Every token, its id being its place."""
     return [PAD, END, UNKNOWN, *WORDS]
 
 

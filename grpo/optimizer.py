@@ -64,7 +64,9 @@ class Optimizer:
         return norm, True
 
     def state(self) -> dict[str, mx.array]:
+        """AdamW's moments and step count by dotted name."""
         return dict(tree_flatten(self.adamw.state))
 
     def load_state(self, state: dict[str, mx.array]) -> None:
+        """Put back what `state` gave."""
         self.adamw.state = tree_unflatten(list(state.items()))

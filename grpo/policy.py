@@ -44,6 +44,7 @@ class Policy:
 
     @property
     def stop_tokens(self) -> set[int]:
+        """Ids that end a completion."""
         return set(self.tokenizer.eos_token_ids)
 
     def trainable(self) -> dict[str, mx.array]:

@@ -87,6 +87,7 @@ class _Engine:
         self.finished: dict[int, list[_Row]] = {}
 
     def run(self) -> Iterator[tuple[int, Group]]:
+        """Decode until every group is out."""
         last: Draw | None = None
         while self.rows or self.waiting:
             last = self._admit(last)

@@ -30,6 +30,7 @@ class Scorer:
         self.threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rewards")
 
     def submit(self, group: Group) -> "Future[GroupScores]":
+        """Score a group in the background."""
         return self.threads.submit(self.score, group)
 
     def score(self, group: Group) -> GroupScores:
@@ -50,6 +51,7 @@ class Scorer:
         return GroupScores(scores.values, scores.totals, scores.failures, scores.messages)
 
     def close(self) -> None:
+        """Drop what waits and free the rewards' workers."""
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.rewards.close()
 

@@ -282,5 +282,6 @@ class Trainer:
         }
 
     def close(self) -> None:
+        """Free threads, workers and files."""
         self.scorer.close()
         self.logger.close()

@@ -47,8 +47,10 @@ class Segment:
 
     @property
     def samples(self) -> int:
+        """Rows of each prompt."""
         return len(self.completions) // len(self.prompts)
 
     @property
     def lengths(self) -> list[int]:
+        """Tokens of each completion, [batch]."""
         return [len(row) for row in self.completions]

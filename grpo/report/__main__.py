@@ -1,0 +1,48 @@
+"""One self-contained HTML page of one or several runs: curves, rollouts, warnings, config.
+
+The runs may still be going; nothing in them is changed but the page that is written.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="run directory; several are laid over each other"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE.html", help="without it report.html in the first RUN")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 the input is wrong."""
+    options = parse(arguments)
+    from grpo.report.page import render
+    from grpo.report.reading import ReportError, read_runs
+
+    output = options.output or options.runs[0] / "report.html"
+    try:
+        page = render(read_runs(options.runs))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(page, encoding="utf-8", errors="replace")  # model text may hold half a surrogate pair
+    except ReportError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"cannot write {output}: {error.strerror or error}")
+    print(f"report: {output}")
+    return 0
+
+
+def _refuse(reason: str) -> int:
+    print(f"error: {' '.join(reason.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""What a run directory says about itself. A run may still be going: its last line may be torn, its summary missing."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grpo.coach import Coach
+from grpo.config import Config, ConfigError, build
+
+Row = dict[str, Any]  # one JSON object of a file
+
+
+class ReportError(ValueError):
+    """There is nothing to report on; the message is one clear line."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory, read."""
+
+    path: Path
+    label: str  # the shortest end of the path that no other run of the page has
+    metrics: dict[int, dict[str, float]]  # step -> finite values by metric name, steps in order
+    summary: Row  # of summary.json; empty while the run is going
+    config_text: str  # config.yaml as it is
+    config: Config | None  # None where config.yaml is missing or of another version
+    notes: list[str] = field(default_factory=list)  # what could not be read
+
+    @property
+    def last_step(self) -> int:
+        return max(self.metrics)
+
+    def curve(self, name: str) -> list[tuple[float, float]]:
+        """(step, value) of one metric."""
+        return [(step, values[name]) for step, values in self.metrics.items() if name in values]
+
+    def figures(self, when: str) -> Row:
+        """The held-out figures `before` or `after`; empty where there are none."""
+        return _mapping(self.summary.get(when))
+
+    def held_out(self, name: str) -> list[tuple[float, float]]:
+        """(step, value) of a held-out figure: before, at every eval_every, after."""
+        points = self.curve(f"eval/{name}")
+        before, after = number(self.figures("before").get(name)), number(self.figures("after").get(name))
+        steps = number(self.summary.get("steps"))
+        if before is not None:
+            points.insert(0, (0.0, before))
+        if after is not None:
+            points.append((self.last_step if steps is None else steps, after))
+        return sorted(points)
+
+    def warnings(self) -> list[tuple[int, str]]:
+        """(step, text) of what the coach says when it is shown the metrics again."""
+        if self.config is None:
+            return []
+        coach = Coach(self.config)
+        return [(step, text) for step, values in self.metrics.items() for text in coach.look(step, values)]
+
+
+def read_runs(paths: Sequence[Path]) -> list[Run]:
+    """The runs in the order given, each once."""
+    unique = list(dict.fromkeys(path.resolve() for path in paths))
+    return [_read_run(path, label) for path, label in zip(unique, labels(unique), strict=True)]
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of these paths that tell them apart."""
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        ends = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(ends)) == len(ends):
+            return ends
+    return [str(path) for path in paths]
+
+
+def number(value: object) -> float | None:
+    """The value if it is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def read_lines(path: Path) -> tuple[list[Row], int]:
+    """The JSON objects of a file, and how many lines before the last are none; a torn last line is left out.
+
+    Lines end at a newline byte: a completion may hold other line separators.
+    """
+    rows: list[Row] = []
+    lines = path.read_bytes().split(b"\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    bad = []
+    for i, line in enumerate(lines):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        rows, bad = ([*rows, row], bad) if isinstance(row, dict) else (rows, [*bad, i])
+    return rows, sum(i < len(lines) - 1 for i in bad)
+
+
+def _read_run(path: Path, label: str) -> Run:
+    notes: list[str] = []
+    metrics = _read_metrics(path, notes)
+    summary = _read_summary(path / "summary.json", notes)
+    steps = number(summary.get("steps"))
+    if steps is not None and steps < max(metrics):
+        notes.append(f"summary.json is of step {steps:.0f}, the run has gone on since")
+    text, config = _read_config(path / "config.yaml", notes)
+    return Run(path, label, metrics, summary, text, config, notes)
+
+
+def _read_metrics(path: Path, notes: list[str]) -> dict[int, dict[str, float]]:
+    if not path.is_dir():
+        raise ReportError(f"no run directory {path}")
+    try:
+        rows, bad = read_lines(path / "metrics.jsonl")
+    except OSError as error:
+        raise ReportError(f"no metrics to report on: {path / 'metrics.jsonl'}: {error.strerror}") from None
+    if bad:
+        notes.append(f"{bad} line(s) of metrics.jsonl could not be read and are left out")
+    metrics: dict[int, dict[str, float]] = {}
+    for row in rows:
+        step = number(row.pop("step", None))
+        if step is not None:
+            values = {name: number(value) for name, value in row.items()}
+            metrics[int(step)] = {name: value for name, value in values.items() if value is not None}
+    if not metrics:
+        raise ReportError(f"no metrics to report on: {path / 'metrics.jsonl'} holds no finished step")
+    return dict(sorted(metrics.items()))
+
+
+def _read_summary(path: Path, notes: list[str]) -> Row:
+    try:
+        return _mapping(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        notes.append("no summary.json yet: the run is still going, or was stopped")
+    except (OSError, ValueError):
+        notes.append("summary.json could not be read")
+    return {}
+
+
+def _read_config(path: Path, notes: list[str]) -> tuple[str, Config | None]:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        notes.append(f"config.yaml could not be read ({error.strerror}): no warnings can be derived")
+        return "", None
+    try:
+        return text, build(Config, _mapping(yaml.safe_load(text)), source="config.yaml")
+    except (ConfigError, yaml.YAMLError) as error:
+        notes.append(f"no warnings can be derived: {' '.join(str(error).split())}")
+        return text, None
+
+
+def _mapping(value: object) -> Row:
+    return value if isinstance(value, dict) else {}
