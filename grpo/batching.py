@@ -10,7 +10,6 @@ def pack(
     advantages: Sequence[Sequence[float]],
     *,
     token_budget: int,
-    lanes: int = 1,
     keep_truncated: bool = True,
     keep_zero: bool = True,
 ) -> list[Segment]:
@@ -20,7 +19,6 @@ def pack(
     that little is padding. Rows that teach nothing are left out: truncated ones without `keep_truncated`, and without
     `keep_zero` (no KL term) those whose advantage is 0.
     """
-    token_budget = _lane_budget(groups, token_budget, lanes)
     pieces: list[Segment] = []
     for group, group_advantages in zip(groups, advantages, strict=True):
         rows = [
@@ -32,18 +30,6 @@ def pack(
         pieces += _cut(group, group_advantages, rows, token_budget)
     pieces.sort(key=lambda piece: (len(piece.completions), max(piece.lengths), len(piece.prompts[0])))
     return _merge(pieces, token_budget)
-
-
-def _lane_budget(groups: Sequence[Group], token_budget: int, lanes: int) -> int:
-    """The budget of one of several micro-batches that run at a time:
-
-    Together within the whole, and one for each lane.
-    """
-    if lanes == 1:
-        return token_budget
-    rows = sum(max(len(rollout.tokens) for rollout in group.rollouts) * len(group.rollouts) for group in groups)
-    prompts = [len(group.prompt.tokens) for group in groups]
-    return min(token_budget // lanes, (rows + sum(prompts)) // lanes + max(prompts))
 
 
 def _cut(group: Group, advantages: Sequence[float], rows: Sequence[int], token_budget: int) -> list[Segment]:

@@ -13,7 +13,6 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 REMEDY = "install one with `pip install mkl` or `apt install libopenblas0-pthread`"
 DISABLE_VARIABLE = "GRPO_BLAS"  # "none" keeps MLX's own, a path names a library
@@ -26,21 +25,6 @@ class Blas:
     name: str
     path: str | None
     warning: str | None = None
-
-    def _thread_setter(self) -> Any:
-        library = ctypes.CDLL(self.path) if self.path else None
-        names = ("openblas_set_num_threads", "MKL_Set_Num_Threads")
-        return next((getattr(library, name) for name in names if library is not None and hasattr(library, name)), None)
-
-    def can_set_threads(self) -> bool:
-        """Whether the number of threads of a matrix product can be changed while running."""
-        return self._thread_setter() is not None
-
-    def set_threads(self, count: int) -> None:
-        """Use so many threads for each matrix product from now on; nothing happens where that can't be set."""
-        setter = self._thread_setter()
-        if setter is not None:
-            setter(ctypes.c_int(count))
 
 
 def _openblas_paths() -> list[str]:
@@ -96,6 +80,7 @@ def load_blas() -> Blas:
     for path in [wanted] if wanted else _openblas_paths():
         if _try_load(path):
             return Blas("OpenBLAS" if "openblas" in path.lower() else Path(path).name, path)
+    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")  # the layer that needs no Intel OpenMP runtime on the path
     for path in _mkl_paths():
         if _try_load(path):
             return Blas("MKL", path)

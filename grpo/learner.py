@@ -15,7 +15,6 @@ from grpo import kl
 from grpo.batching import pack
 from grpo.config import Config
 from grpo.forward import Rows, completion_logprobs, sum_trees
-from grpo.lanes import Lanes
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
@@ -37,7 +36,6 @@ class Learner:
     def __init__(self, policy: Policy, config: Config) -> None:
         self.policy, self.config = policy, config
         self.optimizer = Optimizer(policy, config)
-        self.lanes = Lanes()
 
     def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[float]], step: int) -> dict[str, float]:
         """Every update of one rollout batch; returns the step's metrics.
@@ -66,7 +64,6 @@ class Learner:
             groups,
             advantages,
             token_budget=self.config.token_budget,
-            lanes=self.lanes.count,
             keep_truncated=not self.config.mask_truncated_completions,
             keep_zero=self.config.beta > 0,
         )
@@ -75,12 +72,12 @@ class Learner:
             lengths, loss_type=self.config.loss_type, max_completion_length=self.config.max_completion_length
         )
         loss, gradient, sums = 0.0, None, Counter[str]()
-        for start in range(0, len(segments), self.lanes.count):
-            for scored in self._side_by_side(segments[start : start + self.lanes.count], denominator):
-                loss += scored.loss
-                gradient = sum_trees(gradient, scored.gradient)
-                sums.update(scored.sums)
+        for segment in segments:
+            scored = self.loss_and_gradient(segment, denominator)
+            loss += scored.loss
+            gradient = sum_trees(gradient, scored.gradient)
             mx.eval(gradient)
+            sums.update(scored.sums)
         if gradient is None:  # nothing to learn from: all rows equal, or all left out
             return 0.0, 0.0, {"skipped_updates": 1.0}
         norm, applied = self.optimizer.apply(gradient, loss, step)
@@ -100,35 +97,11 @@ class Learner:
 
     def loss_and_gradient(self, segment: Segment, denominator: float) -> Scored:
         """This micro-batch's share of the step's loss, d(loss)/d(trainable), and its metric sums."""
-        return self._side_by_side([segment], denominator)[0]
-
-    def _side_by_side(self, segments: Sequence[Segment], denominator: float) -> list[Scored]:
-        """Micro-batches, each on a lane of its own; the reference's pass is over before the policy's begins."""
-        streams = self.lanes.streams[: len(segments)]
-        with self.lanes.open():
-            references = []
-            for stream, segment in zip(streams, segments, strict=True):
-                with mx.stream(stream):
-                    references.append(self._reference_logprobs(Rows(segment.prompts, segment.completions)))
-            mx.eval([reference for reference in references if reference is not None])
-            results = []
-            for stream, segment, reference in zip(streams, segments, references, strict=True):
-                with mx.stream(stream):
-                    results.append(self._loss_and_gradient(segment, reference, denominator))
-            mx.eval(results)
-        return [
-            Scored(_number(loss), gradient, {name: _number(value) for name, value in sums.items()})
-            for loss, gradient, sums in results
-        ]
-
-    def _loss_and_gradient(
-        self, segment: Segment, reference: mx.array | None, denominator: float
-    ) -> tuple[mx.array, dict[str, mx.array], dict[str, mx.array]]:
-        """The same, not evaluated yet."""
         config, rows = self.config, Rows(segment.prompts, segment.completions)
         mask = rows.mask()
         sampler = rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row]))
         advantages = mx.array(segment.advantages)  # [batch]
+        reference = self._reference_logprobs(rows)
 
         def objective(_: dict) -> tuple[mx.array, mx.array]:
             policy = self._logprobs(rows)
@@ -150,7 +123,10 @@ class Learner:
             return loss, policy
 
         (loss, policy), gradient = nn.value_and_grad(self.policy.model, objective)({})
-        return loss, dict(tree_flatten(gradient)), self._sums(policy, sampler, reference, advantages, mask)
+        flat = dict(tree_flatten(gradient))
+        sums = self._sums(policy, sampler, reference, advantages, mask)
+        mx.eval(loss, flat, sums)
+        return Scored(_number(loss), flat, {name: _number(value) for name, value in sums.items()})
 
     def _logprobs(self, rows: Rows) -> mx.array:
         return completion_logprobs(
@@ -164,6 +140,7 @@ class Learner:
         self.policy.model.eval()
         with self.policy.as_reference():
             logprobs = mx.stop_gradient(self._logprobs(rows))
+            mx.eval(logprobs)
         self.policy.model.train()
         return logprobs
 

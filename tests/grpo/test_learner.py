@@ -3,9 +3,7 @@
 Its loss and gradient against an oracle that runs every row whole and alone, without any of the machinery.
 """
 
-import contextlib
 import math
-from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -13,7 +11,6 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from grpo.lanes import Lanes
 from grpo.learner import Learner
 from grpo.optimizer import TrainingFailed
 from grpo.rollout import Request, generate
@@ -124,32 +121,6 @@ def test_the_gradient_is_the_same_for_any_token_budget(tiny, loss_type):
     assert_same(by_few, whole, 1e-5)
     assert_same(by_one, whole, 1e-5)
     assert any(leaf.any().item() for leaf in whole[1].values())
-
-
-@pytest.mark.parametrize("lanes", [2, 3])
-@pytest.mark.parametrize("beta", [0.0, 0.1])
-def test_the_gradient_is_the_same_on_any_number_of_lanes(tiny, monkeypatch, lanes, beta):
-    policy, groups = tiny.policy(), made_up_groups(tiny)
-    monkeypatch.setattr("grpo.learner.Lanes", lambda: Lanes(1))
-    alone = captured(policy, tiny.config(beta=beta), groups, ADVANTAGES)[0]
-    monkeypatch.setattr("grpo.learner.Lanes", lambda: Lanes(lanes))
-    assert_same(captured(policy, tiny.config(beta=beta), groups, ADVANTAGES)[0], alone, 1e-5)
-
-
-def test_lanes_give_the_cores_back():
-    class Recorder:
-        threads: ClassVar[list[int]] = []
-
-        def set_threads(self, count):
-            self.threads.append(count)
-
-    lanes = Lanes(2)
-    lanes.cores = 4
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("grpo.lanes.load_blas", Recorder)
-        with contextlib.suppress(ValueError), lanes.open():
-            raise ValueError
-    assert Recorder.threads == [2, 4]  # 4 cores on 2 lanes, then all of them
 
 
 def test_the_gradient_of_adapters_is_the_same_for_any_token_budget(tiny, whole_rows):
