@@ -80,7 +80,6 @@ def load_blas() -> Blas:
     for path in [wanted] if wanted else _openblas_paths():
         if _try_load(path):
             return Blas("OpenBLAS" if "openblas" in path.lower() else Path(path).name, path)
-    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")  # the layer that needs no Intel OpenMP runtime on the path
     for path in _mkl_paths():
         if _try_load(path):
             return Blas("MKL", path)

@@ -89,18 +89,19 @@ def read_lines(path: Path) -> tuple[list[Row], int]:
 
     Lines end at a newline byte: a completion may hold other line separators.
     """
-    rows: list[Row] = []
-    lines = path.read_bytes().split(b"\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    bad = []
-    for i, line in enumerate(lines):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        rows, bad = ([*rows, row], bad) if isinstance(row, dict) else (rows, [*bad, i])
-    return rows, sum(i < len(lines) - 1 for i in bad)
+    *whole, torn = path.read_bytes().split(b"\n")  # `torn` is empty where the file ends with a newline
+    found = [_parsed(line) for line in whole if line.strip()]
+    last = _parsed(torn)
+    rows = [row for row in [*found, last] if row is not None]
+    return rows, found.count(None)
+
+
+def _parsed(line: bytes) -> Row | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def _read_run(path: Path, label: str) -> Run:
