@@ -5,6 +5,7 @@ GRPO from a config to a trained adapter. Without arguments: the embedded model, 
 
 import argparse
 import errno
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -125,6 +126,10 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from grpo import checkpoint
+    from grpo.report.page import render
+    from grpo.report.reading import read_runs
+
     console = Console()
     before, after = summary["before"], summary["after"]
     if before and after:
@@ -134,12 +139,11 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
         for label, first, last in _rows(config, before, after):
             table.add_row(label, f"{first:.3f}", f"{last:.3f}")
         console.print(table)
-    console.print(
-        f"curves: tensorboard --logdir {output}   numbers: {output}/metrics.jsonl", soft_wrap=True, highlight=False
-    )
-    console.print(
-        f"what it says: {output}/completions/   adapter: {output}/adapters.safetensors", soft_wrap=True, highlight=False
-    )
+    page = render(read_runs([output]))
+    checkpoint.write_text(output / "report.html", page)
+    say = functools.partial(console.print, soft_wrap=True, highlight=False)
+    say(f"curves, rollouts, warnings: {output}/report.html   tensorboard --logdir {output}")
+    say(f"every completion: {output}/completions/   the adapter: {output}/adapters.safetensors")
 
 
 def _rows(config: Config, before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, float, float]]:

@@ -1,4 +1,4 @@
-"""Numbers to SVG: a panel's series become paths, dots, ticks and hover strips. Positions only; colours are the page's."""
+"""Numbers to SVG: a panel's series become paths, dots, ticks and hover strips. Positions only, no colours."""
 
 import math
 from collections.abc import Sequence
@@ -88,8 +88,8 @@ def _add(drawing: Drawing, one: Series, scale: Scale) -> None:
 
 
 def ticks(low: float, high: float, parts: int = 4) -> list[float]:
-    """Round numbers about `parts` apart, from at most `low` to at least `high`."""
-    if high <= low:
+    """Round numbers, about `parts` intervals, from at most `low` to at least `high`."""
+    if high - low < 1e-100:  # all equal, or too near to be divided
         high = low + 1.0
     rough = (high - low) / parts
     power = 10.0 ** math.floor(math.log10(rough))

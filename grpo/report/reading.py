@@ -1,7 +1,6 @@
 """What a run directory says about itself. A run may still be going: its last line may be torn, its summary missing."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,8 @@ import yaml
 
 from grpo.coach import Coach
 from grpo.config import Config, ConfigError, build
+
+LARGEST = 1e100
 
 Row = dict[str, Any]  # one JSON object of a file
 
@@ -78,8 +79,8 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 
 def number(value: object) -> float | None:
-    """The value if it is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """The value if it is a number that can be drawn; a sum of figures beyond LARGEST could overflow."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LARGEST:  # nan is not below
         return None
     return float(value)
 
@@ -152,7 +153,10 @@ def _read_config(path: Path, notes: list[str]) -> tuple[str, Config | None]:
         notes.append(f"config.yaml could not be read ({error.strerror}): no warnings can be derived")
         return "", None
     try:
-        return text, build(Config, _mapping(yaml.safe_load(text)), source="config.yaml")
+        tree = yaml.safe_load(text)
+        if not isinstance(tree, dict):
+            raise ConfigError("config.yaml holds no `key: value` lines")
+        return text, build(Config, tree, source="config.yaml")
     except (ConfigError, yaml.YAMLError) as error:
         notes.append(f"no warnings can be derived: {' '.join(str(error).split())}")
         return text, None
