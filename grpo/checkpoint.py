@@ -141,7 +141,7 @@ def sha256(path: Path) -> str:
 def write_text(path: Path, text: str) -> None:
     """Replace a small file at once."""
     partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="replace")
     os.replace(partial, path)
 
 

@@ -12,6 +12,7 @@ from grpo.config import Config
 QUIET_STEPS = 20  # a kind of warning is not repeated sooner
 WINDOW = 5  # steps of the mean that a reward collapse is measured on
 FARMING_STEPS = 10
+SOLVED = 0.85  # accuracy from which a low entropy is no loss
 DIGITS = 9  # metrics.jsonl keeps as many, and a replay must decide alike
 
 History = list[dict[str, float]]
@@ -121,9 +122,9 @@ def farmed_format(coach: Coach) -> Findings:
 
 
 def entropy_collapse(coach: Coach) -> Findings:
-    """The policy has stopped exploring."""
-    entropy = coach.last("entropy")
-    if entropy is None or len(coach.first_entropies) < 3:
+    """The policy has stopped exploring before it was right: certain and right is what was wanted."""
+    entropy, accuracy = coach.last("entropy"), coach.mean("rewards/accuracy/mean", WINDOW)
+    if entropy is None or len(coach.first_entropies) < 3 or (accuracy is not None and accuracy >= SOLVED):
         return
     start = math.fsum(coach.first_entropies) / 3
     if entropy < 0.1 and entropy < 0.2 * start:

@@ -95,6 +95,11 @@ def test_entropy_collapse():
     assert "from 0.60 to 0.090" in text and "now 0.0003" in text and "epsilon_high: 0.28" in text
 
 
+def test_a_policy_that_is_certain_and_right_has_not_collapsed():
+    run = [HEALTHY | {"entropy": entropy, "rewards/accuracy/mean": 0.9} for entropy in (0.5, 0.6, 0.7, 0.11, 0.09)]
+    assert told(run) == []
+
+
 def test_an_entropy_that_was_low_from_the_start_has_not_collapsed():
     assert told(steps(10, entropy=0.05)) == []
 
