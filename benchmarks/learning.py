@@ -108,7 +108,7 @@ def draw(runs: dict[str, dict[str, Any]], path: Path, *, title: str) -> None:
         label = "random rewards" if name == CONTROL else name
         axes.plot(*zip(*points, strict=True), "o-", color=colour, label=label, linewidth=1.6, markersize=4)
     axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=f"{title}: held out (points), in training (thin)")
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
+    axes.legend(frameon=False, loc="center right", fontsize=8)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

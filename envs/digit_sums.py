@@ -31,19 +31,12 @@ WORDS: tuple[str, ...] = (
 )
 
 
-def digit_sums(*, test_size: int = 200, cold_start_size: int = 400, seed: int = 0, limit: int | None = None) -> Env:
-    """Sums of three digits: 1,000 problems in three disjoint splits, `train`, `test` and `cold_start`."""
-    if test_size < 1 or cold_start_size < 0 or test_size + cold_start_size >= 1000:
-        raise DataError(
-            "digit_sums: test_size must be at least 1, cold_start_size at least 0 and both together below 1000, "
-            f"got {test_size} and {cold_start_size}"
-        )
+def digit_sums(*, test_size: int = 200, seed: int = 0, limit: int | None = None) -> Env:
+    """Sums of three digits: 1,000 problems, of which `test_size` are held out of the cold start and of training."""
+    if not 1 <= test_size < 1000:
+        raise DataError(f"digit_sums: test_size must be at least 1 and below 1000, got {test_size}")
     order = seeded([_task(number) for number in range(1000)], seed, "digit_sums")
-    splits = {
-        "train": order[test_size + cold_start_size :],
-        "test": order[:test_size],
-        "cold_start": order[test_size : test_size + cold_start_size],
-    }
+    splits = {"train": order[test_size:], "test": order[:test_size]}
     return Env("digit_sums", cut(splits, limit), reward_names=("accuracy", "format", "language"))
 
 

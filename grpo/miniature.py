@@ -45,13 +45,13 @@ def vocabulary() -> list[str]:
 def build(folder: Path, settings: ColdStart, seed: int, on_step: Callable[[int, float], None] | None = None) -> None:
     """Train the cold start and write the model directory; `on_step` hears (step, loss).
 
-    The chains are of the task's `cold_start` split, disjoint from what RL trains on and what is held out.
+    The chains are of the task's `train` split: what is held out is in neither the cold start nor in training.
     """
     words = {word: index for index, word in enumerate(vocabulary())}
     shape = {**SHAPE, "vocab_size": len(words)}
     mx.random.seed(seed)
     model = llama.Model(llama.ModelArgs.from_dict(shape))
-    tasks = envs.make("digit_sums", seed=seed).tasks("cold_start")
+    tasks = envs.make("digit_sums", seed=seed).tasks("train")
     rng = random.Random(f"cold start {seed}")
     optimizer = optim.AdamW(_rate(settings), bias_correction=True)
     step_of = nn.value_and_grad(model, _cross_entropy)

@@ -21,7 +21,7 @@ def problem(text):
 
 def chains(count=300, **shares):
     rng = random.Random(5)
-    tasks = make("digit_sums").tasks("cold_start")
+    tasks = make("digit_sums").tasks("train")
     return [(task, imperfect_chain(task, rng, **{**FAULTLESS, **shares})) for task in (tasks * 2)[:count]]
 
 
@@ -33,19 +33,15 @@ def answer_of(text):
     return text.partition("<answer> ")[2].partition(" </answer>")[0]
 
 
-def test_the_thousand_problems_fall_into_three_parts():
+def test_the_thousand_problems_fall_into_two_parts():
     env = make("digit_sums")
-    assert {name: len(tasks) for name, tasks in env.splits.items()} == {"train": 400, "test": 200, "cold_start": 400}
+    assert {name: len(tasks) for name, tasks in env.splits.items()} == {"train": 800, "test": 200}
     assert len({task.prompt for tasks in env.splits.values() for task in tasks}) == 1000
 
 
-def test_the_size_of_the_cold_start_leaves_the_test_split_alone():
-    assert make("digit_sums", cold_start_size=100).tasks("test") == make("digit_sums").tasks("test")
-
-
 def test_parts_that_leave_nothing_to_train_on_are_refused():
-    with pytest.raises(DataError, match="below 1000, got 200 and 800"):
-        make("digit_sums", cold_start_size=800)
+    with pytest.raises(DataError, match="below 1000, got 1000"):
+        make("digit_sums", test_size=1000)
 
 
 def test_a_worked_solution_in_english():
@@ -76,7 +72,7 @@ def test_numbers_in_words(number, english, chinese):
 
 @given(st.integers(0, 999), st.integers(0, 2**32), st.sampled_from(["en", "zh"]))
 def test_every_word_is_in_the_vocabulary(number, seed, language):
-    env = make("digit_sums", test_size=1, cold_start_size=0)
+    env = make("digit_sums", test_size=1)
     tasks = [*env.tasks("train"), *env.tasks("test")]
     text = imperfect_chain(
         tasks[number], random.Random(seed), wrong=0.5, mixed=0.5, broken=0.5, target_language=language

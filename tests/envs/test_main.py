@@ -22,7 +22,7 @@ def test_show_prints_as_many_tasks_as_asked(capsys):
 
 def test_show_names_the_options_in_effect(capsys):
     assert main(["show", "digit_sums", "-n", "0", "seed=7"]) == 0
-    assert "options: test_size=200, cold_start_size=400, seed=7, limit=null" in capsys.readouterr().out
+    assert "options: test_size=200, seed=7, limit=null" in capsys.readouterr().out
 
 
 def test_show_names_what_a_preset_fills_in(tmp_path, capsys):

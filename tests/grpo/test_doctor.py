@@ -63,7 +63,7 @@ def test_the_quickstart_can_run(capsys):
     code, report, error = seen(capsys)
     assert (code, error) == (0, "")
     assert "quickstart.yaml" in report and "miniature" in line(report, "model")
-    assert "400 train, 200 test" in line(report, "data")
+    assert "800 train, 200 test" in line(report, "data")
     assert "1 accuracy + 0.3 format + 0.2 language" in line(report, "rewards")
     assert line(report, "memory").startswith("ok")
     assert report.endswith("ready: python -m grpo.train\n")
@@ -200,10 +200,10 @@ def test_a_product_has_a_speed():
 
 
 def test_steps_and_completions_are_counted(capsys):
-    # 3 * 5 * 4 = 60 completions; 15 prompts of 400
+    # 3 * 5 * 4 = 60 completions; 15 prompts of 800
     _, report, _ = seen(capsys, "steps=3", "prompts_per_step=5", "num_updates=1", "num_generations=4")
     assert "= 60 completions" in line(report, "work")
-    assert "0.037 times through the tasks" in line(report, "work")
+    assert "0.019 times through the tasks" in line(report, "work")
 
 
 def test_bfloat16_on_a_cpu_is_a_warning(capsys, monkeypatch):
