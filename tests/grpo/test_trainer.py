@@ -356,7 +356,8 @@ def test_the_control_does_not_use_the_rewards(runs):
     assert adapter(one) != adapter(runs.run("steps=3", name="real"))
     for step, line in enumerate(one.metrics):
         assert line["reward"] == pytest.approx(float(coin_flips(runs.config(), step).mean()))
-        assert line["rewards/checked:evens/mean"] != line["reward"]  # still measured
+    measured = [line["rewards/checked:evens/mean"] for line in one.metrics]
+    assert len(measured) == 3 and measured != [line["reward"] for line in one.metrics]
 
 
 # The disk
