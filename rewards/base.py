@@ -24,6 +24,7 @@ Reward: TypeAlias = Callable[..., "list[float | None]"]
 FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "accuracy": "rewards.accuracy:strict",
     "accuracy_lenient": "rewards.accuracy:lenient",
+    "equations": "rewards.equations:equations",
     "format": "rewards.format:FormatReward",
     "format_similarity": "rewards.format:FormatSimilarityReward",
     "language": "rewards.language:LanguageReward",
