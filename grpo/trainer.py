@@ -171,12 +171,13 @@ class Trainer:
 
     def _batch_of(self, step: int) -> list[Prompt]:
         """The prompts of a step: every epoch goes through all tasks in an order of its own, derived from the seed."""
-        n, size, batch = len(self.train_prompts), self.config.prompts_per_step, []
-        for position in range(step * size, (step + 1) * size):
-            epoch, place = divmod(position, n)
-            order = np.random.default_rng(np.random.SeedSequence((self.config.seed, 7, epoch))).permutation(n)
-            batch.append(self.train_prompts[order[place]])
-        return batch
+        n, size = len(self.train_prompts), self.config.prompts_per_step
+        places = [divmod(position, n) for position in range(step * size, (step + 1) * size)]
+        orders = {
+            epoch: np.random.default_rng(np.random.SeedSequence((self.config.seed, 7, epoch))).permutation(n)
+            for epoch in {epoch for epoch, _ in places}
+        }
+        return [self.train_prompts[orders[epoch][place]] for epoch, place in places]
 
     def _prompts(self, split: str) -> list[Prompt]:
         tasks = self.env.tasks(split)
