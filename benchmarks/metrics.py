@@ -1,0 +1,158 @@
+"""Figures of a benchmark: pass@k, majority votes, intervals, and the comparison of two runs. Numbers in, numbers out.
+
+Problems are what is sampled from a population; the K samples of one problem are not independent of each other.
+Intervals and tests here are therefore over problems, each represented by its mean over samples.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import NormalDist
+
+import numpy as np
+
+Interval = tuple[float, float]
+RESAMPLES = 10_000
+FINEST, COARSE = 10_000, 1_000  # denominators of differences: exact up to the first, else rounded to the second
+
+
+def pass_at_k(n: int, c: int, k: int) -> float:
+    """Probability that at least one of k samples is right, unbiased: 1 - C(n - c, k) / C(n, k).
+
+    Chen et al., arXiv 2107.03374, equation 1. n samples of which c are right; 1 <= k <= n. pass@1 is c / n.
+    """
+    if not 0 <= c <= n or not 1 <= k <= n:
+        raise ValueError(f"pass@k needs 0 <= c <= n and 1 <= k <= n, got n={n}, c={c}, k={k}")
+    every = math.comb(n, k)
+    return (every - math.comb(n - c, k)) / every
+
+
+def cons_at_k(answers: Sequence[Hashable | None], correct_key: Hashable | None, k: int | None = None) -> float:
+    """Probability that the majority vote of k of these samples is right; k None = all of them.
+
+    answers [samples]: the equivalence class of each sample's answer, None = none given, which casts no vote. Of the
+    classes with most votes each wins with the same probability, so a tie of t counts 1 / t. The mean is over all
+    C(n, k) choices of k samples, worked out exactly. 0 where nobody votes or `correct_key` is None.
+    """
+    n = len(answers)
+    k = n if k is None else k
+    if not 1 <= k <= n:
+        raise ValueError(f"cons@k needs 1 <= k <= number of samples, got k={k}, samples={n}")
+    votes = Counter(answer for answer in answers if answer is not None)
+    right = votes.pop(correct_key, 0) if correct_key is not None else 0
+    silent = n - right - sum(votes.values())
+    won = Fraction(0)
+    for mine in range(1, min(right, k) + 1):
+        for (taken, ties), ways in _at_most(list(votes.values()), mine, k - mine).items():
+            won += Fraction(math.comb(right, mine) * ways * math.comb(silent, k - mine - taken), ties + 1)
+    return float(won / math.comb(n, k))
+
+
+def _at_most(classes: Sequence[int], limit: int, room: int) -> dict[tuple[int, int], int]:
+    """(votes taken, classes with exactly `limit` of them) -> ways, where no class has more than `limit` votes."""
+    ways = {(0, 0): 1}
+    for size in classes:
+        more: dict[tuple[int, int], int] = {}
+        for (taken, ties), count in ways.items():
+            for votes in range(min(size, limit, room - taken) + 1):
+                key = (taken + votes, ties + (votes == limit))
+                more[key] = more.get(key, 0) + count * math.comb(size, votes)
+        ways = more
+    return ways
+
+
+def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion (1927): for one sample a problem. (0, 1) where n is 0."""
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie between 0 and n, got {successes} of {n}")
+    if n == 0:
+        return 0.0, 1.0
+    z, share = NormalDist().inv_cdf(0.5 + confidence / 2), successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low = max(0.0, centre - half) if successes else 0.0  # rounding must not leave a sliver
+    return low, min(1.0, centre + half) if successes < n else 1.0
+
+
+def bootstrap_interval(
+    values: Sequence[float] | Sequence[Sequence[float]],
+    confidence: float = 0.95,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of the mean, problems drawn with replacement and all samples of one together.
+
+    values [problems], or [problems][samples] of any lengths, of which the problem's mean is taken. Efron, 1979. The
+    same seed gives the same interval. One problem alone says nothing: (nan, nan).
+    """
+    means = _problem_means(values)
+    n = len(means)
+    if n < 2:
+        return math.nan, math.nan
+    generator = np.random.default_rng(seed)
+    drawn = np.concatenate(
+        [means[generator.integers(0, n, (rows, n))].mean(axis=1) for rows in _in_parts(resamples, max(1, 10**6 // n))]
+    )
+    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return float(low), float(high)
+
+
+def _problem_means(values: Sequence[float] | Sequence[Sequence[float]]) -> np.ndarray:
+    return np.array([float(np.mean(value)) for value in values])
+
+
+def _in_parts(total: int, largest: int) -> list[int]:
+    return [min(largest, total - start) for start in range(0, total, largest)]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Second minus first over the problems both have."""
+
+    problems: int
+    difference: float
+    interval: Interval  # bootstrap over problems, 95%
+    p_value: float  # two-sided, of no difference
+    better: int  # problems on which the second is better
+    worse: int
+
+
+def paired_comparison(first: Sequence[float], second: Sequence[float]) -> Paired:
+    """Compare two runs on the same problems by the sign-flip test; [problems] each, means over samples.
+
+    If the runs don't differ, each problem's difference is as likely to have the other sign. The p-value is the share
+    of all 2^n sign patterns whose sum is at least as far from 0 as the one seen, counted exactly (no sampling). With
+    one sample a problem this is McNemar's exact test. Identical runs give p = 1.
+    """
+    if len(first) != len(second) or not first:
+        raise ValueError(f"a paired comparison needs the same problems in both runs, got {len(first)}, {len(second)}")
+    differences = np.asarray(second, dtype=float) - np.asarray(first, dtype=float)
+    return Paired(
+        problems=len(first),
+        difference=float(differences.mean()),
+        interval=bootstrap_interval(differences.tolist()),
+        p_value=_sign_flip(differences.tolist()),
+        better=int((differences > 1e-12).sum()),
+        worse=int((differences < -1e-12).sum()),
+    )
+
+
+def _sign_flip(differences: Sequence[float]) -> float:
+    steps = [abs(step) for step in _on_a_grid(differences)]
+    total, seen = sum(steps), abs(sum(_on_a_grid(differences)))
+    chances = np.zeros(2 * total + 1)  # of each sum, from -total to total
+    chances[total] = 1.0
+    for step in steps:
+        if step:
+            chances = (np.roll(chances, step) + np.roll(chances, -step)) / 2
+    return float(min(1.0, chances[: total - seen + 1].sum() + chances[total + seen :].sum()))
+
+
+def _on_a_grid(values: Sequence[float]) -> list[int]:
+    """Multiples of a common unit: the differences of means over K samples are multiples of 1 / K."""
+    fractions = [Fraction(value).limit_denominator(FINEST) for value in values]
+    unit = math.lcm(*(fraction.denominator for fraction in fractions))
+    return [int(fraction * unit) for fraction in fractions] if unit <= FINEST else [round(v * COARSE) for v in values]
