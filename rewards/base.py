@@ -24,10 +24,14 @@ Reward: TypeAlias = Callable[..., "list[float | None]"]
 FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "accuracy": "rewards.accuracy:strict",
     "accuracy_lenient": "rewards.accuracy:lenient",
+    "cosine": "rewards.length:CosineLengthReward",
     "equations": "rewards.equations:equations",
     "format": "rewards.format:FormatReward",
     "format_similarity": "rewards.format:FormatSimilarityReward",
     "language": "rewards.language:LanguageReward",
+    "overlong": "rewards.length:OverlongPenalty",
+    "reasoning_steps": "rewards.style:ReasoningStepsReward",
+    "repetition": "rewards.style:RepetitionPenalty",
 }
 
 
