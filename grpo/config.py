@@ -7,7 +7,7 @@ meaning is TRL's.
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -233,7 +233,65 @@ class Config(Section):
         return self.prompts_per_step * self.num_generations
 
 
+class ModelSettings(Protocol):
+    """What of a config says which model is loaded and what of it is trained."""
+
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def adapter(self) -> str | None: ...
+    @property
+    def fine_tune(self) -> str: ...
+    @property
+    def lora(self) -> LoRA: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def gradient_checkpointing(self) -> bool: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class OptimizerSettings(Protocol):
+    """What of a config says how a gradient becomes an update."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def lr_schedule(self) -> str: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def min_learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def adam_betas(self) -> tuple[float, float]: ...
+    @property
+    def max_grad_norm(self) -> float: ...
+
+
+class LogSettings(Protocol):
+    """What of a config a run's log needs."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def wandb_project(self) -> str | None: ...
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Section)
+
+
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+    """The config of an RL run, see `load`."""
+    return load(Config, path, overrides)
+
+
+def load(kind: type[AnyConfig], path: str | Path | None, overrides: Sequence[str] = ()) -> AnyConfig:
     """The config of a YAML file (None = all defaults) with `a.b=c` overrides on top.
 
     Raises ConfigError, one line, for a missing or broken file, an unknown key, a wrong type or an impossible
@@ -242,7 +300,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Confi
     tree = read_yaml(path) if path is not None else {}
     for override in overrides:
         _apply(tree, override)
-    return build(Config, tree, source=str(path) if path is not None else "config")
+    return build(kind, tree, source=str(path) if path is not None else "config")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
 
-from grpo.config import Config
+from grpo.config import OptimizerSettings
 from grpo.policy import Policy
 
 MAX_BAD_UPDATES = 3
@@ -16,7 +16,7 @@ class TrainingFailed(RuntimeError):
     """The run cannot go on; the message says why and what to try."""
 
 
-def learning_rate(config: Config, step: int) -> float:
+def learning_rate(config: OptimizerSettings, step: int) -> float:
     """The rate of step `step` (from 0): linear warm-up, then constant, linear or cosine down to min_learning_rate."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -30,7 +30,7 @@ def learning_rate(config: Config, step: int) -> float:
 class Optimizer:
     """Applies a gradient to a policy, or drops it; its state is saved and loaded by name."""
 
-    def __init__(self, policy: Policy, config: Config) -> None:
+    def __init__(self, policy: Policy, config: OptimizerSettings) -> None:
         self.policy, self.config = policy, config
         self.adamw = optim.AdamW(
             config.learning_rate, betas=list(config.adam_betas), weight_decay=config.weight_decay, bias_correction=True

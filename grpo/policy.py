@@ -18,7 +18,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import load as load_from_mlx_lm
 
 from grpo import prefix
-from grpo.config import Config, ConfigError, LoRA
+from grpo.config import ConfigError, LoRA, ModelSettings
 from grpo.recompute import recompute_blocks
 
 ADAPTER_FILE, ADAPTER_CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -141,7 +141,7 @@ class Policy:
         """What mlx_lm.tuner.utils.load_adapters needs to build the same adapters."""
         if self.fine_tune == "full":
             return {"fine_tune_type": "full", "num_layers": len(self.model.layers), "lora_parameters": {}}
-        return {"fine_tune_type": "lora", **(self.adapter_settings or {})}
+        return {"fine_tune_type": self.fine_tune, **(self.adapter_settings or {})}
 
 
 class _Head:
@@ -154,7 +154,7 @@ class _Head:
         return self.module.as_linear(hidden) if self.tied else self.module(hidden)
 
 
-def load_policy(config: Config, model_path: str) -> Policy:
+def load_policy(config: ModelSettings, model_path: str) -> Policy:
     """The policy a config describes, from a local directory or the hub.
 
     Raises ConfigError, one line, if there is no such model, it can't be read, or it can't be trained as asked.
@@ -162,7 +162,7 @@ def load_policy(config: Config, model_path: str) -> Policy:
     return adapt(config, *_load(config, model_path), name=model_path)
 
 
-def adapt(config: Config, model: nn.Module, tokenizer: Any, *, name: str) -> Policy:
+def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str) -> Policy:
     """The policy made of a loaded network: converted, frozen, given what is trained; ConfigError if that can't be."""
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
     dtype = {
@@ -183,14 +183,14 @@ def adapt(config: Config, model: nn.Module, tokenizer: Any, *, name: str) -> Pol
     elif config.adapter is not None:
         settings = _load_start_adapter(model, config.adapter)
     else:
-        settings = _add_adapters(model, config.lora, config.seed)
+        settings = _add_adapters(model, config.lora, config.seed, dora=config.fine_tune == "dora")
     if config.gradient_checkpointing:
         recompute_blocks(model)
     mx.eval(model.parameters())
     return Policy(model, tokenizer, adapter_settings=settings, fine_tune=config.fine_tune)
 
 
-def _load(config: Config, model_path: str) -> tuple[nn.Module, Any]:
+def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
     local = Path(model_path).expanduser()
     if not local.exists() and (local.is_absolute() or model_path.startswith((".", "~")) or model_path.count("/") != 1):
         raise ConfigError(f"model {model_path}: no such directory, and no hub id (owner/name) either")
@@ -206,7 +206,7 @@ def _load(config: Config, model_path: str) -> tuple[nn.Module, Any]:
         raise ConfigError(f"model {model_path} can't be loaded: {place}{reason or type(error).__name__}") from error
 
 
-def _add_adapters(model: nn.Module, lora: LoRA, seed: int) -> dict[str, Any]:
+def _add_adapters(model: nn.Module, lora: LoRA, seed: int, *, dora: bool) -> dict[str, Any]:
     blocks = len(model.layers)
     count = blocks if lora.layers < 0 else lora.layers
     if not 1 <= count <= blocks:
@@ -225,7 +225,7 @@ def _add_adapters(model: nn.Module, lora: LoRA, seed: int) -> dict[str, Any]:
         raise ConfigError(f"lora.targets {lora.targets} names no linear layer of this model; it has {', '.join(names)}")
     parameters = {"rank": lora.rank, "scale": lora.alpha / lora.rank, "dropout": lora.dropout, "keys": keys}
     mx.random.seed(seed)
-    linear_to_lora_layers(model, count, parameters)
+    linear_to_lora_layers(model, count, parameters, use_dora=dora)
     return {"num_layers": count, "lora_parameters": parameters}
 
 

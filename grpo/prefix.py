@@ -290,7 +290,7 @@ def _routed(plain: Any) -> Any:
     def attention(
         queries: mx.array, keys: mx.array, values: mx.array, cache: Any, scale: float, mask: Any, **rest: Any
     ) -> mx.array:
-        if isinstance(cache, CompletionCache):
+        if hasattr(cache, "attend"):
             if rest.get("sinks") is not None:
                 raise NotImplementedError("attention sinks over a shared prompt")
             return cache.attend(queries, keys, values, scale, mask)

@@ -5,7 +5,7 @@ Its directory, what it is resumed from, its tasks, rewards and model. `grpo.trai
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 
 import envs
 from grpo import checkpoint, miniature
-from grpo.config import Config, ConfigError, build, read_yaml, to_yaml
+from grpo.config import Config, ConfigError, Section, build, read_yaml, to_yaml
 from grpo.interrupt import StopFlag
 from grpo.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy, load_policy
 from grpo.trainer import Trainer
@@ -64,17 +64,22 @@ def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | Non
         raise ConfigError(str(error)) from error
 
 
-def claim(config: Config, output: Path, *, resume: bool, say: Say) -> Path | None:
-    """Check that the directory may be written by this run; the checkpoint to go on from, if there is one."""
+def claim(
+    config: Section, output: Path, *, resume: bool, say: Say, free: Collection[str] = FREE_TO_CHANGE
+) -> Path | None:
+    """Check that the directory may be written by this run; the checkpoint to go on from, if there is one.
+
+    `free` are the keys that a resumed run may change.
+    """
     if not (output / CONFIG_FILE).exists():
         return None
     if not resume:
         raise ConfigError(
             f"output {output} holds a run already: add --resume to go on with it, or choose another --output"
         )
-    saved = build(Config, read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE)).model_dump(mode="json")
+    saved = build(type(config), read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE)).model_dump(mode="json")
     mine = yaml.safe_load(to_yaml(config))
-    changed = sorted(key for key in mine if key not in FREE_TO_CHANGE and mine[key] != saved[key])
+    changed = sorted(key for key in mine if key not in free and mine[key] != saved[key])
     if changed:
         raise ConfigError(
             f"can't resume {output} with other settings: {changed[0]} was {saved[changed[0]]!r}, "
