@@ -21,10 +21,18 @@ from grpo.types import Group, Prompt, Rollout
 COMPACT_BELOW = 0.8  # rows are dropped from the batch when fewer than this share is still running
 STREAMS = {"train": 0, "eval": 1, "sample": 2}
 
+# From the token a row has just drawn to the tokens it writes in its place, one a step (itself: nothing is steered).
+Steer = Callable[[int], Sequence[int]]
+
 
 @dataclass(frozen=True)
 class Request:
-    """What to sample: how many, how long, how, and under which seed."""
+    """What to sample: how many, how long, how, and under which seed.
+
+    `numbers` are what the prompts' random numbers are drawn by, their places in the list if None: a part of a data
+    set keeps the completions of the whole. `steer` makes, for every row, the function that may replace what it drew;
+    the logprobs of such a rollout are those of the drawn tokens, so it is not one to train on.
+    """
 
     samples: int
     max_tokens: int
@@ -34,6 +42,8 @@ class Request:
     step: int = 0
     max_rows: int = 64
     merge_adapter: bool = True
+    numbers: Sequence[int] | None = None  # [prompts]
+    steer: Callable[[], Steer] | None = None
 
 
 @dataclass
@@ -48,11 +58,14 @@ class _Row:
     entropies: list[float] = field(default_factory=list)
     drawn: int = 0  # tokens asked for so far, those not looked at yet included
     stop_reason: str | None = None
+    steer: Steer | None = None
+    forced: deque[int] = field(default_factory=deque)  # tokens it is to write before it draws again
 
 
 def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
     """The numbers that decide one completion, [max_tokens]."""
-    key = (request.seed, STREAMS[request.stream], request.step, prompt, sample)
+    number = prompt if request.numbers is None else request.numbers[prompt]
+    key = (request.seed, STREAMS[request.stream], request.step, number, sample)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(
         request.max_tokens, dtype=np.float32
     )
@@ -92,6 +105,8 @@ class _Engine:
         while self.rows or self.waiting:
             last = self._admit(last)
             assert last is not None
+            if self.request.steer is not None:
+                last = self._steered(last)
             # the next step is asked for before the last one is looked at, so the device never waits for the host
             upcoming = self._step(last) if self._any_can_go_on() else None
             yield from self._look_at(last)
@@ -108,7 +123,12 @@ class _Engine:
         layout = prefix.PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
         hidden, fresh = self._prefill(tokens, layout)
         rows = [
-            _Row(index, sample, uniform_stream(self.request, index, sample))
+            _Row(
+                index,
+                sample,
+                uniform_stream(self.request, index, sample),
+                steer=self.request.steer and self.request.steer(),
+            )
             for index in chosen
             for sample in range(self.request.samples)
         ]
@@ -150,6 +170,16 @@ class _Engine:
 
     def _step(self, last: Draw) -> Draw:
         return self._draw(self.policy.trunk(last.tokens[:, None], self.caches)[:, 0], self.rows)
+
+    def _steered(self, last: Draw) -> Draw:
+        """The drawn tokens, with those in place of which a row has others to write replaced; waits for the device."""
+        tokens = np.array(last.tokens).tolist()
+        for place, row in enumerate(self.rows):
+            if row.stop_reason is None and row.steer is not None:
+                if not row.forced:
+                    row.forced.extend(row.steer(tokens[place]))
+                tokens[place] = row.forced.popleft()
+        return replace(last, tokens=mx.array(tokens, dtype=last.tokens.dtype))
 
     def _any_can_go_on(self) -> bool:
         return any(row.stop_reason is None and row.drawn < self.request.max_tokens for row in self.rows)
