@@ -23,7 +23,9 @@ METRICS = "metrics.jsonl"
 class RunLogger:
     """Writes a run's records; `console` is what the user watches."""
 
-    def __init__(self, output: Path, config: LogSettings, *, metrics_bytes: int | None = None, first_step: int = 0) -> None:
+    def __init__(
+        self, output: Path, config: LogSettings, *, metrics_bytes: int | None = None, first_step: int = 0
+    ) -> None:
         """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
         from tensorboardX import SummaryWriter
 

@@ -77,7 +77,9 @@ def claim(
         raise ConfigError(
             f"output {output} holds a run already: add --resume to go on with it, or choose another --output"
         )
-    saved = build(type(config), read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE)).model_dump(mode="json")
+    saved = build(type(config), read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE)).model_dump(
+        mode="json"
+    )
     mine = yaml.safe_load(to_yaml(config))
     changed = sorted(key for key in mine if key not in free and mine[key] != saved[key])
     if changed:
