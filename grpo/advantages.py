@@ -43,6 +43,36 @@ def group_advantages(rewards: mx.array, *, scale: Scale = "group", epsilon: floa
     return centred / mx.where(divisor > 0, divisor, 1.0)
 
 
+def decoupled_advantages(rewards: mx.array, weights: mx.array, *, epsilon: float = 1e-4) -> mx.array:
+    """Advantages of several rewards, each normalised on its own: GDPO (arXiv 2601.05242).
+
+    A_ki = (r_ki - mean(r_k)) / (std(r_k) + epsilon) over the group, S_i = sum_k w_k A_ki, A_i = S_i / (std(S) +
+    epsilon), the last std over the batch. Summed first (`group_advantages`), a rare small reward beside a large one
+    hardly shows, and different mixes of rewards get the same advantage.
+
+    The paper also takes off the batch's mean of S; it is 0, since every A_k sums to 0 over its group, so that what
+    would be taken off is rounding error, and a group without any spread would no longer be exactly 0.
+
+    Args:
+        rewards: [rewards, prompts, samples]; NaN is a missing reward, which adds nothing to S.
+        weights: [rewards].
+        epsilon: added to both stds.
+    Returns:
+        [prompts, samples] float32; 0 for a completion without any reward, and for a group in which no reward differs.
+    """
+    if rewards.ndim != 3 or weights.shape != rewards.shape[:1]:
+        raise ValueError(
+            f"rewards must be [rewards, prompts, samples] and weights [rewards], got {rewards.shape} and "
+            f"{weights.shape}"
+        )
+    summed = mx.zeros(rewards.shape[1:])  # [prompts, samples]
+    for values, weight in zip(rewards, weights, strict=True):
+        summed = summed + weight * group_advantages(values, epsilon=epsilon)
+    present = mx.logical_not(mx.isnan(rewards)).any(axis=0)  # [prompts, samples]
+    divisor = _std(summed, present, axis=None) + epsilon
+    return summed / mx.where(divisor > 0, divisor, 1.0)
+
+
 def _centred(rewards: mx.array, present: mx.array, *, axis: int | None) -> mx.array:
     """r - mean(r) over the present rewards, 0 at missing ones.
 

@@ -12,6 +12,8 @@ from typing import Any, Literal, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+FREE_FORM = ("reward_weights", "reward_gates", "reward_clip", "data_options")  # sections whose keys may hold dots
+
 
 class ConfigError(ValueError):
     """The user's input is wrong; the message is one clear line."""
@@ -84,6 +86,19 @@ class Config(Section):
     )
     reward_options: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="reward -> its options, e.g. {accuracy: {extract: last_number}}"
+    )
+    reward_gates: dict[str, str] = Field(
+        default_factory=dict,
+        description="reward -> the reward that must hold for it to count, e.g. {accuracy: format} or {cosine: "
+        "language>=0.8}; holds from 0.5 on if not said",
+    )
+    reward_clip: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="reward -> [low, high] that its values are held between"
+    )
+    multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = Field(
+        "sum_then_normalize",
+        description="normalize_then_sum = GDPO: each reward's advantages are normalised in their group before they are "
+        "weighed and summed, then once more over the batch",
     )
     reward_timeout_seconds: float = Field(
         60.0, gt=0, description="a reward that takes longer on one batch is left out of it"
@@ -210,6 +225,11 @@ class Config(Section):
             (
                 not (self.gradient_checkpointing and self.lora.dropout),
                 "gradient_checkpointing can't be combined with lora.dropout: the block made again would drop others",
+            ),
+            (
+                self.multi_objective_aggregation == "sum_then_normalize" or self.scale_rewards == "group",
+                f"multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got {self.scale_rewards}: "
+                "it brings its own scaling",
             ),
             (
                 self.min_learning_rate <= self.learning_rate,
@@ -352,7 +372,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         value = text
     head, _, rest = key.partition(".")
-    parts = [head, rest] if head in ("reward_weights", "data_options") and rest else key.split(".")
+    parts = [head, rest] if head in FREE_FORM and rest else key.split(".")
     for part in parts[:-1]:
         if tree.get(part) is None:
             tree[part] = _default_section(part)

@@ -355,7 +355,13 @@ def rewards(report: Report, config: Config, env: "Env | None") -> None:
     from rewards import RewardSet
 
     try:
-        RewardSet(config.reward_weights, config.reward_options, config.reward_timeout_seconds).close()
+        RewardSet(
+            config.reward_weights,
+            config.reward_options,
+            config.reward_timeout_seconds,
+            gates=config.reward_gates,
+            clip=config.reward_clip,
+        ).close()
     except ValueError as error:
         report.refuse("rewards", str(error))
         return

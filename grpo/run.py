@@ -58,7 +58,12 @@ def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | Non
     """The rewards of a config; an unknown one is a ConfigError."""
     try:
         return RewardSet(
-            config.reward_weights, config.reward_options, config.reward_timeout_seconds, functions=functions
+            config.reward_weights,
+            config.reward_options,
+            config.reward_timeout_seconds,
+            functions=functions,
+            gates=config.reward_gates,
+            clip=config.reward_clip,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -1,9 +1,9 @@
 """Rewards of groups, worked out while the rest of the batch is still being decoded."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,17 +16,19 @@ from rewards import RewardSet, Scores
 class GroupScores:
     """Rewards of one group; every list is [samples], None = no value for that completion."""
 
-    values: dict[str, list[float | None]]
+    values: dict[str, list[float | None]]  # as measured
     totals: list[float | None]
-    failures: dict[str, int]
-    messages: list[str]
+    failures: dict[str, int]  # "NAME/KIND" -> completions
+    messages: dict[str, str]  # "NAME/OUTCOME" -> one line
+    counted: dict[str, list[float | None]] = field(default_factory=dict)  # clipped and gated: what the totals sum
+    applied: dict[str, int] = field(default_factory=dict)  # "NAME/clipped", "NAME/gated" -> completions
 
 
 class Scorer:
     """Hands finished groups to the rewards in threads of its own; rewards that need processes have theirs."""
 
-    def __init__(self, rewards: RewardSet) -> None:
-        self.rewards = rewards
+    def __init__(self, rewards: RewardSet, max_completion_length: int | None = None) -> None:
+        self.rewards, self.max_completion_length = rewards, max_completion_length
         self.threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rewards")
 
     def submit(self, group: Group) -> "Future[GroupScores]":
@@ -41,14 +43,19 @@ class Scorer:
         """
         task, samples = group.prompt.task, len(group.rollouts)
         texts = [rollout.text for rollout in group.rollouts]
+        columns = task.columns
+        if self.max_completion_length is not None:  # what the length rewards measure against
+            columns = {"max_completion_length": self.max_completion_length, **columns}
         conversation = not isinstance(task.prompt, str)
         scores: Scores = self.rewards.score(
             [task.prompt if conversation else group.prompt.text] * samples,
             [[{"role": "assistant", "content": text}] for text in texts] if conversation else texts,
             completion_ids=[list(rollout.tokens) for rollout in group.rollouts],
-            columns={name: [value] * samples for name, value in task.columns.items()},
+            columns={name: [value] * samples for name, value in columns.items()},
         )
-        return GroupScores(scores.values, scores.totals, scores.failures, scores.messages)
+        return GroupScores(
+            scores.values, scores.totals, scores.failures, scores.messages, scores.counted, scores.applied
+        )
 
     def close(self) -> None:
         """Drop what waits and free the rewards' workers."""
@@ -73,15 +80,37 @@ def totals(scored: Sequence[GroupScores]) -> np.ndarray:
     )
 
 
+def counted_rewards(scored: Sequence[GroupScores], weights: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
+    """[rewards, prompts, samples] of what counts, NaN where there is no value, and the weights [rewards].
+
+    Rewards of weight 0 are left out.
+    """
+    names = [name for name in scored[0].counted if weights[name]]
+    values = [[group.counted[name] for group in scored] for name in names]
+    return np.array(values, dtype=np.float32), np.array([weights[name] for name in names], dtype=np.float32)
+
+
 def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:
-    """rewards/NAME/mean and /std over the completions that have one, and rewards/FAILURE counts."""
+    """Statistics of each reward as it was measured, over the completions that have it: rewards/NAME/mean, /std, /min,
+    /max; rewards/NAME/zero_std, the share of groups in which it is the same for all; rewards/NAME/missing, the share of
+    completions without it, and /gated, /clipped, /gate_unknown where that happened; rewards/failed/NAME/KIND, counts.
+    """
     metrics: dict[str, float] = {}
+    completions = sum(len(group.totals) for group in scored)
     for name in scored[0].values:
-        values = [value for group in scored for value in group.values[name] if value is not None]
+        groups = [[value for value in group.values[name] if value is not None] for group in scored]
+        values = [value for group in groups for value in group]
         if values:
-            metrics[f"rewards/{name}/mean"] = float(np.mean(values))
-            metrics[f"rewards/{name}/std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    failures: Counter[str] = Counter()
+            prefix = f"rewards/{name}/"
+            metrics[prefix + "mean"] = float(np.mean(values))
+            metrics[prefix + "std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            metrics |= {prefix + "min": float(min(values)), prefix + "max": float(max(values))}
+            metrics[prefix + "zero_std"] = float(np.mean([len(set(group)) < 2 for group in groups]))
+        if 0 < len(values) < completions:
+            metrics[f"rewards/{name}/missing"] = 1 - len(values) / completions
+    applied, failures = Counter[str](), Counter[str]()
     for group in scored:
+        applied.update(group.applied)
         failures.update(group.failures)
+    metrics |= {f"rewards/{kind}": count / completions for kind, count in sorted(applied.items())}
     return metrics | {f"rewards/failed/{kind}": float(count) for kind, count in sorted(failures.items())}

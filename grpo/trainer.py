@@ -16,7 +16,7 @@ from rich.progress import Progress
 
 from envs import Env
 from grpo import checkpoint
-from grpo.advantages import group_advantages
+from grpo.advantages import decoupled_advantages, group_advantages
 from grpo.coach import Coach
 from grpo.config import Config, ConfigError
 from grpo.evaluate import before_and_after, evaluate
@@ -27,7 +27,7 @@ from grpo.policy import Policy
 from grpo.prompts import fitting, render
 from grpo.rollout import Request, generate
 from grpo.sampler import Sampling
-from grpo.scoring import GroupScores, Scorer, coin_flips, reward_metrics, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, reward_metrics, totals
 from grpo.types import Group, Prompt
 from rewards import RewardSet
 
@@ -47,7 +47,7 @@ class Trainer:
     ) -> None:
         self.config, self.policy, self.env, self.output = config, policy, env, output
         self.checkpoints = output / "checkpoints"
-        self.scorer = Scorer(rewards)
+        self.scorer = Scorer(rewards, config.max_completion_length)
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
         if config.beta > 0:
@@ -95,7 +95,7 @@ class Trainer:
         prompts = self._batch_of(step)
         groups, scored, decoded = self._rollout(prompts, step)
         rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
-        advantages = np.array(group_advantages(mx.array(rewards), scale=self.config.scale_rewards)).tolist()
+        advantages = self._advantages(scored, rewards).tolist()
         scored_at = time.monotonic()
         metrics = self._rollout_metrics(groups, scored, rewards) | self.learner.learn(groups, advantages, step)
         learned = time.monotonic()
@@ -152,6 +152,14 @@ class Trainer:
         self._report(scored)
         return [groups[index] for index in range(len(prompts))], scored, decoded
 
+    def _advantages(self, scored: Sequence[GroupScores], rewards: np.ndarray) -> np.ndarray:
+        """[prompts, samples]; of the summed rewards, or of each reward on its own (GDPO)."""
+        config = self.config
+        if config.multi_objective_aggregation == "normalize_then_sum" and config.control == "none":
+            values, weights = counted_rewards(scored, config.reward_weights)
+            return np.array(decoupled_advantages(mx.array(values), mx.array(weights)))
+        return np.array(group_advantages(mx.array(rewards), scale=config.scale_rewards))
+
     def _advance(self, bar: Progress) -> Callable[[int], None]:
         """Called after every decoding step: moves the bar, and ends the step on a signal."""
 
@@ -163,11 +171,10 @@ class Trainer:
 
     def _report(self, scored: Sequence[GroupScores]) -> None:
         """The first example of every kind of reward failure."""
-        for message in (message for group in scored for message in group.messages):
-            kind = message[:60]
+        for kind, message in (item for group in scored for item in group.messages.items()):
             if kind not in self._seen_messages:
                 self._seen_messages.add(kind)
-                self.logger.say(f"  reward: {message}")
+                self.logger.say(f"  {message}")
 
     def _batch_of(self, step: int) -> list[Prompt]:
         """The prompts of a step: every epoch goes through all tasks in an order of its own, derived from the seed."""

@@ -2,6 +2,12 @@
 
 A reward that raises, hangs, or returns something other than one number a completion is left out of the rows
 concerned, counted, and described once. That is the whole of what the trainer sees of a failure.
+
+What to combine: only `accuracy`, `code` and the like say whether a task was done. Everything else is farmed when it
+stands alone: `format` and `format_similarity` by empty talk in the right tags, `language` by one true word,
+`reasoning_steps` and `equations` by idle steps and sums, `repetition` and `overlong` by saying nothing, `cosine` by
+padding wrong answers, judges by what flatters them. So give them together less weight than accuracy, or let them count
+only through a gate (`rewards.combine`), and watch accuracy on its own.
 """
 
 import math
@@ -11,20 +17,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewards.base import Completion, Judged, Reward, adapt, get
+from rewards.base import Completion, Judged, Reward, adapt, completion_text, get
+from rewards.combine import Combination, Values, read_gates
 
 ORDINARY_OUTCOMES = frozenset({"ok", "wrong", "unparsed"})  # everything else a reward reports is a failure of its own
+WHOLE_BATCH = frozenset({"raised", "timeout", "not_a_list", "wrong_length"})
 
 
 @dataclass(frozen=True)
 class Scores:
     """The rewards of a batch of completions."""
 
-    values: dict[str, list[float | None]]  # reward name -> one value a completion; None = not applicable or failed
-    totals: list[float | None]  # weighted sum over the rewards that are not None; None if all are
+    values: Values  # reward name -> one value a completion, as measured; None = not applicable or failed
+    totals: list[float | None]  # weighted sum of what counts; None if nothing does
     failures: dict[str, int]  # "NAME/KIND" -> completions concerned
-    messages: list[str]  # one line a kind of failure, with its first example
+    messages: dict[str, str]  # "NAME/OUTCOME" -> one line with its first example
     outcomes: dict[str, int] = field(default_factory=dict)  # "NAME/OUTCOME" -> completions, failures or not
+    counted: Values = field(default_factory=dict)  # what the totals are made of: `values`, clipped and gated
+    applied: dict[str, int] = field(default_factory=dict)  # "NAME/clipped", "NAME/gated" -> completions
 
 
 class RewardSet:
@@ -34,7 +44,10 @@ class RewardSet:
         weights: reward name (as for `rewards.get`) -> weight; 0 = computed and logged, not counted.
         options: reward name -> options of its factory.
         timeout_seconds: for one call of `score`; a reward that is late gives None, and is skipped until it has
-        returned. functions: rewards by name that are already callables, used instead of looking the name up.
+            returned.
+        functions: rewards by name that are already callables, used instead of looking the name up.
+        gates: reward name -> the reward that has to hold for it to count, "format" or "language>=0.8".
+        clip: reward name -> (low, high).
     """
 
     def __init__(
@@ -43,11 +56,11 @@ class RewardSet:
         options: Mapping[str, Mapping[str, Any]] | None = None,
         timeout_seconds: float = 60.0,
         functions: Mapping[str, Callable[..., Any]] | None = None,
+        gates: Mapping[str, str] | None = None,
+        clip: Mapping[str, tuple[float, float]] | None = None,
     ) -> None:
         options, functions = options or {}, functions or {}
-        for name, weight in weights.items():
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-                raise ValueError(f"reward_weights.{name} must be a finite number, got {weight!r}")
+        self.combination = Combination(weights, clip or {}, read_gates(gates or {}))
         unused = sorted(set(options) - set(weights))
         if unused:
             raise ValueError(f"options given for {', '.join(unused)}, which has no weight")
@@ -79,11 +92,16 @@ class RewardSet:
         values = {name: list(result) for name, result in judged.items()}
         outcomes = {f"{name}/{kind}": n for name, result in judged.items() for kind, n in result.outcomes.items()}
         failures = {key: n for key, n in outcomes.items() if key.rpartition("/")[2] not in ORDINARY_OUTCOMES}
-        messages = [f"reward {name}: {text}" for name, result in judged.items() for text in result.messages.values()]
+        messages = {
+            f"{name}/{kind}": _said(name, kind, text, completions)
+            for name, result in judged.items()
+            for kind, text in result.messages.items()
+        }
+        counted = self.combination.count(values)
         totals: list[float | None] = [None] * len(completions)
-        if values:
-            totals = [self._total(row) for row in zip(*values.values(), strict=True)]
-        return Scores(values=values, totals=totals, failures=failures, messages=messages, outcomes=outcomes)
+        return Scores(
+            values, counted.totals if values else totals, failures, messages, outcomes, counted.values, counted.applied
+        )
 
     def close(self) -> None:
         """Free what the rewards hold (worker processes). A closed set may be used again; it starts them anew."""
@@ -97,10 +115,6 @@ class RewardSet:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _total(self, row: Iterable[float | None]) -> float | None:
-        counted = [w * value for w, value in zip(self.weights.values(), row, strict=True) if value is not None]
-        return math.fsum(counted) if counted else None
 
     def _start(self, name: str, call: Mapping[str, Any], rows: int) -> "_Run | None":
         with self._lock:
@@ -166,6 +180,13 @@ def _number(item: Any, row: int, result: Judged) -> float | None:
         result.count("not_finite", f"value {row} is {value}, not a finite number")
         return None
     return value
+
+
+def _said(name: str, kind: str, text: str, completions: Sequence[Completion]) -> str:
+    """One line; where every row failed alike, with the first completion it happened on."""
+    if kind in WHOLE_BATCH and completions:
+        text += f" (first completion ends in {completion_text(completions[0])[-60:]!r})"
+    return f"reward {name}: {text}"
 
 
 def _all_failed(rows: int, kind: str, message: str) -> Judged:

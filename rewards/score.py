@@ -80,9 +80,9 @@ def scored(rewards: RewardSet, rows: Sequence[dict[str, Any]]) -> list[dict[str,
         [row["completion"] for row in rows],
         columns={key: [row.get(key) for row in rows] for key in columns},
     )
-    for message in scores.messages:
+    for message in scores.messages.values():
         print(message, file=sys.stderr)
-    failed = "; ".join(scores.messages) or None
+    failed = "; ".join(scores.messages.values()) or None
     return [
         {
             **{name: scores.values[name][at] for name in rewards.weights},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.advantages import group_advantages
+from grpo.advantages import decoupled_advantages, group_advantages
 
 MISSING = float("nan")
 
@@ -118,3 +118,55 @@ rewards_in_quarters = st.integers(min_value=-8, max_value=8).map(lambda quarter:
 def test_float64_oracle(groups, scale, epsilon):
     advantages = np.array(group_advantages(mx.array(groups, dtype=mx.float32), scale=scale, epsilon=epsilon))
     np.testing.assert_allclose(advantages, oracle(groups, scale, epsilon), rtol=1e-5, atol=1e-6)
+
+
+# GDPO
+
+
+def decoupled(rewards, weights, epsilon=0.0):
+    return np.array(decoupled_advantages(mx.array(rewards), mx.array(weights), epsilon=epsilon))
+
+
+def test_each_reward_is_normalised_before_they_are_summed():
+    # two groups of two. One reward differs in the first, both in the second; each gives +-1/sqrt(2) where it differs.
+    # S: +-0.7071 and +-1.4142; mean 0, sum of squares 2 * 1/2 + 2 * 2 = 5, ddof 1: / 3; std sqrt(5 / 3) = 1.29099
+    rewards = [[[1.0, 0.0], [1.0, 0.0]], [[1.0, 1.0], [1.0, 0.0]]]
+    expected = [[0.547723, -0.547723], [1.095445, -1.095445]]
+    np.testing.assert_allclose(decoupled(rewards, [1.0, 1.0]), expected, rtol=1e-5)
+    # summed first, the two groups are told apart no more
+    summed = np.array(group_advantages(mx.array(rewards).sum(axis=0), epsilon=0.0))
+    np.testing.assert_allclose(summed, [[0.707107, -0.707107]] * 2, rtol=1e-5)
+
+
+def test_weights_weigh_normalised_rewards_whatever_their_scale():
+    # the second reward in hundreds: its advantages are +-0.7071 all the same. S = +-(0.7071 - 0.5 * 0.7071), one group:
+    # divided by its own std sqrt(2) * 0.35355 = 0.5 gives +-0.7071
+    rewards = [[[1.0, 0.0]], [[0.0, 100.0]]]
+    np.testing.assert_allclose(decoupled(rewards, [1.0, 0.5]), [[0.707107, -0.707107]], rtol=1e-5)
+
+
+def test_epsilon_is_added_to_both_stds():
+    # 0.5 / (0.70711 + 0.5) = 0.41421; std of +-0.41421 is 0.58579; 0.41421 / (0.58579 + 0.5) = 0.38148
+    np.testing.assert_allclose(decoupled([[[1.0, 0.0]]], [1.0], epsilon=0.5), [[0.381478, -0.381478]], rtol=1e-4)
+
+
+def test_a_group_without_spread_is_exactly_zero():
+    rewards = [[[1.0, 1.0], [0.1, 0.7]], [[0.3, 0.3], [0.2, 0.9]]]
+    advantages = decoupled(rewards, [1.0, 0.3], epsilon=1e-4)
+    assert advantages[0].tolist() == [0.0, 0.0]
+    assert np.abs(advantages[1]).min() > 0
+    assert decoupled([[[2.0, 2.0]]], [1.0], epsilon=0.0).tolist() == [[0.0, 0.0]]
+
+
+def test_a_missing_reward_adds_nothing_and_a_completion_without_any_counts_nowhere():
+    # first reward: 1, 0 of the first two, +-0.7071; second: 0 for the first, 1 for the third, -+0.7071; fourth: none.
+    # S = 0, -0.7071, 0.7071; ddof 1 over three: std sqrt(1 / 2); S / std = 0, -1, 1
+    rewards = [[[1.0, 0.0, MISSING, MISSING]], [[0.0, MISSING, 1.0, MISSING]]]
+    np.testing.assert_allclose(decoupled(rewards, [1.0, 1.0]), [[0.0, -1.0, 1.0, 0.0]], atol=1e-6)
+
+
+def test_decoupled_shapes_are_checked():
+    with pytest.raises(ValueError, match="rewards must be"):
+        decoupled_advantages(mx.zeros((2, 3)), mx.zeros(2))
+    with pytest.raises(ValueError, match="rewards must be"):
+        decoupled_advantages(mx.zeros((2, 3, 4)), mx.zeros(3))

@@ -89,6 +89,10 @@ def test_a_value_out_of_range_names_its_key(override, key):
         (["gradient_checkpointing=true", "lora.dropout=0.1"], "can't be combined with lora.dropout"),
         (["min_learning_rate=1.0"], "min_learning_rate must be at most learning_rate"),
         (["loss_type=cispo"], "loss_type cispo needs epsilon_high"),
+        (
+            ["multi_objective_aggregation=normalize_then_sum", "scale_rewards=none"],
+            "multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got none",
+        ),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )
@@ -219,6 +223,8 @@ def test_what_is_written_is_read_back(tmp_path):
         [
             "lora.targets=[q_proj]",
             "reward_weights.a.b:c=2",
+            "reward_gates.a.b:c=language>=0.8",
+            "reward_clip.a.b:c=[0, 1]",
             "system_prompt='数: one'",
             "adam_betas=[0.8, 0.9]",
             "epsilon_high=0.28",

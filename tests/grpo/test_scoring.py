@@ -8,7 +8,7 @@ import pytest
 
 from envs import Task
 from grpo.config import Config
-from grpo.scoring import GroupScores, Scorer, coin_flips, reward_metrics, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, reward_metrics, totals
 from rewards import RewardSet
 
 
@@ -68,26 +68,58 @@ def test_a_reward_that_raises_is_counted_and_left_out(group):
     result = scored(group, mine)
     assert result.totals == [None] * 3
     assert result.failures == {"mine/raised": 3}
-    assert result.messages == ["reward mine: raised ZeroDivisionError: by zero"]
+    assert result.messages == {
+        "mine/raised": "reward mine: raised ZeroDivisionError: by zero (first completion ends in '21 22')"
+    }
 
 
 def test_totals_hold_nan_where_there_is_no_reward():
-    one, other = (GroupScores({}, values, {}, []) for values in ([1.0, None], [0.0, 0.5]))
+    one, other = (GroupScores({}, values, {}, {}) for values in ([1.0, None], [0.0, 0.5]))
     array = totals([one, other])
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, [[1.0, math.nan], [0.0, 0.5]])
 
 
 def test_reward_metrics_count_present_values_and_failures():
-    first = GroupScores({"accuracy": [1.0, 0.0], "format": [None, None]}, [], {"accuracy/timeout": 1}, [])
-    second = GroupScores({"accuracy": [1.0, None], "format": [None, None]}, [], {"accuracy/timeout": 2}, [])
+    no_format = [None, None]
+    first = GroupScores({"accuracy": [1.0, 0.0], "format": no_format}, [1.0, 0.0], {"accuracy/timeout": 1}, {})
+    second = GroupScores({"accuracy": [1.0, None], "format": no_format}, [1.0, None], {"accuracy/timeout": 2}, {})
     # mean of 1, 0, 1 = 2/3; variance ((1/3)^2 + (2/3)^2 + (1/3)^2) / 2 = 1/3
-    metrics = reward_metrics([first, second])
-    assert metrics == {
+    assert reward_metrics([first, second]) == {
         "rewards/accuracy/mean": pytest.approx(2 / 3),
         "rewards/accuracy/std": pytest.approx(math.sqrt(1 / 3)),
+        "rewards/accuracy/min": 0.0,
+        "rewards/accuracy/max": 1.0,
+        "rewards/accuracy/zero_std": 0.5,  # the second group holds one value
+        "rewards/accuracy/missing": 0.25,
         "rewards/failed/accuracy/timeout": 3.0,
     }
+
+
+def test_reward_metrics_hold_the_share_that_was_gated_or_clipped():
+    applied = {"accuracy/gated": 1, "short/clipped": 2}
+    group = GroupScores({"accuracy": [1.0, 1.0]}, [1.0, 0.0], {}, {}, {"accuracy": [1.0, 0.0]}, applied)
+    metrics = reward_metrics([group, GroupScores({"accuracy": [1.0, 1.0]}, [1.0, 1.0], {}, {})])
+    assert (metrics["rewards/accuracy/gated"], metrics["rewards/short/clipped"]) == (0.25, 0.5)
+
+
+def test_what_counts_is_stacked_by_reward_without_those_of_weight_zero():
+    groups = [
+        GroupScores({}, [], {}, {}, {"accuracy": [1.0, None], "measured": [5.0, 5.0], "format": [0.0, 1.0]}),
+        GroupScores({}, [], {}, {}, {"accuracy": [0.0, 1.0], "measured": [5.0, 5.0], "format": [1.0, 1.0]}),
+    ]
+    values, weights = counted_rewards(groups, {"accuracy": 1.0, "measured": 0.0, "format": 0.5})
+    np.testing.assert_array_equal(values, [[[1.0, math.nan], [0.0, 1.0]], [[0.0, 1.0], [1.0, 1.0]]])
+    np.testing.assert_array_equal(weights, [1.0, 0.5])
+
+
+def test_the_length_rewards_learn_the_token_limit(group):
+    scorer = Scorer(RewardSet({"overlong": 1.0}, {"overlong": {"buffer": 2}}), max_completion_length=3)
+    try:
+        # 3, 2 and 2 tokens; max 3, buffer 2: (1 - 2) / 2 for the short ones
+        assert scorer.score(group).totals == [-1.0, -0.5, -0.5]
+    finally:
+        scorer.close()
 
 
 def test_coin_flips_are_fair_and_of_the_seed_and_step():

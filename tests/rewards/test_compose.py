@@ -80,9 +80,9 @@ def test_a_failure_is_none_counted_and_said_once(function, kind, count, said):
     assert scores.failures == {f"bad/{kind}": count}
     assert scores.values["bad"].count(None) == count
     assert scores.values["good"] == [1.0, 1.0]
-    assert len(scores.messages) == 1
-    assert said in scores.messages[0]
-    assert "\n" not in scores.messages[0]
+    assert list(scores.messages) == [f"bad/{kind}"]
+    assert said in scores.messages[f"bad/{kind}"]
+    assert "\n" not in scores.messages[f"bad/{kind}"]
 
 
 def test_a_hanging_reward_does_not_block_and_is_skipped_until_it_returns():
@@ -123,7 +123,7 @@ def test_what_a_reward_reports_is_counted_under_its_name():
     scores = score(make({"a": judged}))
     assert scores.outcomes == {"a/ok": 1, "a/gold_bad": 1}
     assert scores.failures == {"a/gold_bad": 1}
-    assert scores.messages == ["reward a: can't read it"]
+    assert scores.messages == {"a/gold_bad": "reward a: can't read it"}
 
 
 def test_columns_reach_the_reward():
@@ -162,3 +162,22 @@ def test_no_rows_are_no_error():
 def test_wrong_settings_are_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         RewardSet(**arguments)
+
+
+def test_a_failure_of_the_whole_batch_shows_the_first_completion():
+    scores = make({"bad": raises}).score(["p"], ["what the model said"])
+    assert scores.messages["bad/raised"].endswith("(first completion ends in 'what the model said')")
+
+
+def test_gates_and_bounds_change_what_counts_not_what_is_measured():
+    rewards = make(
+        {"accuracy": lambda completions: [1.0, 1.0], "format": lambda completions: [1.0, 0.0], "short": constant(-9.0)},
+        {"accuracy": 1.0, "format": 0.5, "short": 0.1},
+        gates={"accuracy": "format"},
+        clip={"short": (-1.0, 0.0)},
+    )
+    scores = score(rewards)
+    assert scores.values == {"accuracy": [1.0, 1.0], "format": [1.0, 0.0], "short": [-9.0, -9.0]}
+    assert scores.counted == {"accuracy": [1.0, 0.0], "format": [1.0, 0.0], "short": [-1.0, -1.0]}
+    assert scores.totals == pytest.approx([1.4, -0.1])  # 1 + 0.5 - 0.1 and 0 + 0 - 0.1
+    assert scores.applied == {"accuracy/gated": 1, "short/clipped": 2}

@@ -1,0 +1,121 @@
+"""How measured rewards become one number: clip, gate, weigh, sum. Plain lists in and out, no rewards are run here.
+
+What can be farmed alone counts where something else holds: `{"accuracy": "format"}` gives accuracy only to completions
+that keep the format, `{"reasoning_steps": "accuracy"}` pays for steps only where the answer is right.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Values = dict[str, list["float | None"]]
+HOLDS = 0.5  # a gate holds from here on, if it does not say from where
+_GATE = re.compile(r"([^<>=\s]+)(?: ?>= ?(-?\d+(?:\.\d+)?))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The reward that has to hold, and from which value on it does."""
+
+    reward: str
+    at_least: float
+
+    def state(self, value: float | None) -> bool | None:
+        """True = open, False = closed, None = the gate's reward has no value."""
+        return None if value is None else value >= self.at_least
+
+
+def read_gate(text: Any) -> Gate:
+    """ "format" holds from 0.5 on; "language>=0.8" from 0.8 on. ValueError for anything else."""
+    found = _GATE.fullmatch(text.strip()) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f'must read NAME or NAME>=NUMBER, such as "format" or "language>=0.8", got {text!r}')
+    return Gate(found[1], HOLDS if found[2] is None else float(found[2]))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What enters the sum."""
+
+    values: Values  # reward name -> one value a completion, clipped and gated
+    totals: list[float | None]  # weighted sum over what is not None; None if all are
+    applied: dict[str, int]  # "NAME/clipped", "NAME/gated", "NAME/gate_unknown" -> completions
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Weights, bounds and gates of named rewards.
+
+    Args:
+        weights: reward name -> weight; 0 = measured, and may be a gate, but not counted.
+        clip: reward name -> (low, high) that its values are held between.
+        gates: reward name -> Gate on another reward's measured value. A closed gate withholds what was earned (a
+            positive value becomes 0) and forgives nothing (a negative one stays). Where the gate's reward has no value
+            nobody knows: the gated one is left out as well.
+    """
+
+    weights: Mapping[str, float]
+    clip: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+                raise ValueError(f"reward_weights.{name} must be a finite number, got {weight!r}")
+        for name, bounds in self.clip.items():
+            self._known("reward_clip", name, name)
+            if len(bounds) != 2 or not all(map(math.isfinite, bounds)) or not bounds[0] < bounds[1]:
+                raise ValueError(f"reward_clip.{name} must be [low, high] with low < high, got {list(bounds)}")
+        for name, gate in self.gates.items():
+            self._known("reward_gates", name, name)
+            self._known("reward_gates", name, gate.reward)
+            if gate.reward == name:
+                raise ValueError(f"reward_gates.{name} must be another reward than {name} itself")
+
+    def _known(self, key: str, name: str, wanted: str) -> None:
+        if wanted not in self.weights:
+            raise ValueError(f"{key}.{name} speaks of {wanted}, which has no weight: give it one (0 = measured only)")
+
+    def count(self, measured: Values) -> Counted:
+        """Clip, gate and sum; every list of `measured` has the same length, one value a completion."""
+        applied = Counter({f"{name}/clipped": 0 for name in self.clip} | {f"{name}/gated": 0 for name in self.gates})
+        values = {name: self._one(name, measured, applied) for name in measured}
+        rows = zip(*values.values(), strict=True) if values else ()
+        return Counted(values, [self._total(row) for row in rows], dict(applied))
+
+    def _one(self, name: str, measured: Values, applied: Counter[str]) -> list[float | None]:
+        low, high = self.clip.get(name, (-math.inf, math.inf))
+        gate = self.gates.get(name)
+        result: list[float | None] = []
+        for row, value in enumerate(measured[name]):
+            if value is not None and not low <= value <= high:
+                value = min(max(value, low), high)
+                applied[f"{name}/clipped"] += 1
+            if gate is not None and value is not None:
+                state = gate.state(measured[gate.reward][row])
+                if state is None:
+                    value = None
+                    applied[f"{name}/gate_unknown"] += 1
+                elif not state:
+                    value = min(value, 0.0)
+                    applied[f"{name}/gated"] += 1
+            result.append(value)
+        return result
+
+    def _total(self, row: Sequence[float | None]) -> float | None:
+        counted = [w * value for w, value in zip(self.weights.values(), row, strict=True) if value is not None]
+        return math.fsum(counted) if counted else None
+
+
+def read_gates(gates: Mapping[str, Any]) -> dict[str, Gate]:
+    """Gates as a config writes them; ValueError names the one that can't be read."""
+    found = {}
+    for name, text in gates.items():
+        try:
+            found[name] = read_gate(text)
+        except ValueError as error:
+            raise ValueError(f"reward_gates.{name} {error}") from None
+    return found
