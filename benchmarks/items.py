@@ -1,0 +1,75 @@
+"""items.jsonl: one line a completion, written as groups finish, read back when a run goes on.
+
+Several processes may append to one file: each write is one locked append. A line that was being written when a
+process was killed is skipped by the reader, and what follows starts on a line of its own.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+FILE = "items.jsonl"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One completion and what it is worth."""
+
+    id: str  # where the problem stands in its source
+    problem: int  # its place among all problems, from 0
+    sample: int
+    labels: dict[str, str]  # subject, level, language, ...
+    prompt: str  # as the model saw it
+    completion: str
+    reference: str | None
+    answer: str | None  # what was taken for the final answer
+    vote: int | None  # answers with the same number are the same answer, 0 is the right one; None: no vote
+    scores: dict[str, float | None]  # by reward; None: it has no value here
+    tokens: int
+    thinking_tokens: int | None  # before </think>; None where nothing opens or closes the thinking
+    stop_reason: str
+
+
+class ItemFile:
+    """The items of an output directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+
+    def read(self) -> dict[tuple[int, int], Item]:
+        """By (problem, sample); the first of several."""
+        found: dict[tuple[int, int], Item] = {}
+        if not self.path.exists():
+            return found
+        names = {field.name for field in fields(Item)}
+        with self.path.open("rb") as handle:
+            for line in handle:
+                row = _parsed(line)
+                if row is not None and row.keys() == names:
+                    item = Item(**row)
+                    found.setdefault((item.problem, item.sample), item)
+        return found
+
+    def append(self, items: Sequence[Item]) -> None:
+        """Write these lines at once, whoever else writes; on the disk when this returns."""
+        text = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
+        with self.path.open("ab+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            end = handle.seek(0, os.SEEK_END)
+            if end and os.pread(handle.fileno(), 1, end - 1) != b"\n":
+                text = "\n" + text  # after a torn line
+            handle.write(text.encode("utf-8", errors="replace"))
+            handle.flush()
+            os.fsync(handle.fileno())
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

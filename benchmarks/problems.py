@@ -1,0 +1,83 @@
+"""The problems of a benchmark in their own order, from the hub or a file."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from benchmarks.settings import Settings
+from benchmarks.spec import Benchmark
+from envs import DataError, Task
+from envs.files import JSON_SUFFIXES, file_rows, hub_rows
+from envs.rows import Columns, Row, tasks_from_rows
+
+
+@dataclass(frozen=True)
+class Problems:
+    """Tasks, and what has to be known to find the same ones again."""
+
+    tasks: list[Task]
+    source: str
+    sha256: str  # of prompts and columns, in order, before `limit`
+    notes: list[str]
+
+
+def load_problems(benchmark: Benchmark, settings: Settings) -> Problems:
+    """The first `limit` problems. Raises DataError, one line, for a wrong file or column."""
+    suffix = benchmark.suffix if settings.template in ("chat", "r1") else ""
+    columns = Columns(
+        prompt=benchmark.prompt_column,
+        answer=benchmark.answer_column,
+        answer_required=benchmark.answer_required,
+        language=benchmark.language,
+        suffix=suffix,
+    )
+    source = _source_name(benchmark, settings)
+    rows = _adapted(_rows(benchmark, settings), benchmark)
+    tasks, skipped = tasks_from_rows(rows, columns, source=source, strict=False)
+    notes = [f"left out: {line}" for line in skipped[:3]]
+    if len(skipped) > 3:
+        notes.append(f"left out: {len(skipped)} rows in all")
+    expected = benchmark.source.problems if benchmark.source is not None else None
+    if expected is not None and len(tasks) != expected:
+        notes.append(f"{source} has {len(tasks)} problems, {benchmark.name} as published has {expected}")
+    return Problems(tasks[: settings.limit], source, _digest(tasks), notes)
+
+
+def _source_name(benchmark: Benchmark, settings: Settings) -> str:
+    if settings.data is not None:
+        return settings.data
+    if benchmark.source is None:
+        raise DataError(f"{benchmark.name} has no copy on the hub: name a file with --data")
+    return benchmark.source.hub
+
+
+def _rows(benchmark: Benchmark, settings: Settings) -> Iterator[Row]:
+    if settings.data is not None and settings.data.endswith(JSON_SUFFIXES):
+        return file_rows(settings.data)
+    if settings.data is not None:
+        return hub_rows(settings.data, configs=(None,), split="test", revision=settings.data_revision)
+    assert benchmark.source is not None
+    source = benchmark.source
+    revision = settings.data_revision or source.revision
+    return hub_rows(source.hub, configs=source.configs, split=source.split, revision=revision)
+
+
+def _adapted(rows: Iterator[Row], benchmark: Benchmark) -> Iterator[Row]:
+    """The rows as the benchmark wants them read; a row it can't use is a ValueError, counted like any other."""
+    for place, row in rows:
+        if benchmark.adapt is not None and isinstance(row, Mapping):
+            try:
+                row = benchmark.adapt(row)
+            except KeyError as error:
+                row = ValueError(f"no column {error.args[0]}; found {', '.join(row) or 'no column'}")
+            except ValueError as reason:
+                row = reason
+        yield place, row
+
+
+def _digest(tasks: list[Task]) -> str:
+    digest = hashlib.sha256()
+    for task in tasks:
+        digest.update(json.dumps([task.prompt, task.columns], sort_keys=True, default=str).encode())
+    return digest.hexdigest()

@@ -1,0 +1,103 @@
+"""From a group of completions to its items: rewards, the answer taken, votes, thinking tokens."""
+
+from collections.abc import Callable, Sequence
+
+from benchmarks.items import Item
+from benchmarks.spec import Benchmark
+from grpo.scoring import Scorer
+from grpo.types import Group, Rollout
+from rewards import Reward, get
+from rewards.math_answer import final_answer
+from rewards.sections import opened_by_prompt
+
+Decode = Callable[[Sequence[int]], str]
+LONGEST_REFERENCE = 2000  # characters; tests of code are longer and say nothing in a line
+
+
+def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, decode: Decode) -> list[Item]:
+    """The items of one problem, which stands at `place` among all."""
+    task, opened = group.prompt.task, opened_by_prompt(group.prompt.text)
+    scores = scorer.score(group)
+    taken = [final_answer(rollout.text, opened=opened) if benchmark.votes else None for rollout in group.rollouts]
+    answers = [None if one is None else one.text for one in taken]
+    right = [value is not None and value >= 1 for value in scores.values[benchmark.rewards[0]]]
+    votes = vote_classes(answers, right) if benchmark.votes else [None] * len(answers)
+    reference = task.columns.get("answer")
+    return [
+        Item(
+            id=task.id,
+            problem=place,
+            sample=sample,
+            labels={name: str(task.columns[name]) for name in benchmark.groups if task.columns.get(name) is not None},
+            prompt=group.prompt.text,
+            completion=rollout.text,
+            reference=None if reference is None else str(reference)[:LONGEST_REFERENCE],
+            answer=answers[sample],
+            vote=votes[sample],
+            scores={name: values[sample] for name, values in scores.values.items()},
+            tokens=len(rollout.tokens),
+            thinking_tokens=thinking_tokens(rollout, decode, opened=opened),
+            stop_reason=rollout.stop_reason,
+        )
+        for sample, rollout in enumerate(group.rollouts)
+    ]
+
+
+def vote_classes(answers: Sequence[str | None], right: Sequence[bool]) -> list[int | None]:
+    """Answers that the verifier takes for the same get the same number: 0 for the right ones, then as they come.
+
+    A wrong answer joins the first class whose first answer it equals under the strict profile (equality is not quite
+    transitive: rounded decimals). No answer, no vote.
+    """
+    classes: list[int | None] = [0 if ok else None for ok in right]
+    left = [place for place, answer in enumerate(answers) if answer is not None and not right[place]]
+    same, number = get("accuracy"), 0
+    while left:
+        number += 1
+        first = answers[left[0]]
+        assert first is not None
+        distinct = list(dict.fromkeys(answers[place] for place in left))
+        equal = {one for one, ok in zip(distinct, _same(same, first, distinct), strict=True) if ok} | {first}
+        for place in left:
+            if answers[place] in equal:
+                classes[place] = number
+        left = [place for place in left if classes[place] is None]
+    return classes
+
+
+def _same(reward: Reward, first: str, others: Sequence[str | None]) -> list[bool]:
+    """Whether each of these equals the first, read as a boxed answer; an unreadable one equals nothing else."""
+    boxed = [f"\\boxed{{{other}}}" for other in others]
+    values = reward(prompts=[""] * len(boxed), completions=boxed, answer=[first] * len(boxed))
+    return [value == 1.0 for value in values]
+
+
+def thinking_tokens(rollout: Rollout, decode: Decode, *, opened: bool) -> int | None:
+    """How many tokens stand before `</think>` (or the end, if it never comes).
+
+    Counted from the start of the completion where the prompt wrote `<think>`, else from after the completion's own;
+    None if there is none. Of a token that holds both thinking and the tag's beginning, the thinking has it.
+    """
+    ids, text = rollout.tokens, rollout.text
+    start = 0
+    if not opened:
+        at = text.find("<think>")
+        if at < 0:
+            return None
+        start = _tokens_that_hold(ids, decode, at + len("<think>"))
+    end = text.find("</think>")
+    if end < 0:
+        return len(ids) - (rollout.stop_reason == "stop") - start
+    return max(0, _tokens_that_hold(ids, decode, end) - start)
+
+
+def _tokens_that_hold(ids: Sequence[int], decode: Decode, characters: int) -> int:
+    """The fewest first tokens whose text has at least so many characters."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // 2
+        if len(decode(list(ids[:middle]))) >= characters:
+            high = middle
+        else:
+            low = middle + 1
+    return low

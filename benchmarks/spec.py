@@ -1,0 +1,49 @@
+"""What a benchmark is: where its problems come from, how they are asked, what judges the answers, what is published."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+BOXED = "\nPlease reason step by step, and put your final answer within \\boxed{}."  # arXiv 2501.12948, section 4
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure somebody else measured, with their protocol. Never mixed with ours: tables mark it `published`."""
+
+    model: str
+    figures: Mapping[str, float]  # "pass@1", "cons@64": shares between 0 and 1
+    source: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of the hub. `problems` is how many it should hold; another number is said, not refused."""
+
+    hub: str
+    split: str = "test"
+    configs: tuple[str | None, ...] = (None,)
+    revision: str | None = None
+    problems: int | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark. The first of `rewards` decides whether an answer is right (at least 1) or not."""
+
+    name: str
+    source: Source | None
+    prompt_column: str | None = None  # None: prompt, question or problem
+    answer_column: str | None = None  # None: answer, else the box or #### of solution
+    answer_required: bool = True
+    language: str | None = "en"  # of the reasoning, where rows have no column of that name
+    adapt: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None  # a row -> the row that is read; ValueError
+    suffix: str = BOXED
+    rewards: tuple[str, ...] = ("accuracy", "accuracy_lenient", "format", "language")
+    reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reward_timeout_seconds: float = 600.0
+    groups: tuple[str, ...] = ()  # columns whose values get rows of their own in the table
+    votes: bool = True  # whether answers can be the same, so that a majority vote means something
+    samples: int = 4
+    max_tokens: int = 4096
+    published: tuple[Published, ...] = ()
