@@ -29,66 +29,61 @@ SPEED = "speed.jsonl"
 SAY_EVERY_SECONDS = 10.0
 
 
-def decode(
-    benchmark: Benchmark,
-    settings: Settings,
-    problems: Problems,
-    missing: list[int],
-    file: ItemFile,
-    stop: StopFlag,
-) -> None:
-    """Sample and judge the problems at these places and append their items.
+class Session:
+    """Everything that is needed to decode the problems at these places, ready.
 
-    Raises ConfigError for a model or reward that can't be had, Interrupted after writing what is decoded.
+    Raises ConfigError, one line, for a model or reward that can't be had and a budget the template does not allow.
     """
-    try:
-        rewards = RewardSet(
-            dict.fromkeys(benchmark.rewards, 1.0), benchmark.reward_options, benchmark.reward_timeout_seconds
+
+    def __init__(self, benchmark: Benchmark, settings: Settings, problems: Problems, missing: list[int]) -> None:
+        self.benchmark, self.settings, self.missing = benchmark, settings, missing
+        weights = dict.fromkeys(benchmark.rewards, 1.0)
+        try:
+            rewards = RewardSet(weights, benchmark.reward_options, benchmark.reward_timeout_seconds)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self.policy = load_for_sampling(settings)
+        self.prompts = [render(problems.tasks[place], self.policy.tokenizer, settings) for place in missing]
+        self.steer = steering(settings, self.policy.tokenizer, self.policy.stop_tokens, self.prompts)
+        self.scorer = Scorer(rewards)
+
+    def decode(self, file: ItemFile, stop: StopFlag) -> None:
+        """Sample, judge, append to the file; raises Interrupted after writing what is decoded."""
+        _warn_of_length(self.policy, self.prompts, self.settings)
+        progress = _Progress(len(self.missing), self.settings.samples, stop)
+
+        def judge(place: int, group: Group) -> None:
+            items = items_of(group, place, self.benchmark, self.scorer, self.policy.tokenizer.decode)
+            file.append(items)
+            progress.problem(items)
+
+        waiting: list[Future[None]] = []
+        try:
+            with ThreadPoolExecutor(max_workers=2, thread_name_prefix="judge") as threads:
+                for index, group in self._groups(progress):
+                    waiting.append(threads.submit(judge, self.missing[index], group))
+                    for future in [one for one in waiting if one.done()]:
+                        waiting.remove(future)
+                        future.result()
+            for future in waiting:
+                future.result()
+        finally:
+            self.scorer.close()
+            progress.close(file.path.parent)
+
+    def _groups(self, progress: "_Progress") -> Iterator[tuple[int, Group]]:
+        settings = self.settings
+        request = Request(
+            samples=settings.samples,
+            max_tokens=settings.max_tokens,
+            sampling=Sampling(settings.temperature, settings.top_p, settings.top_k),
+            seed=settings.seed,
+            stream="eval",
+            max_rows=max(settings.max_rows, settings.samples),
+            numbers=self.missing,
+            steer=self.steer,
         )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    policy = load_for_sampling(settings)
-    prompts = [render(problems.tasks[place], policy.tokenizer, settings) for place in missing]
-    _warn_of_length(policy, prompts, settings)
-    progress = _Progress(len(missing), settings.samples, stop)
-    scorer = Scorer(rewards)
-
-    def judge(place: int, group: Group) -> None:
-        items = items_of(group, place, benchmark, scorer, policy.tokenizer.decode)
-        file.append(items)
-        progress.problem(items)
-
-    try:
-        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="judge") as threads:
-            waiting: list[Future[None]] = []
-            for place, group in _groups(policy, prompts, missing, settings, progress):
-                waiting.append(threads.submit(judge, place, group))
-                for future in [one for one in waiting if one.done()]:
-                    waiting.remove(future)
-                    future.result()
-        for future in waiting:
-            future.result()
-    finally:
-        scorer.close()
-        progress.close(file.path.parent)
-
-
-def _groups(
-    policy: Policy, prompts: list[Prompt], missing: list[int], settings: Settings, progress: "_Progress"
-) -> Iterator[tuple[int, Group]]:
-    """(place of the problem, its group) as groups finish."""
-    request = Request(
-        samples=settings.samples,
-        max_tokens=settings.max_tokens,
-        sampling=Sampling(settings.temperature, settings.top_p, settings.top_k),
-        seed=settings.seed,
-        stream="eval",
-        max_rows=max(settings.max_rows, settings.samples),
-        numbers=missing,
-        steer=steering(settings, policy.tokenizer, policy.stop_tokens, prompts),
-    )
-    for index, group in generate(policy, prompts, request, progress.tokens):
-        yield missing[index], group
+        return generate(self.policy, self.prompts, request, progress.tokens)
 
 
 def _warn_of_length(policy: Policy, prompts: list[Prompt], settings: Settings) -> None:

@@ -69,21 +69,25 @@ def _placed_by_launcher(settings: Settings) -> Settings:
 
 def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: Path, stop: "StopFlag") -> int:
     """Decode what is missing of this process's share; sum up if nothing is missing of the whole."""
-    from benchmarks.decoding import decode
+    from benchmarks.decoding import Session
     from benchmarks.items import ItemFile
     from benchmarks.model import identity
+    from grpo.checkpoint import write_text
 
     with _claimed(settings, output):
-        record = {"benchmark": benchmark.name, "settings": settings.model_dump(mode="json"), **identity(settings)}
+        name = " ".join(filter(None, (benchmark.name, benchmark.variant)))
+        record = {"benchmark": name, "settings": settings.model_dump(mode="json"), **identity(settings)}
         record["data"] = {"source": problems.source, "sha256": problems.sha256, "notes": problems.notes}
-        _match_or_write(output / CONFIG, record)
+        _check_same(output / CONFIG, record)
         for note in problems.notes:
             print(f"note: {note}", flush=True)
         file = ItemFile(output)
         part, parts = settings.part
         missing = [place for place in _missing(file, problems, settings) if place % parts == part]
         if missing:
-            decode(benchmark, settings, problems, missing, file, stop)
+            session = Session(benchmark, settings, problems, missing)
+            write_text(output / CONFIG, json.dumps(record, indent=1, ensure_ascii=False))  # nothing more is refused
+            session.decode(file, stop)
         still = _missing(file, problems, settings)
         if still:
             print(f"{len(still)} of {len(problems.tasks)} problems are left to the other shards; the last one sums up")
@@ -129,12 +133,9 @@ def _claimed(settings: Settings, output: Path) -> Any:
     return lock(output / f".shard_{part}_of_{parts}")
 
 
-def _match_or_write(path: Path, record: dict[str, Any]) -> None:
-    """The first run in a directory writes down what it is; a later one must be the same."""
-    from grpo.checkpoint import write_text
-
+def _check_same(path: Path, record: dict[str, Any]) -> None:
+    """A run may only go on as what it began as."""
     if not path.exists():
-        write_text(path, json.dumps(record, indent=1, ensure_ascii=False))
         return
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))

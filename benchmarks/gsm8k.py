@@ -2,22 +2,24 @@
 
     python -m benchmarks.gsm8k --model DIR_OR_HUB_ID --output runs/gsm8k [--data FILE] [--limit 50]
 
-Asked zero-shot with the instruction of the R1 evaluations (arXiv 2501.12948), stopped by the model's own stop
-tokens. Right = the final answer equals the number after `####` under the verifier's strict profile; accuracy_lenient
-beside it takes the last number of a text without a stated answer in more cases.
+Asked zero-shot, with the instruction of the R1 evaluations (arXiv 2501.12948) after the question under --template
+chat and r1; the model's own stop tokens end an answer. Right = the final answer (box, answer tag, "answer is", last
+formula or number) equals the number after `####` under the strict profile of rewards.accuracy; accuracy_lenient is
+shown beside it. Data: question and answer, or solution with `####`.
 """
 
 import sys
 
+from benchmarks import published
 from benchmarks.engine import main
-from benchmarks.spec import Benchmark, Published, Source
+from benchmarks.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="gsm8k",
     source=Source("openai/gsm8k", configs=("main",), problems=1319),
     samples=1,
     max_tokens=2048,
-    published=(Published("Qwen2.5-0.5B-Instruct", {"pass@1": 0.496}, "Qwen2.5 (greedy, 4-shot)"),),
+    published=published.GSM8K,
 )
 
 if __name__ == "__main__":

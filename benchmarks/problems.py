@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from benchmarks.settings import Settings
-from benchmarks.spec import Benchmark
+from benchmarks.spec import Benchmark, Source
 from envs import DataError, Task
 from envs.files import JSON_SUFFIXES, file_rows, hub_rows
 from envs.rows import Columns, Row, tasks_from_rows
@@ -60,7 +60,13 @@ def _rows(benchmark: Benchmark, settings: Settings) -> Iterator[Row]:
     assert benchmark.source is not None
     source = benchmark.source
     revision = settings.data_revision or source.revision
-    return hub_rows(source.hub, configs=source.configs, split=source.split, revision=revision)
+    return _hub_rows(source, revision)
+
+
+def _hub_rows(source: Source, revision: str | None) -> Iterator[Row]:
+    for config in source.configs:
+        for place, row in hub_rows(source.hub, configs=(config,), split=source.split, revision=revision):
+            yield place, {**row, source.config_column: config} if source.config_column else row
 
 
 def _adapted(rows: Iterator[Row], benchmark: Benchmark) -> Iterator[Row]:
@@ -69,6 +75,8 @@ def _adapted(rows: Iterator[Row], benchmark: Benchmark) -> Iterator[Row]:
         if benchmark.adapt is not None and isinstance(row, Mapping):
             try:
                 row = benchmark.adapt(row)
+                if benchmark.keep is not None and not benchmark.keep(row):
+                    continue
             except KeyError as error:
                 row = ValueError(f"no column {error.args[0]}; found {', '.join(row) or 'no column'}")
             except ValueError as reason:

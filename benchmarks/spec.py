@@ -23,7 +23,8 @@ class Source:
     hub: str
     split: str = "test"
     configs: tuple[str | None, ...] = (None,)
-    revision: str | None = None
+    config_column: str | None = None  # the column that a row gets its configuration's name in
+    revision: str | None = None  # None: whatever is newest; results.json has the content's sha256
     problems: int | None = None
 
 
@@ -31,13 +32,15 @@ class Source:
 class Benchmark:
     """One benchmark. The first of `rewards` decides whether an answer is right (at least 1) or not."""
 
-    name: str
+    name: str  # of the command
     source: Source | None
+    variant: str = ""  # a year, a task: what one command runs several of
     prompt_column: str | None = None  # None: prompt, question or problem
     answer_column: str | None = None  # None: answer, else the box or #### of solution
     answer_required: bool = True
     language: str | None = "en"  # of the reasoning, where rows have no column of that name
     adapt: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None  # a row -> the row that is read; ValueError
+    keep: Callable[[Mapping[str, Any]], bool] | None = None  # of the adapted rows, those that are asked
     suffix: str = BOXED
     rewards: tuple[str, ...] = ("accuracy", "accuracy_lenient", "format", "language")
     reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,23 @@
+r"""AMC 2023 (12A and 12B): 40 problems, answers as numbers instead of the five choices.
+
+    python -m benchmarks.amc23 --model DIR_OR_HUB_ID --output runs/amc23 [--template r1] [--data FILE]
+
+The set the Qwen2.5-Math evaluation introduced; protocol as benchmarks.aime. With 40 problems look at the interval.
+Data: problem (or question), answer.
+"""
+
+import sys
+
+from benchmarks.engine import main
+from benchmarks.spec import Benchmark, Source
+
+BENCHMARK = Benchmark(
+    name="amc23",
+    source=Source("math-ai/amc23", problems=40),
+    answer_column="answer",
+    samples=32,
+    max_tokens=32768,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BENCHMARK, __doc__ or ""))
