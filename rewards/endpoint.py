@@ -1,0 +1,112 @@
+"""A chat model behind an OpenAI-compatible endpoint, such as `mlx_lm.server`. Standard library only."""
+
+import http.client
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+MAX_BYTES = 1 << 20  # of a reply
+KEY_VARIABLE = "JUDGE_API_KEY"
+_PASSING = frozenset({408, 425, 429})  # and every 5xx: worth another try
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class EndpointError(Exception):
+    """No usable reply. `passing`: another attempt may succeed."""
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would become a GET, and the key would go somewhere else."""
+
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """`ask` posts messages to URL/chat/completions and returns the text of the reply.
+
+    The environment variable JUDGE_API_KEY, if set, is sent as the bearer token.
+    """
+
+    url: str
+    model: str
+    max_tokens: int
+    temperature: float
+    extra: Mapping[str, Any] = field(default_factory=dict)  # further keys of the request
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"judge.url must look like http://127.0.0.1:8080/v1, got {self.url!r}")
+
+    def ask(self, messages: Sequence[Mapping[str, str]], seconds: float) -> str:
+        """The reply's text. EndpointError if there is none within the time."""
+        body = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            **self.extra,
+        }
+        end = time.monotonic() + seconds
+        try:
+            with self._opener().open(self._request(body), timeout=max(seconds, 0.001)) as response:
+                raw = _read(response, end)
+        except urllib.error.HTTPError as error:
+            error.close()
+            passing = error.code in _PASSING or error.code >= 500
+            raise EndpointError(f"{self.url} answers {error.code} {error.reason}", passing=passing) from None
+        except (OSError, http.client.HTTPException) as error:  # refused, timed out, reset, cut off
+            reason = getattr(error, "reason", None) or error
+            raise EndpointError(f"{self.url}: {type(error).__name__}: {reason}", passing=True) from None
+        return _text(raw, self.url)
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        handlers: list[Any] = [_NoRedirect()]
+        if urlsplit(self.url).hostname in _LOOPBACK:
+            handlers.append(urllib.request.ProxyHandler({}))
+        return urllib.request.build_opener(*handlers)
+
+    def _request(self, body: Mapping[str, Any]) -> urllib.request.Request:
+        headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(KEY_VARIABLE):
+            headers["Authorization"] = f"Bearer {key}"
+        url = self.url.rstrip("/") + "/chat/completions"
+        return urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+
+
+def _read(response: http.client.HTTPResponse, end: float) -> bytes:
+    """The body; a socket's own timeout is per packet, so that a slow drip would never end."""
+    parts, size = [], 0
+    while part := response.read1(65536):
+        parts.append(part)
+        size += len(part)
+        if size > MAX_BYTES:
+            raise EndpointError(f"a reply of more than {MAX_BYTES} bytes", passing=False)
+        if time.monotonic() > end:
+            raise TimeoutError("the reply was too slow")
+    declared = response.getheader("Content-Length", "")
+    if declared.isdigit() and size < int(declared):
+        raise http.client.IncompleteRead(b"".join(parts), int(declared) - size)
+    return b"".join(parts)
+
+
+def _text(raw: bytes, url: str) -> str:
+    try:
+        content = json.loads(raw)["choices"][0]["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+        raise EndpointError(f"{url} answers with no chat completion: {raw[:80]!r}", passing=True) from None
+    if not isinstance(content, str):
+        raise EndpointError(f"{url} answers with no text, perhaps cut while reasoning: raise max_tokens", passing=True)
+    return content

@@ -1,0 +1,262 @@
+"""Judges: another model scores a completion by a rubric. `judge`, and `helpfulness` and `harmlessness` for the
+all-scenario stage.
+
+The model is behind an OpenAI-compatible endpoint (`mlx_lm.server --model M --port 8080` is one) or a function that is
+handed in. A failure is None and counted, never a score. Alone, any judge is farmed by what it likes (length,
+confidence, flattery): where there is a right answer give `accuracy` more weight, or let the judge count only where
+accuracy holds (`reward_gates: {judge: accuracy}`).
+"""
+
+import functools
+import hashlib
+import importlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rewards.base import Completion, Judged, completion_text, prompt_text
+from rewards.endpoint import Endpoint, EndpointError
+from rewards.judge_text import BadReply, Case, addresses_judge, read_verdict, request
+from rewards.rubrics import Rubric, domain_note, find_rubric
+from rewards.sections import opened_by_prompt, split
+
+Ask = Callable[[list[dict[str, str]], float], str]  # messages, seconds -> the reply's text
+CACHE_ENTRIES = 20_000
+FIRST_PAUSE_SECONDS = 0.25  # before another attempt; doubled each time
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case."""
+
+    kind: str  # ok, injection, no_answer, too_long; endpoint, bad_verdict, raised, deadline have no value
+    value: float | None
+    said: str | None = None
+
+
+@dataclass
+class JudgeReward:
+    """A judge as a reward: between 0 and 1, None where no verdict was to be had.
+
+    The text that is judged is the completion's final answer or all of it, as the rubric says. 0 without asking: a text
+    that addresses its judge (`injection`), is longer than max_characters (`too_long`: length is no way around the
+    judge), or has no final answer where the rubric judges that (`no_answer`).
+
+    Args:
+        rubric: basic_logic, domain_consistency, deep_reasoning, helpfulness, harmlessness.
+        criteria: your own, instead of the rubric's.
+        domain: medical, legal, programming, science or general, where there is no column `domain`.
+        url, model, max_tokens, temperature, extra: of the endpoint; extra holds further keys of its request. A key is
+            read from the environment variable JUDGE_API_KEY.
+        generate: instead of the endpoint, a function of the messages that returns the reply, or its
+            "package.module:function".
+        timeout_seconds: for one request. batch_seconds: for all of a call; keep it below reward_timeout_seconds.
+        retries: further attempts after a failure that may pass, or a reply that is no verdict.
+        concurrency: requests at a time; by default 4 to an endpoint, 1 to a function.
+        max_characters: of the text that is judged.
+        cache: a JSONL file in which verdicts are kept between runs.
+    """
+
+    rubric: str = "basic_logic"
+    criteria: Sequence[str] | None = None
+    domain: str = "general"
+    url: str = "http://127.0.0.1:8080/v1"
+    model: str = "default_model"
+    max_tokens: int = 512
+    temperature: float = 0.0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    generate: Callable[[list[dict[str, str]]], str] | str | None = None
+    timeout_seconds: float = 30.0
+    batch_seconds: float = 50.0
+    retries: int = 2
+    concurrency: int | None = None
+    max_characters: int = 60_000
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        self._rubric = _with_criteria(find_rubric(self.rubric), self.criteria)
+        domain_note(self.domain)
+        for name in ("timeout_seconds", "batch_seconds", "max_tokens", "max_characters"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"judge.{name} must be positive, got {getattr(self, name)}")
+        if self.retries < 0 or (self.concurrency is not None and self.concurrency < 1):
+            raise ValueError(
+                f"judge.retries must be at least 0 and judge.concurrency at least 1, got {self.retries} and "
+                f"{self.concurrency}"
+            )
+        self._ask: Ask = self._ask_function()
+        self._workers = self.concurrency or (4 if self.generate is None else 1)
+        source = self.generate if self.generate is not None else f"{self.url} {self.model} {self.temperature}"
+        self._cache = VerdictCache(self.cache, f"{source} {self._rubric}")
+        self.__name__ = self.rubric
+
+    def __call__(
+        self,
+        prompts: Sequence[Completion],
+        completions: Sequence[Completion],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        domain: Sequence[str | None] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        domains = [self.domain] * len(completions) if domain is None else [name or self.domain for name in domain]
+        rows = [self._case(*row) for row in zip(prompts, completions, domains, strict=True)]
+        asked = list(dict.fromkeys(row for row in rows if isinstance(row, Case)))
+        end = time.monotonic() + self.batch_seconds
+        outcomes = dict(zip(asked, self._judge_all(asked, end), strict=True))
+        result = Judged()
+        late = Outcome("deadline", None, f"no verdict within {self.batch_seconds:g} s of the batch")
+        for row in rows:
+            outcome = row if isinstance(row, Outcome) else outcomes[row] or late
+            result.append(outcome.value)
+            result.count(outcome.kind, outcome.said)
+        return result
+
+    def _case(self, prompt: Completion, completion: Completion, domain: str) -> Case | Outcome:
+        """What to ask about a completion, or what it is without asking."""
+        question = prompt_text(prompt)
+        text: str | None = completion_text(completion)
+        if self._rubric.sees == "final":
+            text = split(text or "", opened=opened_by_prompt(question)).final
+        if text is None or not text.strip():
+            return Outcome("no_answer", 0.0, "there is no final answer to judge")
+        if len(text) > self.max_characters:
+            return Outcome("too_long", 0.0, f"{len(text)} characters, more than max_characters")
+        if addresses_judge(text):
+            return Outcome("injection", 0.0, f"the completion addresses its judge; it ends in {text[-60:]!r}")
+        if not self._rubric.domain_matters:
+            return Case(question, text, "general")
+        try:
+            domain_note(domain.lower())
+        except ValueError as error:
+            return Outcome("domain_unknown", None, str(error))
+        return Case(question, text, domain.lower())
+
+    def _judge_all(self, cases: Sequence[Case], end: float) -> list[Outcome | None]:
+        return _in_threads(lambda case: self._judge(case, end), cases, self._workers, end)
+
+    def _judge(self, case: Case, end: float) -> Outcome:
+        """Ask until there is a verdict, the attempts are used up, or the time is over."""
+        if (known := self._cache.get(case)) is not None:
+            return Outcome("ok", known)
+        outcome = Outcome("deadline", None)
+        for attempt in range(1 + self.retries):
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            asked = request(self._rubric, case, attempt)
+            try:
+                reply = self._ask(asked.messages, min(self.timeout_seconds, left))
+                value = read_verdict(reply, asked.ticket, self._rubric).value
+            except BadReply as error:
+                outcome = Outcome("bad_verdict", None, f"the reply is no verdict: {error}")
+            except EndpointError as error:
+                outcome = Outcome("endpoint", None, str(error))
+                if not error.passing:
+                    break
+                time.sleep(max(0.0, min(FIRST_PAUSE_SECONDS * 2**attempt, end - time.monotonic())))
+            except Exception as error:  # the boundary: a function handed in may fail in any way
+                return Outcome("raised", None, f"generate raised {type(error).__name__}: {error}")
+            else:
+                self._cache.put(case, value)
+                return Outcome("ok", value)
+        return outcome
+
+    def _ask_function(self) -> Ask:
+        endpoint = Endpoint(self.url, self.model, self.max_tokens, self.temperature, dict(self.extra))
+        if self.generate is None:
+            return endpoint.ask
+        function = _imported(self.generate) if isinstance(self.generate, str) else self.generate
+        if not callable(function):
+            raise ValueError(f"judge.generate must be a function of messages, got {type(function).__name__}")
+        return lambda messages, seconds: str(function(messages))
+
+
+helpfulness = functools.partial(JudgeReward, rubric="helpfulness")
+harmlessness = functools.partial(JudgeReward, rubric="harmlessness")
+
+
+class VerdictCache:
+    """Values of judged cases, the newest CACHE_ENTRIES in memory and, with a path, all in a file."""
+
+    def __init__(self, path: str | None, judge: str) -> None:
+        self._judge, self._values = judge, OrderedDict[str, float]()
+        self._path = Path(path) if path is not None else None
+        self._lock = threading.Lock()
+        if self._path is not None and self._path.exists():
+            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+                self._remember(line)
+
+    def get(self, case: Case) -> float | None:
+        """The value of this case, if this judge has judged it."""
+        with self._lock:
+            return self._values.get(self._key(case))
+
+    def put(self, case: Case, value: float) -> None:
+        """Keep a value; a file that can't be written is an error of the run, not of the completion."""
+        key = self._key(case)
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > CACHE_ENTRIES:
+                self._values.popitem(last=False)
+            if self._path is not None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"case": key, "value": value}) + "\n")
+
+    def _remember(self, line: str) -> None:
+        """One line of the file; a torn last line of a killed run is left out."""
+        try:
+            row = json.loads(line)
+            key, value = row["case"], row["value"]
+        except (ValueError, KeyError, TypeError):
+            return
+        if isinstance(key, str) and isinstance(value, int | float) and 0 <= value <= 1:
+            self._values[key] = float(value)
+
+    def _key(self, case: Case) -> str:
+        return hashlib.sha256(json.dumps([self._judge, case.prompt, case.text, case.domain]).encode()).hexdigest()
+
+
+def _with_criteria(rubric: Rubric, criteria: Sequence[str] | None) -> Rubric:
+    if criteria is None:
+        return rubric
+    if isinstance(criteria, str) or not criteria or not all(isinstance(one, str) and one for one in criteria):
+        raise ValueError(f"judge.criteria must be a list of sentences, got {criteria!r}")
+    return replace(rubric, criteria=tuple(criteria))
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"judge.generate {name!r} can't be imported: {error}") from None
+
+
+def _in_threads(
+    function: Callable[[Case], Outcome], cases: Sequence[Case], workers: int, end: float
+) -> list[Outcome | None]:
+    """The outcome of each case, None where the time was over. Daemon threads: a hanging request holds up no exit."""
+    results: list[Outcome | None] = [None] * len(cases)
+    todo = iter(range(len(cases)))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while time.monotonic() < end:
+            with lock:
+                place = next(todo, None)
+            if place is None:
+                return
+            results[place] = function(cases[place])
+
+    threads = [threading.Thread(target=work, name="judge", daemon=True) for _ in range(min(workers, len(cases)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return list(results)
