@@ -93,7 +93,7 @@ class JudgeReward:
         self._workers = self.concurrency or (4 if self.generate is None else 1)
         source = self.generate if self.generate is not None else f"{self.url} {self.model} {self.temperature}"
         self._cache = VerdictCache(self.cache, f"{source} {self._rubric}")
-        self.__name__ = self.rubric
+        self.__name__ = self.rubric if self._rubric.verdict == "score" else "judge"
 
     def __call__(
         self,
