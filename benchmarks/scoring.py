@@ -6,7 +6,7 @@ from benchmarks.items import Item
 from benchmarks.spec import Benchmark
 from grpo.scoring import Scorer
 from grpo.types import Group, Rollout
-from rewards import Reward, get
+from rewards import RewardSet
 from rewards.math_answer import final_answer
 from rewards.sections import opened_by_prompt
 
@@ -51,7 +51,7 @@ def vote_classes(answers: Sequence[str | None], right: Sequence[bool]) -> list[i
     """
     classes: list[int | None] = [0 if ok else None for ok in right]
     left = [place for place, answer in enumerate(answers) if answer is not None and not right[place]]
-    same, number = get("accuracy"), 0
+    same, number = RewardSet({"accuracy": 1.0}), 0  # which survives whatever the verifier makes of an answer
     while left:
         number += 1
         first = answers[left[0]]
@@ -65,11 +65,11 @@ def vote_classes(answers: Sequence[str | None], right: Sequence[bool]) -> list[i
     return classes
 
 
-def _same(reward: Reward, first: str, others: Sequence[str | None]) -> list[bool]:
+def _same(rewards: RewardSet, first: str, others: Sequence[str | None]) -> list[bool]:
     """Whether each of these equals the first, read as a boxed answer; an unreadable one equals nothing else."""
     boxed = [f"\\boxed{{{other}}}" for other in others]
-    values = reward(prompts=[""] * len(boxed), completions=boxed, answer=[first] * len(boxed))
-    return [value == 1.0 for value in values]
+    scores = rewards.score([""] * len(boxed), boxed, columns={"answer": [first] * len(boxed)})
+    return [value == 1.0 for value in scores.totals]
 
 
 def thinking_tokens(rollout: Rollout, decode: Decode, *, opened: bool) -> int | None:
