@@ -29,6 +29,7 @@ _FACTORIAL = re.compile(r"!\)?!|[0-9]{4,}\)?!|!.*!.*!|\\binom\{[^{}]{5,}")
 _LONG_NUMBER = re.compile(r"[0-9]{400}")
 _CALLS = re.compile(r"\b(?:zeros|ones|eye|range|matrix|import|lambda|eval|exec|open)\b|__", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
+_OPERATOR = re.compile(r"[\\\\+*/^]|(?<=.)-")
 _CHOICE_SAID = re.compile(
     r"(?:\b(?:is|it's|option|choice|choose|answer)\b|[:：]) ?\(?\*{0,2}([A-J])\*{0,2}\)?(?![A-Za-z'])"
 )
@@ -179,7 +180,7 @@ def _asks_percent(question: str) -> bool:
 def _copied(answer: str, question: str) -> bool:
     """Whether the answer is arithmetic that the question itself holds: "1/2 + 1/6" to "What is 1/2 + 1/6?"."""
     squeezed = answer.replace(" ", "")
-    if read_number(answer) is not None or not _ARITHMETIC.fullmatch(squeezed):
+    if read_number(answer) is not None or not _ARITHMETIC.fullmatch(squeezed) or not _OPERATOR.search(squeezed):
         return False
     return squeezed in normalise(question[:4000]).replace(" ", "")
 

@@ -83,6 +83,8 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
     if tagged is None:
         return None
     inside, has_tag = tagged
+    if not has_tag and (closing := _closing_sentence(final)):
+        return closing
     boxed = _boxed(inside, one=has_tag and not lenient)
     if boxed is not None and extract != "tag":
         return _from_box(boxed, lenient=lenient) if boxed.strip() and _agrees(final, inside, boxed) else None
@@ -93,6 +95,15 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
     if extract in ("boxed", "tag"):
         return None
     return _last_number(final) if extract == "last_number" else _auto(final)
+
+
+def _closing_sentence(final: str) -> Answer | None:
+    """The answer in the last sentence that the few-shot prompt of Minerva asks for, where boxes come before it."""
+    text = final.rstrip()
+    at = text.rfind("Final Answer:") if text.endswith("I hope it is correct.") else -1
+    if at < 0 or "\\boxed" in text[at:]:
+        return None
+    return _after_anchor(text[at:])
 
 
 def _answered_before(text: str) -> bool:

@@ -21,6 +21,7 @@ _UNICODE = str.maketrans({
 # What a JSON or Python string that was not raw makes of \frac, \times, \theta, \beta, \right.
 _MANGLED = (("\x0crac", r"\frac"), ("\times", r"\times"), ("\theta", r"\theta"), ("\tfrac", r"\frac"),
             ("\x08eta", r"\beta"), ("\x08inom", r"\binom"), ("\right", r"\right"), ("\x07lpha", r"\alpha"))  # fmt: skip
+_MANGLED_TEXT = re.compile(r"\text(?=\{+[A-Za-z])")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 _SIZES = re.compile(
     r"\\(?:left|right|middle|[bB]igg?[lrm]?|displaystyle|textstyle|limits|nolimits|mathstrut|phantom\{\})(?![A-Za-z])\.?"
@@ -61,6 +62,7 @@ _WORDS_JOINING = re.compile(
 
 def clean_characters(text: str) -> str:
     """Mangled escapes repaired, Unicode mathematics as LaTeX, NFKC, no invisible characters."""
+    text = _MANGLED_TEXT.sub(r"\\text", text)
     for mangled, meant in _MANGLED:
         text = text.replace(mangled, meant)
     if not text.isascii():

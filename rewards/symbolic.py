@@ -11,12 +11,14 @@ import random
 import re
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
+from rewards.algebra import same_equation, same_values
 from rewards.exact import FLOAT_DIGITS, read_number, rounds_to
+from rewards.expression import Evaluated, evaluated
 
 logging.disable(logging.WARNING)  # math-verify warns once a process that its timeouts are off; stderr is nobody's
 _CONFIG = (LatexExtractionConfig(boxed_match_priority=-1),)
@@ -24,7 +26,9 @@ _DEGREE = re.compile(r"\^ ?\{?\\circ ?\}?")
 _DIGITS = 30
 _POINTS = 3
 _COUNTERS = {"k", "n", "m", "l"}
+_SET = re.compile(r"\\(?:cup|cap|infty|emptyset)(?![A-Za-z])")
 _NO_FUNCTION = re.compile(r"(?<!\\)\b(sqrt|sin|cos|tan|log|ln|exp|pi)\b")
+_Side: TypeAlias = tuple[str, Fraction | None, bool]  # text, real value, rational
 
 
 class Unreadable(Exception):
@@ -52,6 +56,36 @@ def same_expression(gold: str, answer: str) -> bool:
     if percent is not None and percent.percent:
         plain = gold.rstrip("% ")
         return same_expression(plain, answer) or same_expression(rf"\frac{{{plain}}}{{100}}", answer)
+    quick = _without_sympy(gold, answer)
+    return _with_sympy(gold, answer) if quick is None else quick
+
+
+def _without_sympy(gold: str, answer: str) -> bool | None:
+    """The verdict of `rewards.algebra`, where it has one."""
+    equations = gold.split("="), answer.split("=")
+    if len(equations[0]) == len(equations[1]) == 2:
+        return same_equation((equations[0][0], equations[0][1]), (equations[1][0], equations[1][1]))
+    wanted, given = evaluated(gold), evaluated(answer)
+    if wanted is None or given is None:
+        other = answer if wanted is not None else gold if given is not None else ""
+        return False if _SET.search(other) else None  # a value and a set
+    mine, theirs = wanted.symbols - given.symbols, given.symbols - wanted.symbols
+    if len(mine) == len(theirs) == 1 and mine | theirs <= _COUNTERS and "\\pi" in gold:
+        return None  # pi/6 + k pi and pi/6 + n pi
+    verdict = same_values(wanted, given)
+    if verdict is False and not wanted.symbols and not given.symbols:
+        return _rounded((gold, _real(wanted), wanted.rational), (answer, _real(given), given.rational))
+    return verdict
+
+
+def _real(number: Evaluated) -> Fraction | None:
+    value = number.values[0]
+    if isinstance(value, Fraction):
+        return value
+    return Fraction(value.real) if value.imag == 0 else None
+
+
+def _with_sympy(gold: str, answer: str) -> bool:
     wanted, given = parsed(gold), parsed(answer)
     if wanted is None:
         raise Unreadable(gold=True)
@@ -60,7 +94,9 @@ def same_expression(gold: str, answer: str) -> bool:
     if isinstance(wanted, sympy.Expr) and isinstance(given, sympy.Expr):
         verdict = _at_points(wanted, given)
         if verdict is False:
-            return _rounded(gold, wanted, answer, given)
+            if wanted.free_symbols or given.free_symbols:
+                return False
+            return _rounded((gold, *_constant(wanted)), (answer, *_constant(given)))
         if verdict is True:
             return True
     if isinstance(wanted, sympy.Eq) and isinstance(given, sympy.Eq):
@@ -117,18 +153,19 @@ def _value(side: sympy.Expr, point: dict[sympy.Symbol, sympy.Rational]) -> compl
     return value if value == value and abs(value) < 1e300 else None
 
 
-def _rounded(gold: str, wanted: sympy.Expr, answer: str, given: sympy.Expr) -> bool:
-    """Whether one side is a decimal and the other, with no symbols, rounds to it (conventions of
-    rewards.equality).
-    """
-    if wanted.free_symbols or given.free_symbols:
-        return False
-    for text, other, least in ((gold, given, 3), (answer, wanted, FLOAT_DIGITS)):
-        value = _value(other, {})
+def _constant(side: sympy.Expr) -> tuple[Fraction | None, bool]:
+    """The real value of an expression without symbols, and whether it is rational."""
+    value = _value(side, {})
+    return (Fraction(value.real) if value is not None and value.imag == 0 else None), bool(side.is_rational)
+
+
+def _rounded(gold: _Side, answer: _Side) -> bool:
+    """Whether one side is a decimal and the other, irrational, rounds to it (conventions of rewards.equality)."""
+    for (text, _, _), (_, value, rational), least in ((gold, answer, 3), (answer, gold, FLOAT_DIGITS)):
         hundredths = re.fullmatch(r"\\frac\{([0-9.]+)\}\{100\}", text)
         decimal = read_number(str(Decimal(hundredths[1]).scaleb(-2)) if hundredths else text)
-        if decimal is not None and value is not None and value.imag == 0 and not other.is_rational:
-            return rounds_to(Fraction(value.real), decimal, least=least)
+        if decimal is not None and value is not None and not rational:
+            return rounds_to(value, decimal, least=least)
     return False
 
 

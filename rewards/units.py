@@ -8,6 +8,7 @@ where nothing but such words is said.
 import re
 from collections.abc import Callable
 
+from rewards.brackets import one_group
 from rewards.exact import read_number
 from rewards.math_text import split_top
 
@@ -79,6 +80,10 @@ def without_units(text: str, known: frozenset[str] = frozenset(), *, any_words: 
     if "\\text" in text and (_TEXT.sub("", text).strip(" .,") or any_words):
         stripped = _TEXT.sub(in_braces, text).strip(" ,.")
         text = stripped or text
+    if text[-1:] in ("}", ")", "]") and one_group(text.removeprefix("\\")) and "," in text:  # {35 cm, 4}, (3 m, 4 m)
+        opening, closing = (2, 2) if text.startswith("\\{") else (1, 1)
+        inside = split_top(text[opening:-closing], ",;")
+        text = text[:opening] + ", ".join(_without_trailing(item, droppable) for item in inside) + text[-closing:]
     items = [_without_trailing(item, droppable) for item in split_top(text, ",;")]
     return " ".join(", ".join(items).split()) if len(items) > 1 else " ".join(items[0].split())
 

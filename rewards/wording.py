@@ -10,7 +10,8 @@ _CHOICE = re.compile(
 )
 _PROSE = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{3,}(?![A-Za-z])")
 _NEGATION = re.compile(r"\b(?:not|no|never|neither|nor|without)\b|n't", re.IGNORECASE)
-_ARTICLES = frozenset({"a", "an", "the"})
+_NUMBER = re.compile(r"(?<![0-9A-Za-z_^{])-?[0-9]+(?:\.[0-9]+)?(?![0-9A-Za-z^])")
+_ARTICLES = frozenset({"a", "an", "the", "any", "every", "each", "all"})
 
 
 def squeeze(text: str) -> str:
@@ -45,6 +46,8 @@ def same_text(gold: str, answer: str) -> bool | None:
     if is_words(gold):
         if choice and plain_text(answer) == choice[1].lower():
             return True
+        if _says_numbers(answer, gold):
+            return True
         members, theirs = list_items(_TEXT.sub(r"\1", gold)), list_items(_TEXT.sub(r"\1", answer))
         if len(members) > 1 and len(members) == len(theirs):
             return sorted(map(plain_text, members)) == sorted(map(plain_text, theirs))
@@ -56,6 +59,19 @@ def same_text(gold: str, answer: str) -> bool | None:
     if "\\text{" in gold and "\\text{" in answer and plain_text(gold) == plain_text(answer):
         return True
     return None
+
+
+def _says_numbers(answer: str, gold: str) -> bool:
+    """Whether the answer lists the numbers of a gold sentence, all of them, in order, and says little else."""
+    if len(_PROSE.findall(_TEXT.sub(r" \1 ", gold))) < 4 or _NEGATION.search(gold) or len(gold) > 400:
+        return False
+    said = _NUMBER.findall(gold)
+    return (
+        bool(said)
+        and said == _NUMBER.findall(answer)
+        and not re.search(r"[=<>^]|\\(?!text)[a-z]", answer)
+        and (len(_PROSE.findall(_TEXT.sub(r" \1 ", answer))) <= 2 * len(said))
+    )
 
 
 def _is_gist(answer: str, gold: str) -> bool:

@@ -148,49 +148,6 @@ def test_failures_of_the_verifier_are_named(accuracy):
     assert "refused while judging an answer that ends in" in result.messages["refused"]
 
 
-# ---- labelled cases of other projects ----
-
-# Labels that this convention rejects or that contradict each other: (gold, prediction), with the reason.
-CONVENTIONS = {
-    ("1/2", "50%"): "percent answers only where the question asks for percent",
-    ("3245/5", "649"): "the label asks for no simplification; an unreduced fraction has its value here",
-    (r"\frac{1}{2}", r"\frac{2}{4}"): "unreduced fractions are equal",
-    ("4, .1, 2", "0.1, 4, 2"): "a list has no order; the label compares strings",
-    ("10{,}000", "10000"): "wrong label: {,} groups thousands",
-    (r"$x \in [-2,7]$", r"$-2 \\le x \\le 7$"): "labelled both ways",
-    ("$9$", "Answer $ \n 9 \n $"): "the label tests a line break in a formula",
-}
-
-
-def labelled(shared_data, name):
-    rows = [json.loads(line) for line in (shared_data / "verifier" / name).open(encoding="utf-8")]
-    return [row for row in rows if isinstance(row.get("expected"), bool)]
-
-
-def judged(accuracy, rows):
-    completions = ["" if row["prediction"] is None else str(row["prediction"]) for row in rows]
-    values = accuracy([""] * len(rows), completions, answer=[row["gold"] for row in rows])
-    return Counter((row["expected"], value == 1.0) for row, value in zip(rows, values, strict=True))
-
-
-def test_model_solutions_of_gsm8k(accuracy, shared_data):
-    rows = labelled(shared_data, "gsm8k_model_solutions.jsonl")
-    table = judged(accuracy, rows)
-    assert (table[True, True] + table[False, False]) / len(rows) >= 0.998
-
-
-def test_pooled_labels_of_other_projects(accuracy, shared_data):
-    names = ["math_verify_tests", "lighteval_extractive_match", "other_projects_answer_tests", "hardverify_math"]
-    names += ["qwen25math_cot100_preds", "math500_answer_forms"]
-    rows = [row for name in names for row in labelled(shared_data, f"{name}.jsonl")]
-    rows = [row for row in rows if (str(row["gold"]), str(row["prediction"])) not in CONVENTIONS]
-    table = judged(accuracy, rows)
-    accepted = table[True, True] / (table[True, True] + table[True, False])
-    false_accepts = table[False, True] / (table[False, True] + table[False, False])
-    assert false_accepts <= 0.03
-    assert (accepted + 1 - false_accepts) / 2 >= 0.93
-
-
 def test_the_labelled_hacks(accuracy, shared_data):
     rows = [json.loads(line) for line in (shared_data / "verifier" / "hacks.jsonl").open(encoding="utf-8")]
     completions = [row["completion"] for row in rows]

@@ -18,6 +18,8 @@ EQUAL = [
     (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", "(1,2)"), ("1000", "10^3 = 1000"), (r"\pm 3", "3, -3"),
     ("4343_6", "4343"), ("line segment, circle", r"\text{circle and line segment}"),
     ("Petya will receive the last token.", "Petya"), ("617", "1234/2"),
+    (r"(a,b)=(3,2)", "b=2, a=3"), ("A room is 240 yuan and a hall is 210 yuan.", "240, 210"),
+    ("Any odd number of people", "odd"), ("0.5", r"\frac{2}{4}"), ("8/46", "4/23"),
 ]  # fmt: skip
 DIFFERENT = [
     ("3", "4"), ("3", "3,4"), ("3", "[3,3]"), ("3", "x = 4 = 3"), ("3", r"3 \approx 4"), ("3", r"4 \approx 3"),
@@ -26,7 +28,8 @@ DIFFERENT = [
     ("x = 1", "y = 1"), ("odd", "oddd"), ("B", "A or B"), ("B", "A"), ("1/3", "0.33"), ("3", "any"),
     ("16,3,1,1", "16,3,1"), ("-2,-2", "-2,-1"), ("2:1", "1"), ("12:00", "1:00"), ("28%", "27"),
     ("3 < x < 4", "(3,5)"), ("k < -5", "k > -5"), ("The function is not odd at all", "odd"), ("1112_3", "1112_4"),
-    ("12", ""), ("", "12"),
+    ("12", ""), ("", "12"), ("1/2", r"\frac{2}{4}"), (r"x \in [-2,7]", r"-2 \leq x \leq 7"), ("(a,b)=(3,2)", "2,3"),
+    ("A room is 240 yuan and a hall is 210 yuan.", "210, 240"), ("There are not 3 ways to do it", "3"),
 ]  # fmt: skip
 
 

@@ -23,6 +23,8 @@ from rewards.units import without_units, words_of
         ("2 x", "2 x"),
         (r"\text{even}", r"\text{even}"),
         ("3 goats", "3 goats"),
+        ("{35 cm, 4}", "{35, 4}"),
+        (r"\{35 cm, 4 kg\}", r"\{35, 4\}"),
     ],
 )
 def test_only_known_units_are_dropped(answer, bare):
