@@ -9,7 +9,7 @@ several tokens (`</`, `think`, `>`) would otherwise leave pieces of it behind.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.settings import Settings
 from grpo.config import ConfigError
@@ -17,8 +17,8 @@ from grpo.rollout import Steer
 from grpo.types import Prompt
 from rewards.sections import opened_by_prompt
 
-WAIT, CLOSE, END = "Wait", "\n</think>\n\n", "</think>"
-TAIL = 12  # tokens among which the tag's beginning is looked for; it has at most 8 characters
+WAIT, CLOSE, END = "Wait", "</think>\n\n", "</think>"
+TAIL = 8  # tokens before the last one among which the tag is looked for: it has 8 characters
 
 
 class Budget:
@@ -44,16 +44,17 @@ class Budget:
         if self.maximum is not None and len(self.thinking) >= self.maximum:
             self.closed = True
             return self.words.close
-        if not self.words.ends(self.thinking, token):
-            self.thinking.append(token)
-            return (token,)
-        if self._refuses():
+        end = self.words.end(self.thinking, token)
+        if end is not None and self._refuses():
             self.refused += 1
             room = None if self.maximum is None else self.maximum - len(self.thinking)
             written = self.words.wait[:room]
             self.thinking += written
             return written
-        self.closed = True
+        if end == "whole":
+            self.closed = True
+        else:
+            self.thinking.append(token)
         return (token,)
 
     def _refuses(self) -> bool:
@@ -71,14 +72,17 @@ class Words:
         self.wait = tuple(tokenizer.encode(WAIT, add_special_tokens=False))
         self.close = tuple(tokenizer.encode(CLOSE, add_special_tokens=False))
 
-    def ends(self, thinking: Sequence[int], token: int) -> bool:
-        """Whether the thinking ends with this token."""
+    def end(self, thinking: Sequence[int], token: int) -> Literal["begun", "whole"] | None:
+        """Whether this token ends the thinking, or could be the beginning of its end (`</`, `</thi`)."""
         if token in self.stops:
-            return True
-        before = self.decode(list(thinking[-TAIL:]))
-        after = self.decode([*thinking[-TAIL:], token])
-        added = after[len(before) :] if after.startswith(before) else after
-        return "</" in added and (END in after or END.startswith(after[after.rfind("</") :].rstrip()))
+            return "whole"
+        text = self.decode([*thinking[-TAIL:], token])
+        at = text.rfind("</")
+        if at < 0:
+            return None
+        if text.startswith(END, at):
+            return "whole"
+        return "begun" if END.startswith(text[at:]) else None
 
 
 def steering(

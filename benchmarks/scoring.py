@@ -76,28 +76,30 @@ def thinking_tokens(rollout: Rollout, decode: Decode, *, opened: bool) -> int | 
     """How many tokens stand before `</think>` (or the end, if it never comes).
 
     Counted from the start of the completion where the prompt wrote `<think>`, else from after the completion's own;
-    None if there is none. Of a token that holds both thinking and the tag's beginning, the thinking has it.
+    None if there is none. A token that holds a piece of a tag is the tag's.
     """
-    ids, text = rollout.tokens, rollout.text
-    start = 0
+    ids, start = rollout.tokens, 0
     if not opened:
-        at = text.find("<think>")
-        if at < 0:
+        found = _tag(ids, decode, "<think>")
+        if found is None:
             return None
-        start = _tokens_that_hold(ids, decode, at + len("<think>"))
-    end = text.find("</think>")
-    if end < 0:
-        return len(ids) - (rollout.stop_reason == "stop") - start
-    return max(0, _tokens_that_hold(ids, decode, end) - start)
+        start = found[1]
+    end = _tag(ids[start:], decode, "</think>")
+    return end[0] if end is not None else len(ids) - (rollout.stop_reason == "stop") - start
 
 
-def _tokens_that_hold(ids: Sequence[int], decode: Decode, characters: int) -> int:
-    """The fewest first tokens whose text has at least so many characters."""
-    low, high = 0, len(ids)
+def _tag(ids: Sequence[int], decode: Decode, tag: str) -> tuple[int, int] | None:
+    """The tokens of the first `tag`: the place of its first one, and the place after its last one."""
+    if tag not in decode(list(ids)):
+        return None
+    low, high = 1, len(ids)  # the fewest first tokens that hold it
     while low < high:
         middle = (low + high) // 2
-        if len(decode(list(ids[:middle]))) >= characters:
+        if tag in decode(list(ids[:middle])):
             high = middle
         else:
             low = middle + 1
-    return low
+    first = low - 1
+    while first > 0 and tag not in decode(list(ids[first:low])):
+        first -= 1
+    return first, low
