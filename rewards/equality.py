@@ -38,6 +38,14 @@ class Undecided(Exception):
     """Only sympy can tell."""
 
 
+class Unreadable(Exception):
+    """An expression sympy can't parse; `gold` says which side."""
+
+    def __init__(self, *, gold: bool) -> None:
+        super().__init__("gold" if gold else "answer")
+        self.gold = gold
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How to compare: the profile, and who judges single expressions."""
@@ -190,6 +198,8 @@ def _same_approximate(gold: str, answer: str, how: Comparison) -> bool:
     )
     if not gold_parts or not answer_parts:
         return False
+    if how.strict and _APPROX.match(answer) and not _APPROX.search(gold):  # "about 3"
+        return False
     numbers = [read_number(part.rpartition("=")[2]) for part in answer_parts]
     known = [number.value for number in numbers if number is not None]
     if len(known) > 1 and abs(known[0] - known[-1]) > abs(known[0]) / 100:
@@ -247,7 +257,11 @@ def _numeric(chain: list[str]) -> bool:
 def _consistent(chain: list[str], how: Comparison) -> bool:
     """Whether the members after the name are equal to the last: `x = 4 = 3` is not."""
     members = chain if _numeric(chain) else chain[1:]
-    return all(_same_value(member, chain[-1], Comparison(how.same_expression, strict=False)) for member in members[:-1])
+    lenient = Comparison(how.same_expression, strict=False)
+    try:
+        return all(_same_value(member, chain[-1], lenient) for member in members[:-1])
+    except Unreadable:  # both sides are the answer's: what can't be read here is not the reference's fault
+        raise Unreadable(gold=False) from None
 
 
 def _may_rename(one: str, other: str) -> bool:

@@ -116,7 +116,7 @@ def same_number(gold: Exact, answer: Exact, *, lenient: bool = False) -> bool:
 
     Exactly equal; or the gold is a decimal of 3 significant digits or more and the answer, exact, rounds to it; or
     the answer is an exact gold without end to 12 digits, as a program prints it (lenient: to 3); or they differ by
-    float noise (1e-7 relative, 6 decimals or more). Two decimals of different precision differ: 2.23 is not 2.232.
+    float noise (1e-9 relative, 9 decimals or more). Two decimals of different precision differ: 2.23 is not 2.232.
     """
     if gold.value == answer.value:
         return True
@@ -128,10 +128,10 @@ def same_number(gold: Exact, answer: Exact, *, lenient: bool = False) -> bool:
         and not _terminates(gold.value)
     ):
         return True
-    noise = max(gold.decimals or 0, answer.decimals or 0) >= 6 and not (
+    noise = max(gold.decimals or 0, answer.decimals or 0) >= 9 and not (
         gold.decimals is None and not _terminates(gold.value)
     )
-    return noise and abs(gold.value - answer.value) <= abs(gold.value) / 10_000_000
+    return noise and abs(gold.value - answer.value) <= abs(gold.value) / 1_000_000_000
 
 
 def rounds_to(value: Fraction | float, decimal: Exact, *, least: int) -> bool:

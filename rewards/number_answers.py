@@ -13,6 +13,7 @@ _UNEVALUATED = re.compile(
     r"(?![A-Za-z])"
     r"|[!*|]|(?<=[0-9A-Za-z)}\] ])[+-]|\b(?:log|ln|sin|cos|tan|sum|int|max|min|gcd|mod|factorial|binomial)\b"
 )
+_UNFINISHED = re.compile(r"\\sqrt|\^(?! ?\{? ?\\circ)")  # of an integer: a root, a power that is no plain number
 _FRACTION = re.compile(r"[+-]?(?:\\frac\{([0-9]{1,30})\}\{([0-9]{1,30})\}|([0-9]{1,30})/([0-9]{1,30}))")
 _CLOCK = re.compile(r"^[0-9]{1,2}:[0-5][0-9]$")
 _SUBSCRIPT_BASE = re.compile(r"^([0-9A-F]+)_(?:\{ ?([0-9]+) ?\}|([0-9]+))$")
@@ -49,6 +50,8 @@ def same_numbers(gold: str, answer: str, *, strict: bool) -> bool | None:
     if bases[1] and wanted is not None:
         return False
     if wanted is not None and is_words(answer):
+        return False
+    if wanted is not None and strict and wanted.value.denominator == 1 and _UNFINISHED.search(answer):
         return False
     if wanted is not None and strict and _UNEVALUATED.search(answer.removeprefix("-").removeprefix("+")):
         if wanted.value.denominator > 1 and wanted.decimals is None:

@@ -14,8 +14,18 @@ TURN_MARKS = (
     "<|endoftext|>",
     "<|eot_id|>",
     "<|start_header_id|>",
+    "<|end|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<end_of_turn>",
+    "<start_of_turn>",
     "<｜end▁of▁sentence｜>",
+    "<｜User｜>",
+    "[INST]",
+    "</s>",
 )
+# Plain-text turns, as a base model continues "User: ... Assistant: ..."; in the reasoning they are only talk.
+PLAIN_TURNS = ("\nUser:", "\nHuman:", "\nAssistant:")
 
 
 @dataclass(frozen=True)
@@ -32,8 +42,10 @@ def opened_by_prompt(prompt: str) -> bool:
 
 
 def first_turn(text: str) -> str:
-    """The text up to the first special token of a chat template."""
+    """The text up to the first special token of a chat template, or, after the reasoning, the next speaker's name."""
     ends = [at for at in (text.find(mark) for mark in TURN_MARKS) if at >= 0]
+    reasoned = max(text.find("</think>"), 0)
+    ends += [at for at in (text.find(mark, reasoned) for mark in PLAIN_TURNS) if at >= 0]
     return text[: min(ends)] if ends else text
 
 

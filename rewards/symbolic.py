@@ -17,6 +17,7 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
 from rewards.algebra import same_equation, same_values
+from rewards.equality import Unreadable
 from rewards.exact import FLOAT_DIGITS, read_number, rounds_to
 from rewards.expression import Evaluated, evaluated
 
@@ -29,14 +30,6 @@ _COUNTERS = {"k", "n", "m", "l"}
 _SET = re.compile(r"\\(?:cup|cap|infty|emptyset)(?![A-Za-z])")
 _NO_FUNCTION = re.compile(r"(?<!\\)\b(sqrt|sin|cos|tan|log|ln|exp|pi)\b")
 _Side: TypeAlias = tuple[str, Fraction | None, bool]  # text, real value, rational
-
-
-class Unreadable(Exception):
-    """An expression sympy can't parse; `gold` says which side."""
-
-    def __init__(self, *, gold: bool) -> None:
-        super().__init__("gold" if gold else "answer")
-        self.gold = gold
 
 
 @functools.lru_cache(maxsize=4096)

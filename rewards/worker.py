@@ -37,8 +37,8 @@ def limit_resources() -> None:
 
 def judge(request: dict[str, object]) -> str:
     """The outcome of one comparison: ok, wrong, unparsed, gold_bad or memory."""
-    from rewards.equality import Comparison, same_answer
-    from rewards.symbolic import Unreadable, same_expression
+    from rewards.equality import Comparison, Unreadable, same_answer
+    from rewards.symbolic import same_expression
 
     how = Comparison(same_expression, strict=bool(request["strict"]))
     try:

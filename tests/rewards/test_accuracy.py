@@ -41,7 +41,8 @@ WRONG = [
     r"\boxed{4} <!-- \boxed{3} -->", "", "one of " + ", ".join(map(str, range(20))), r"\boxed{}",
     r"\boxed{9^{9^{9}}}", r"\boxed{3 \text{ if } x}", r"\boxed{\{3, 4\}}", r"\boxed{3?}4", r"\boxed{\max(1,3)}",
     r"\boxed{|3|}", r"\boxed{\sum_{i=1}^3 1}", r"\boxed{6 \bmod 4 + 1}", r"\boxed{x \in \{3\} \cup \{4\}}",
-    r"\boxed{x \leq 3}", r"\boxed{x \geq 3}",
+    r"\boxed{x \leq 3}", r"\boxed{x \geq 3}", r"\boxed{\approx 3}", r"\boxed{\sqrt{9}}", r"\boxed{3x^0}",
+    r"\boxed{3.0000001}", r"\boxed{x=3 \lor x=4}", "Perhaps 3, perhaps 4", "The answer is not 3",
 ]  # fmt: skip
 
 

@@ -35,6 +35,7 @@ def test_only_the_end_of_a_prompt_opens_a_thought():
 def test_a_further_turn_is_cut_off():
     assert first_turn("a<|im_end|>\n<|im_start|>user\nb") == "a"
     assert first_turn("a") == "a"
+    assert first_turn("<think>\nUser: hm\n</think>4\nUser: it is 3") == "<think>\nUser: hm\n</think>4"
 
 
 def test_tags_come_in_order():
