@@ -111,6 +111,7 @@ def _conclude(
     summary = summarise(items, benchmark)
     results = {
         **record,
+        "rewards": list(benchmark.rewards),
         **summary,
         "speed": speed(output),
         "published": [asdict(one) for one in benchmark.published],

@@ -1,0 +1,140 @@
+"""Runs of a benchmark side by side: a table, a picture, and for each run a paired test against the first.
+
+    python -m benchmarks.compare runs/before runs/after [RUN ...] [--output runs/compared]
+
+Pairs are problems with the same prompt source and reference answer in both runs; the p-value is of the exact
+sign-flip test over problems (benchmarks.metrics.paired_comparison), the interval of the difference a bootstrap over
+them. With several runs compared to one, expect one in twenty to fall below 0.05 by chance.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks.metrics import Paired
+
+COLUMNS = ("accuracy_lenient", "format", "language", "truncated", "tokens", "thinking_tokens")
+NAME = "comparison"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    name: str
+    results: dict[str, Any]
+    means: dict[tuple[str, str | None], float]  # share of right samples by (problem's place in its source, reference)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 2 with one line for a directory that holds no finished run."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="output directories; the first is the base")
+    parser.add_argument("--output", type=Path, help="writes comparison.md, .json and .png there")
+    options = parser.parse_args(arguments)
+    try:
+        runs = [read_run(folder) for folder in options.runs]
+        pairs = [paired(runs[0], run) for run in runs[1:]]
+        text = table(runs, pairs)
+        if options.output is not None:
+            _write(options.output, runs, pairs, text)
+    except (ValueError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print(text)
+    return 0
+
+
+def read_run(folder: Path) -> Run:
+    """results.json and the problems' means; ValueError if the run is not finished."""
+    from benchmarks.items import ItemFile
+    from benchmarks.summary import by_problem, right
+
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        main_reward = results["rewards"][0]
+    except FileNotFoundError:
+        hint = ": its command has to be finished" if (folder / "config.json").exists() else ""
+        raise ValueError(f"{folder} holds no results.json{hint}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder}/results.json is not the result of a benchmark") from None
+    limit = results["figures"]["problems"]
+    means = {}
+    for items in by_problem([item for item in ItemFile(folder).read().values() if item.problem < limit]):
+        scored = [right(item, main_reward) for item in items if item.scores[main_reward] is not None]
+        if scored:
+            means[items[0].id, items[0].reference] = sum(scored) / len(scored)
+    return Run(folder.name or str(folder), results, means)
+
+
+def paired(first: Run, second: Run) -> "Paired":
+    """The paired test over the problems both have; ValueError if there are none."""
+    from benchmarks.metrics import paired_comparison
+
+    common = [key for key in first.means if key in second.means]
+    if not common:
+        raise ValueError(f"{first.name} and {second.name} have no problem in common")
+    return paired_comparison([first.means[key] for key in common], [second.means[key] for key in common])
+
+
+def table(runs: Sequence[Run], pairs: Sequence["Paired"]) -> str:
+    """Markdown: one row a run, then one row a comparison."""
+    shown = [name for name in COLUMNS if any(name in run.results["figures"] for run in runs)]
+    head = ["run", "pass@1", "95% interval", "cons@k", *(name.replace("_", " ") for name in shown)]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for run in runs:
+        found = run.results["figures"]
+        votes = [f"{value:.3f} (k {name[5:]})" for name, value in found.items() if name.startswith("cons@")]
+        interval = f"{found['pass@1_low']:.3f} to {found['pass@1_high']:.3f}"
+        cells = [run.name, f"{found['pass@1']:.3f}", interval, votes[-1] if votes else ""]
+        cells += [_cell(name, found.get(name)) for name in shown]
+        rows.append("| " + " | ".join(cells) + " |")
+    if pairs:
+        rows += ["", f"| against {runs[0].name} | difference | 95% interval | better / worse | problems | p |"]
+        rows.append("|---" * 6 + "|")
+    for run, pair in zip(runs[1:], pairs, strict=True):
+        low, high = pair.interval
+        rows.append(
+            f"| {run.name} | {pair.difference:+.3f} | {low:+.3f} to {high:+.3f} | {pair.better} / {pair.worse} "
+            f"| {pair.problems} | {pair.p_value:.4f} |"
+        )
+    return "\n".join([*rows, *_notes(runs)]) + "\n"
+
+
+def _cell(name: str, value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}" if "tokens" in name else f"{value:.3f}"
+
+
+def _notes(runs: Sequence[Run]) -> list[str]:
+    """What differs besides the model, which a reader of the p-values should know."""
+    told = []
+    for key in ("template", "temperature", "top_p", "max_tokens", "samples", "think", "max_thinking", "min_thinking"):
+        values = {run.name: run.results["settings"].get(key) for run in runs}
+        if len(set(map(str, values.values()))) > 1:
+            told.append(f"- {key}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    return ["", "Not the same in all:", *told] if told else []
+
+
+def _write(output: Path, runs: Sequence[Run], pairs: Sequence["Paired"], text: str) -> None:
+    from benchmarks.pictures import draw_comparison
+
+    output.mkdir(parents=True, exist_ok=True)
+    (output / f"{NAME}.md").write_text(text, encoding="utf-8")
+    record = {
+        "runs": {run.name: run.results["figures"] for run in runs},
+        "against": runs[0].name,
+        "pairs": {run.name: asdict(pair) for run, pair in zip(runs[1:], pairs, strict=True)},
+    }
+    (output / f"{NAME}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    draw_comparison({run.name: run.results for run in runs}, output / f"{NAME}.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
