@@ -22,6 +22,7 @@ from rewards.combine import Combination, Values, read_gates
 
 ORDINARY_OUTCOMES = frozenset({"ok", "wrong", "unparsed"})  # everything else a reward reports is a failure of its own
 WHOLE_BATCH = frozenset({"raised", "timeout", "not_a_list", "wrong_length"})
+FAILED_CALL = ("not_a_list", "wrong_length", "not_a_number", "not_finite")  # what was returned is no reward
 
 
 @dataclass(frozen=True)

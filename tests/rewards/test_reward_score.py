@@ -64,6 +64,46 @@ def test_wrong_input_is_one_line_and_exit_code_2(tmp_path, capsys, reward, text,
     assert error.count("\n") == 1
 
 
+def test_each_row_says_what_is_wrong_with_itself(tmp_path, capsys):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"completion": "3", "answer": null}\n{"completion": "1 2", "answer": "1"}\n')
+    assert main(["--reward", "accuracy,language", "--input", str(path)]) == 0
+    first, second = (json.loads(line)["error"] for line in capsys.readouterr().out.splitlines())
+    assert "can't be read" in first
+    assert second is None  # language does not apply to a number: that is no error
+
+
+def test_options_and_token_counts_reach_the_reward(tmp_path, capsys):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"completion": "x", "completion_ids": [1, 2, 3]}\n{"completion": "y", "completion_ids": [1]}\n')
+    options = ["--option", "overlong.max_length=4", "--option", "overlong.buffer=2"]
+    assert main(["--reward", "overlong", "--input", str(path), *options]) == 0
+    # 3 tokens: ((4 - 2) - 3) / 2
+    assert [json.loads(line)["overlong"] for line in capsys.readouterr().out.splitlines()] == [-0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("max_length=4", "must look like NAME.key=value"),
+        ("overlong.max_length", "must look like NAME.key=value"),
+        ("format.x=1", "format is not among --reward overlong"),
+        ("overlong.max_len=4", "its options: max_length, buffer"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_exit_code_2(rows, capsys, option, said):
+    assert main(["--reward", "overlong", "--input", str(rows), "--option", option]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_long_text_may_be_written_short(tmp_path, capsys):
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"completion": {"parts": [["a b c ", 3], ["d", 1]]}}\n')
+    assert main(["--reward", "repetition", "--input", str(path)]) == 0
+    # a b c a b c a b c d: 8 trigrams, 4 distinct: abc bca cab bcd
+    assert json.loads(capsys.readouterr().out)["repetition"] == -0.5
+
+
 def test_an_output_that_cannot_be_written_is_named(rows, tmp_path, capsys):
     assert main(["--reward", "format", "--input", str(rows), "--output", str(tmp_path / "no" / "out")]) == 2
     assert "can't be written" in capsys.readouterr().err
