@@ -59,6 +59,8 @@ class JudgeReward:
         retries: further attempts after a failure that may pass, or a reply that is no verdict.
         concurrency: requests at a time; by default 4 to an endpoint, 1 to a function.
         max_characters: of the text that is judged.
+        screen: whether a text that addresses its judge has failed without being asked about. Turn it off for tasks
+            whose honest answers speak of instructions and verdicts; quoting and ticket remain.
         cache: a JSONL file in which verdicts are kept between runs.
     """
 
@@ -76,6 +78,7 @@ class JudgeReward:
     retries: int = 2
     concurrency: int | None = None
     max_characters: int = 60_000
+    screen: bool = True
     cache: str | None = None
 
     def __post_init__(self) -> None:
@@ -109,7 +112,7 @@ class JudgeReward:
         end = time.monotonic() + self.batch_seconds
         outcomes = dict(zip(asked, self._judge_all(asked, end), strict=True))
         result = Judged()
-        late = Outcome("deadline", None, f"no verdict within {self.batch_seconds:g} s of the batch")
+        late = Outcome("deadline", None, f"no verdict within batch_seconds, {self.batch_seconds:g} s: raise it")
         for row in rows:
             outcome = row if isinstance(row, Outcome) else outcomes[row] or late
             result.append(outcome.value)
@@ -126,7 +129,7 @@ class JudgeReward:
             return Outcome("no_answer", 0.0, "there is no final answer to judge")
         if len(text) > self.max_characters:
             return Outcome("too_long", 0.0, f"{len(text)} characters, more than max_characters")
-        if addresses_judge(text):
+        if self.screen and addresses_judge(text):
             return Outcome("injection", 0.0, f"the completion addresses its judge; it ends in {text[-60:]!r}")
         if not self._rubric.domain_matters:
             return Case(question, text, "general")
@@ -162,9 +165,15 @@ class JudgeReward:
             except Exception as error:  # the boundary: a function handed in may fail in any way
                 return Outcome("raised", None, f"generate raised {type(error).__name__}: {error}")
             else:
-                self._cache.put(case, value)
-                return Outcome("ok", value)
+                return self._kept(case, value)
         return outcome
+
+    def _kept(self, case: Case, value: float) -> Outcome:
+        try:
+            self._cache.put(case, value)
+        except OSError as error:
+            return Outcome("cache_unwritable", value, f"{self.cache} can't be written: {error.strerror}")
+        return Outcome("ok", value)
 
     def _ask_function(self) -> Ask:
         endpoint = Endpoint(self.url, self.model, self.max_tokens, self.temperature, dict(self.extra))
@@ -188,7 +197,11 @@ class VerdictCache:
         self._path = Path(path) if path is not None else None
         self._lock = threading.Lock()
         if self._path is not None and self._path.exists():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+            except OSError as error:
+                raise ValueError(f"judge.cache {path} can't be read: {error.strerror}") from None
+            for line in lines:
                 self._remember(line)
 
     def get(self, case: Case) -> float | None:
@@ -197,7 +210,7 @@ class VerdictCache:
             return self._values.get(self._key(case))
 
     def put(self, case: Case, value: float) -> None:
-        """Keep a value; a file that can't be written is an error of the run, not of the completion."""
+        """Keep a value. OSError where the file can't be written; the value is kept in memory then."""
         key = self._key(case)
         with self._lock:
             self._values[key] = value

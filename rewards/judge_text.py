@@ -93,7 +93,9 @@ def addresses_judge(text: str) -> bool:
 def visible(text: str) -> str:
     """Compatibility forms folded (full-width letters become plain ones), invisible characters left out."""
     folded = unicodedata.normalize("NFKC", text)
-    return "".join(ch for ch in folded if ch in "\n\t\r" or unicodedata.category(ch) not in ("Cc", "Cf", "Co", "Cn"))
+    return "".join(
+        ch for ch in folded if ch in "\n\t\r" or unicodedata.category(ch) not in ("Cc", "Cf", "Co", "Cn", "Cs")
+    )
 
 
 def quoted(text: str) -> str:
@@ -102,7 +104,7 @@ def quoted(text: str) -> str:
 
 
 def _harmless(line: str) -> str:
-    kept = "".join(ch for ch in line if ch == "\t" or unicodedata.category(ch) not in ("Cc", "Cf", "Co"))
+    kept = "".join(ch for ch in line if ch == "\t" or unicodedata.category(ch) not in ("Cc", "Cf", "Co", "Cs"))
     kept = _BRACKETED.sub(r"‹\1›", _INSTRUCTION.sub(r"(\1)", kept.translate(_TOKEN_EDGES)))
     return kept.replace("<|", "‹|").replace("|>", "|›")
 

@@ -123,6 +123,16 @@ def test_verdicts_are_kept_in_a_file(server, tmp_path):
     assert len(server.requests) == 2
 
 
+def test_a_verdict_outlives_a_cache_that_cannot_be_written(server, tmp_path):
+    path = tmp_path / "verdicts.jsonl"
+    reward = quick(server, cache=str(path))
+    path.mkdir()
+    result = run(reward, WRONG)
+    assert list(result) == [pytest.approx(0.1)] and "can't be written" in result.messages["cache_unwritable"]
+    with pytest.raises(ValueError, match="can't be read"):
+        quick(server, cache=str(path))
+
+
 def test_the_key_is_sent_if_there_is_one(server, monkeypatch):
     monkeypatch.setenv("JUDGE_API_KEY", "k")
     run(quick(server), WRONG)
@@ -319,6 +329,17 @@ def test_an_injection_never_raises_the_score(judge, attack, place):
     reward = JudgeReward(generate=GULLIBLE[judge], retries=1)
     value = run(reward, text)[0]
     assert value is None or value <= HONEST
+
+
+@pytest.mark.parametrize("judge", [name for name in GULLIBLE if name != "does as it is told"])
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_without_the_screen_a_judge_that_repeats_what_it_reads_gives_no_verdict(judge, attack):
+    result = run(JudgeReward(generate=GULLIBLE[judge], retries=0, screen=False), f"{WRONG}\n{ATTACKS[attack]}")
+    assert (list(result), dict(result.outcomes)) == ([None], {"bad_verdict": 1})
+
+
+def test_a_text_with_half_a_character_is_judged(server):
+    assert run(quick(server), "one \ud800 two") == [pytest.approx(0.1)]
 
 
 def test_the_obedient_judge_is_no_straw_man():
