@@ -25,6 +25,7 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "accuracy": "rewards.accuracy:strict",
     "accuracy_lenient": "rewards.accuracy:lenient",
     "cosine": "rewards.length:CosineLengthReward",
+    "code": "rewards.code:CodeReward",
     "equations": "rewards.equations:equations",
     "format": "rewards.format:FormatReward",
     "format_similarity": "rewards.format:FormatSimilarityReward",

@@ -15,10 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from rewards.code_program import described
-from rewards.code_values import Malformed, Opaque, decode, encode
+from rewards.code_values import Malformed, decode, encode
 from rewards.sandbox_guard import Channel, Confinement, seal
-
-_BROKEN = (NameError, ImportError, SyntaxError)  # what a faulty test raises, whatever the program does
 
 
 class Wire:
@@ -70,10 +68,7 @@ def _encoded(value: Any) -> Any:
             return int(found._target["ref"])
         raise Unjudgeable(f"an argument of type {type(found).__name__} can't be sent to the program")
 
-    try:
-        return encode(value, refer)
-    except Opaque as error:
-        raise Unjudgeable(str(error)) from None
+    return encode(value, refer)
 
 
 def raised(error: dict[str, Any]) -> Exception:
@@ -136,18 +131,24 @@ def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[
 
 
 def judge(names: dict[str, Any], request: dict[str, Any]) -> tuple[str, str]:
-    """pass, fail, error (the program raised) or bad (the test is faulty), and what happened."""
+    """pass, fail, error (the program raised), forged, or bad (the test is faulty), and what happened.
+
+    Bad is only what no program can bring about, since it costs the program nothing: not NameError, which an empty
+    list can cause in a test with a loop.
+    """
     try:
         exec(compile(request["test"], "test.py", "exec"), names)
         if request["function"] is not None:
             names[request["function"]](names[request["entry_point"].split(".")[0]])
     except AssertionError as error:
         return "fail", str(error)[:200]
-    except (Unjudgeable, Malformed) as error:
+    except Malformed as error:
+        return "forged", f"no value: {error}"[:200]
+    except Unjudgeable as error:
         return "bad", str(error)[:200]
     except BaseException as error:
+        text = f"{type(error).__name__}: {error}"[:200]
         if getattr(error, "of_program", False):
-            return "error", f"{type(error).__name__}: {error}"[:200]
-        kind = "bad" if isinstance(error, _BROKEN) else "fail"
-        return kind, f"{type(error).__name__}: {error}"[:200]
+            return "error", text
+        return ("bad" if isinstance(error, ImportError) else "fail"), text
     return "pass", ""

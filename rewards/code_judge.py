@@ -189,6 +189,8 @@ class Trial:
         while "ask" in reply:
             answer = program.ask(reply["ask"], self.deadline)
             reply = checker.ask({"reply": _checked(answer)}, self.deadline)
+        if reply["verdict"] == "forged":
+            raise Unsolicited(reply["text"])
         if reply["verdict"] == "bad":
             raise Stop("bad_tests", f"the tests raise {reply['text']}")
         if reply["verdict"] == "pass" and reply["calls"] == 0:

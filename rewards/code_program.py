@@ -98,7 +98,7 @@ def described(error: BaseException) -> dict[str, Any]:
     """The names of an exception's classes and its message."""
     names = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, BaseException)]
     text = ""
-    with contextlib.suppress(Exception):  # __str__ is the program's own
+    with contextlib.suppress(BaseException):  # __str__ is the program's own
         text = str(error)[:300]
     return {"types": names, "text": text}
 

@@ -6,7 +6,6 @@ with one key: {"int": hex}, {"float": "inf"}, {"tuple" | "set" | "frozenset" | "
 where it is). Used on both sides; imports nothing slow.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -67,7 +66,8 @@ def _encode_rest(value: Any, refer: Callable[[Any], int] | None, depth: int) -> 
     if type(value) is range:
         return {"range": [encode(part) for part in (value.start, value.stop, value.step)]}
     if isinstance(value, _CONSUMED):
-        return {"iterator": [encode(item, refer, depth + 1) for item in itertools.islice(value, 1_000_000)]}
+        consumed: Any = value
+        return {"iterator": [encode(item, refer, depth + 1) for item in consumed]}
     if refer is None:
         raise Opaque(f"a {type(value).__name__} can't be compared")
     return {"ref": refer(value)}

@@ -27,7 +27,13 @@ BOOT = (
     "package.__path__ = [sys.argv[1]]; sys.modules['rewards'] = package; "
     "from rewards.sandbox_guard import main; main(*sys.argv[2:])"
 )
-ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp", "LANG": "C.UTF-8"}
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # the same order of sets, so the same reward, in every run
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "MALLOC_ARENA_MAX": "1",  # else each thread reserves 64 MB of the address space
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+}
 
 
 @dataclass(frozen=True)

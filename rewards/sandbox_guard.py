@@ -42,6 +42,7 @@ class Channel:
         null = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
+        os.close(null)
         self._requests = open(requests, encoding="utf-8")  # noqa: SIM115  as long as the process
         self.replies = replies
 
