@@ -25,9 +25,14 @@ _FAST = {strict: Comparison(numbers_only, strict=strict) for strict in (True, Fa
 _VALUES: dict[str, float | None] = {"ok": 1.0, "gold_bad": None, "deadline": None}  # any other outcome is 0
 _NAMES = {"timeout": "timeout_verifier"}  # `timeout` alone is the whole reward's
 _TOWER = re.compile(r"\^\{?[0-9().]+\^\{?[0-9(]|\^\{?[+-]?[0-9]{4,}|[)}\]]\^\{?[0-9]{3,}")
-_FACTORIAL = re.compile(r"!\)?!|[0-9]{4,}\)?!|!.*!.*!|\\binom\{[^{}]{5,}")
+_FACTORIAL = re.compile(r"!\)?!|[0-9]{4,}\)?!|\^[^!^]{0,9}[)}\]]!|!.*!.*!|\\binom\{[^{}]{5,}|\\binom.{0,40}\^")
+_REPEATED = re.compile(
+    r"(?:\^\{[^{}^]{0,6}){4}|(?:\^[0-9A-Za-z]){4}|[-+]{20}|\|{8}|(?:\\pm.*){8}"
+    r"|(?:\\(?:log|ln|sin|cos|tan|frac|sqrt|text)[{( ]*){6}"
+)
 _LONG_NUMBER = re.compile(r"[0-9]{400}")
 _CALLS = re.compile(r"\b(?:zeros|ones|eye|range|matrix|import|lambda|eval|exec|open)\b|__", re.IGNORECASE)
+_REFUSED = (_TOWER, _FACTORIAL, _REPEATED, _LONG_NUMBER, _CALLS)
 _ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
 _OPERATOR = re.compile(r"[\\\\+*/^]|(?<=.)-")
 _CHOICE_SAID = re.compile(
@@ -194,7 +199,7 @@ def _choice_in(taken: Answer) -> str | None:
 def _dangerous(text: str) -> bool:
     """Whether sympy is not to see a text: towers of powers, factorials of factorials, numbers without end, calls."""
     squeezed = text.replace(" ", "")
-    return any(pattern.search(squeezed) for pattern in (_TOWER, _FACTORIAL, _LONG_NUMBER, _CALLS))
+    return any(pattern.search(squeezed) for pattern in _REFUSED)
 
 
 _RANK: Callable[[str], int] = (

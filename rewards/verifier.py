@@ -1,8 +1,9 @@
 """A small pool of worker processes that compare answers with sympy, under a hard kill.
 
 Processes, not a library's pool: concurrent.futures breaks when a worker is killed. Signals as timeouts work in the
-main thread only and not against C code; a kill always does. Started by the first answer that needs them, one spare
-kept warm, each replaced after 2,000 items. Called from any thread.
+main thread only and not against C code; a kill always does. Their memory is limited by the system (Linux) and, as
+macOS does not enforce that, watched from here. Started by the first answer that needs them, replaced at once when
+killed and after 2,000 items, one more than used kept warm. Called from any thread.
 """
 
 import atexit
@@ -20,7 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from rewards.resident import resident_bytes
+
 WALL_SECONDS = 3.0  # backstop; the worker's own CPU limit decides, else rewards would depend on the machine's load
+RESIDENT_BYTES = 1 << 30  # of a worker; an idle one holds about 100 MB
+WATCH_SECONDS = 0.05  # between two looks at it; ordinary answers are done before the first
 START_SECONDS = 60.0
 START_ATTEMPTS = 3
 ITEMS_PER_WORKER = 2000
@@ -66,13 +71,14 @@ class Worker:
             self._wait_ready()
         self.asked += 1
         self._send({"id": self.asked, "gold": item.gold, "answer": item.answer, "strict": item.strict})
-        line = self._line(WALL_SECONDS)
+        line = self._line(WALL_SECONDS, RESIDENT_BYTES)
         if line is not None:
             reply = json.loads(line)
             return str(reply["outcome"]) if reply.get("id") == self.asked else "died"
-        if self.process.poll() is None:  # the wall clock ran out
+        if self.process.poll() is None:  # the wall clock ran out, or the memory
+            outcome = "memory" if resident_bytes(self.process.pid) > RESIDENT_BYTES else "timeout"
             self.kill()
-            return "timeout"
+            return outcome
         return "timeout" if self.process.returncode == -signal.SIGPROF else "died"
 
     @property
@@ -106,14 +112,18 @@ class Worker:
         except (BrokenPipeError, OSError):
             return  # dead: the missing reply says so
 
-    def _line(self, seconds: float) -> bytes | None:
-        """One line of output; None if the process ended or the time is over."""
+    def _line(self, seconds: float, resident_limit: int | None = None) -> bytes | None:
+        """One line of output; None if the process ended, the time is over or it holds too much memory."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + seconds
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
-            if left <= 0 or not _readable(self.process.stdout.fileno(), left):
+            if left <= 0:
                 return None
+            if not _readable(self.process.stdout.fileno(), min(left, WATCH_SECONDS)):
+                if resident_limit is not None and resident_bytes(self.process.pid) > resident_limit:
+                    return None
+                continue
             chunk = os.read(self.process.stdout.fileno(), 65536)
             if not chunk:
                 self.process.wait()
@@ -195,11 +205,15 @@ class Verifier:
             if worker is None:
                 worker = Worker()
                 self._all.add(worker)
-            if not self._idle:  # one spare that warms up meanwhile
-                spare = Worker()
-                self._all.add(spare)
-                self._idle.insert(0, spare)
+            self._refill()
             return worker
+
+    def _refill(self) -> None:
+        """One worker more than are used at once, warming up meanwhile; the lock is held."""
+        while len(self._all) <= self.size:
+            spare = Worker()
+            self._all.add(spare)
+            self._idle.insert(0, spare)
 
     def _forget_dead(self) -> None:
         """Idle workers that somebody killed; the lock is held."""
@@ -221,7 +235,9 @@ class Verifier:
 
     def _drop(self, worker: Worker) -> None:
         with self._lock:
-            self._all.discard(worker)
+            if worker in self._all:  # not closed meanwhile
+                self._all.discard(worker)
+                self._refill()
         worker.kill()
 
     def _cached(self, item: Item) -> str | None:

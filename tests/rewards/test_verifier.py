@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards import verifier
+from rewards import resident, verifier
 from rewards.verifier import Item, Verifier
 
 
@@ -69,6 +69,20 @@ def test_hostile_answers_end_in_time_and_the_next_is_judged_at_once(pool):
         assert time.monotonic() - started < verifier.WALL_SECONDS + 2.0
         assert outcome(pool, "x+1", f"1+x+{len(answer)}-{len(answer)}") == "ok"
     assert not Path("hacked").exists()
+
+
+def test_a_worker_that_holds_too_much_memory_is_killed(pool, monkeypatch):
+    monkeypatch.setattr(verifier, "RESIDENT_BYTES", 1)  # what any process holds
+    assert outcome(pool, r"x+\sqrt{2}", r"(10^{8})!") == "memory"
+    monkeypatch.undo()
+    assert outcome(pool, "x+1", "1+x+8-8") == "ok"
+
+
+def test_resident_memory_is_known_by_either_way():
+    # the two look at different moments: within a half of each other
+    grown = bytearray(50_000_000)
+    assert len(grown) < resident._by_ps(os.getpid()) < 2 * resident.resident_bytes(os.getpid())
+    assert resident.resident_bytes(2**22 + 1) == 0  # no such process
 
 
 def test_a_killed_worker_costs_one_item(pool):
