@@ -77,6 +77,7 @@ def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: 
     with _claimed(settings, output):
         name = " ".join(filter(None, (benchmark.name, benchmark.variant)))
         record = {"benchmark": name, "settings": settings.model_dump(mode="json"), **identity(settings)}
+        record["reward_options"] = dict(benchmark.reward_options)
         record["data"] = {"source": problems.source, "sha256": problems.sha256, "notes": problems.notes}
         _check_same(output / CONFIG, record)
         for note in problems.notes:

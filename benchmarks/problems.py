@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.settings import Settings
@@ -24,27 +24,36 @@ class Problems:
 
 def load_problems(benchmark: Benchmark, settings: Settings) -> Problems:
     """The first `limit` problems. Raises DataError, one line, for a wrong file or column."""
-    suffix = benchmark.suffix if settings.template in ("chat", "r1") else ""
+    source = _source_name(benchmark, settings)
+    tasks, notes = _read(benchmark, settings, source) if benchmark.make is None else (benchmark.make(settings), [])
+    expected = benchmark.source.problems if benchmark.source is not None else None
+    if expected is not None and len(tasks) != expected:
+        notes.append(f"{source} has {len(tasks)} problems, {benchmark.name} as published has {expected}")
+    return Problems(list(tasks[: settings.limit]), source, _digest(tasks), notes)
+
+
+def _read(benchmark: Benchmark, settings: Settings, source: str) -> tuple[list[Task], list[str]]:
+    """The tasks of a file or hub data set, and what was left out."""
     columns = Columns(
         prompt=benchmark.prompt_column,
         answer=benchmark.answer_column,
         answer_required=benchmark.answer_required,
         language=benchmark.language,
-        suffix=suffix,
+        suffix=benchmark.suffix if settings.template in ("chat", "r1") else "",
     )
-    source = _source_name(benchmark, settings)
     rows = _adapted(_rows(benchmark, settings), benchmark)
     tasks, skipped = tasks_from_rows(rows, columns, source=source, strict=False)
     notes = [f"left out: {line}" for line in skipped[:3]]
     if len(skipped) > 3:
         notes.append(f"left out: {len(skipped)} rows in all")
-    expected = benchmark.source.problems if benchmark.source is not None else None
-    if expected is not None and len(tasks) != expected:
-        notes.append(f"{source} has {len(tasks)} problems, {benchmark.name} as published has {expected}")
-    return Problems(tasks[: settings.limit], source, _digest(tasks), notes)
+    return tasks, notes
 
 
 def _source_name(benchmark: Benchmark, settings: Settings) -> str:
+    if benchmark.make is not None:
+        if settings.data is not None:
+            raise DataError(f"{benchmark.name} makes its problems itself: there is no --data")
+        return f"generated: {benchmark.variant}"
     if settings.data is not None:
         return settings.data
     if benchmark.source is None:
@@ -64,9 +73,22 @@ def _rows(benchmark: Benchmark, settings: Settings) -> Iterator[Row]:
 
 
 def _hub_rows(source: Source, revision: str | None) -> Iterator[Row]:
-    for config in source.configs:
+    for name in source.files:
+        for place, row in file_rows(_downloaded(source.hub, name, revision)):
+            yield f"{source.hub}/{name}:{place.rpartition(':')[2]}", row
+    for config in source.configs if not source.files else ():
         for place, row in hub_rows(source.hub, configs=(config,), split=source.split, revision=revision):
             yield place, {**row, source.config_column: config} if source.config_column else row
+
+
+def _downloaded(repository: str, name: str, revision: str | None) -> str:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return hf_hub_download(repository, name, repo_type="dataset", revision=revision)
+    except Exception as error:  # the client lets through whatever its network and file layers raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{repository}: {name} can't be had from the hub: {reason}") from None
 
 
 def _adapted(rows: Iterator[Row], benchmark: Benchmark) -> Iterator[Row]:
@@ -84,7 +106,7 @@ def _adapted(rows: Iterator[Row], benchmark: Benchmark) -> Iterator[Row]:
         yield place, row
 
 
-def _digest(tasks: list[Task]) -> str:
+def _digest(tasks: Sequence[Task]) -> str:
     digest = hashlib.sha256()
     for task in tasks:
         digest.update(json.dumps([task.prompt, task.columns], sort_keys=True, default=str).encode())

@@ -1,10 +1,14 @@
 """What a benchmark is: where its problems come from, how they are asked, what judges the answers, what is published."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from envs.base import Task
+
 BOXED = "\nPlease reason step by step, and put your final answer within \\boxed{}."  # arXiv 2501.12948, section 4
+
+CODE_OPTIONS = {"code": {"deadline_seconds": 540.0}}  # for all samples of a problem
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Source:
     hub: str
     split: str = "test"
     configs: tuple[str | None, ...] = (None,)
+    files: tuple[str, ...] = ()  # JSONL files of the repository, where `datasets` can't read it as a whole
     config_column: str | None = None  # the column that a row gets its configuration's name in
     revision: str | None = None  # None: whatever is newest; results.json has the content's sha256
     problems: int | None = None
@@ -39,6 +44,7 @@ class Benchmark:
     answer_column: str | None = None  # None: answer, else the box or #### of solution
     answer_required: bool = True
     language: str | None = "en"  # of the reasoning, where rows have no column of that name
+    make: Callable[[Any], Sequence[Task]] | None = None  # Settings -> the problems, where they are generated
     adapt: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None  # a row -> the row that is read; ValueError
     keep: Callable[[Mapping[str, Any]], bool] | None = None  # of the adapted rows, those that are asked
     suffix: str = BOXED

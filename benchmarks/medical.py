@@ -1,0 +1,78 @@
+"""Medical questions answered in free text, judged by another model against the reference answer.
+
+    mlx_lm.server --model JUDGE --port 8080
+    python -m benchmarks.medical --model BASE --output runs/before
+    python -m benchmarks.medical --model BASE --adapter runs/sft --output runs/after
+    python -m benchmarks.compare runs/before runs/after
+
+Right = the judge finds that the final answer says the same as the reference, which it sees and the model does not. The
+judge is any OpenAI-compatible endpoint (--judge-url, --judge-model; its key in JUDGE_API_KEY); where it gives no
+verdict the sample is unscored. A judge has tastes: compare runs under one judge, and read some items. Data: Question,
+Response (medical-o1-reasoning-SFT).
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.engine import run_command
+from benchmarks.settings import parser
+from benchmarks.spec import Benchmark, Source
+from rewards.base import Completion, Judged, prompt_text
+
+CRITERIA = (
+    "The final answer names the same diagnosis, drug, mechanism, value or action as the reference answer.",
+    "Nothing in it contradicts the reference answer in a way that would matter for a patient.",
+    "It commits itself: a list of possibilities that holds the right one among others is not the same answer.",
+)
+
+
+class AgainstReference:
+    """1 where the judge lets an answer pass against its reference, else 0; None without a verdict."""
+
+    def __init__(self, url: str = "http://127.0.0.1:8080/v1", model: str = "default_model", **options: Any) -> None:
+        from rewards.judge import JudgeReward
+
+        self.judge = JudgeReward(criteria=CRITERIA, url=url, model=model, domain="medical", **options)
+
+    def __call__(
+        self, prompts: Sequence[Completion], completions: Sequence[Completion], answer: Sequence[str], **columns: Any
+    ) -> list[float | None]:
+        asked = [
+            f"{prompt_text(prompt)}\n\nReference answer, which the text under judgement was written without:\n{one}"
+            for prompt, one in zip(prompts, answer, strict=True)
+        ]
+        found = self.judge(asked, completions)
+        passed = [None if value is None else float(value > 0.5) for value in found]
+        outcomes = getattr(found, "outcomes", None)
+        return Judged(passed, outcomes=outcomes, messages=getattr(found, "messages", None))
+
+
+def benchmark(url: str, model: str) -> Benchmark:
+    """The questions under this judge."""
+    reward = "benchmarks.medical:AgainstReference"
+    return Benchmark(
+        name="medical",
+        source=Source("FreedomIntelligence/medical-o1-reasoning-SFT", configs=("en",), split="train"),
+        prompt_column="Question",
+        answer_column="Response",
+        suffix="",
+        rewards=(reward, "language"),
+        reward_options={reward: {"url": url, "model": model, "batch_seconds": 540.0}},
+        votes=False,
+        samples=1,
+        max_tokens=2048,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; --judge-url and --judge-model say who judges."""
+    options = parser(benchmark("", ""), __doc__ or "")
+    options.add_argument("--judge-url", default="http://127.0.0.1:8080/v1", metavar="URL")
+    options.add_argument("--judge-model", default="default_model", metavar="NAME")
+    parsed = options.parse_args(arguments)
+    return run_command(benchmark(parsed.judge_url, parsed.judge_model), parsed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
