@@ -33,9 +33,23 @@ def same_values(gold: Evaluated, answer: Evaluated) -> bool | None:
 
 
 def same_equation(gold: tuple[str, str], answer: tuple[str, str]) -> bool | None:
-    """Whether two equations are multiples of each other, (l1 - r1) / (l2 - r2) a constant other than 0, or one is the
-    other solved; None if that can't be told.
-    """
+    """Whether two equations are multiples of each other, or one is the other solved; None if that can't be told."""
+    factor = _factor(gold, answer)
+    return (
+        True if isinstance(factor, Number) else (_solves(answer, gold) or _solves(gold, answer)) if factor else factor
+    )
+
+
+def same_inequality(gold: tuple[str, str], answer: tuple[str, str]) -> bool | None:
+    """Whether two inequalities, both `left < right` or both `left <= right`, are positive multiples of each other."""
+    factor = _factor(gold, answer)
+    if not isinstance(factor, Number):
+        return None if factor is None else False
+    return complex(factor).real > 0
+
+
+def _factor(gold: tuple[str, str], answer: tuple[str, str]) -> Number | bool | None:
+    """The constant (l1 - r1) / (l2 - r2); True if it is none, False if the symbols differ, None if it can't be told."""
     sides = [evaluated(text) for text in (*gold, *answer)]
     if any(side is None for side in sides):
         return None
@@ -50,9 +64,7 @@ def same_equation(gold: tuple[str, str], answer: tuple[str, str]) -> bool | None
             return None
         ratios.append(divide(above, below))
     verdicts = {_same(ratios[0], ratio) for ratio in ratios[1:]}
-    if verdicts == {True} or None in verdicts:
-        return verdicts == {True} or None
-    return _solves(answer, gold) or _solves(gold, answer)
+    return ratios[0] if verdicts == {True} else None if None in verdicts else True
 
 
 def _solves(solved: tuple[str, str], equation: tuple[str, str]) -> bool:

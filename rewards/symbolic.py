@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
-from rewards.algebra import same_equation, same_values
+from rewards.algebra import same_equation, same_inequality, same_values
 from rewards.equality import Unreadable
 from rewards.exact import FLOAT_DIGITS, read_number, rounds_to
 from rewards.expression import Evaluated, evaluated
@@ -27,6 +27,7 @@ _DEGREE = re.compile(r"\^ ?\{?\\circ ?\}?")
 _DIGITS = 30
 _POINTS = 3
 _COUNTERS = {"k", "n", "m", "l"}
+_RELATION = re.compile(r"(\\[lg]eq(?![A-Za-z])|[<>=])")
 _SET = re.compile(r"\\(?:cup|cap|infty|emptyset)(?![A-Za-z])")
 _NO_FUNCTION = re.compile(r"(?<!\\)\b(sqrt|sin|cos|tan|log|ln|exp|pi)\b")
 _Side: TypeAlias = tuple[str, Fraction | None, bool]  # text, real value, rational
@@ -55,9 +56,10 @@ def same_expression(gold: str, answer: str) -> bool:
 
 def _without_sympy(gold: str, answer: str) -> bool | None:
     """The verdict of `rewards.algebra`, where it has one."""
-    equations = gold.split("="), answer.split("=")
-    if len(equations[0]) == len(equations[1]) == 2:
-        return same_equation((equations[0][0], equations[0][1]), (equations[1][0], equations[1][1]))
+    relation, other = _relation(gold), _relation(answer)
+    if relation is not None and other is not None:
+        same = same_equation if relation[0] == "=" else same_inequality
+        return same(relation[1:], other[1:]) if relation[0] == other[0] else False
     wanted, given = evaluated(gold), evaluated(answer)
     if wanted is None or given is None:
         other = answer if wanted is not None else gold if given is not None else ""
@@ -69,6 +71,16 @@ def _without_sympy(gold: str, answer: str) -> bool | None:
     if verdict is False and not wanted.symbols and not given.symbols:
         return _rounded((gold, _real(wanted), wanted.rational), (answer, _real(given), given.rational))
     return verdict
+
+
+def _relation(text: str) -> tuple[str, str, str] | None:
+    """A text with one relation as (sign, left, right), the sign one of =, < and <=; None if it is no such text."""
+    parts = _RELATION.split(text)
+    if len(parts) != 3:
+        return None
+    left, sign, right = parts
+    sign = {"\\leq": "<=", "\\geq": ">="}.get(sign, sign)
+    return (sign.replace(">", "<"), right, left) if ">" in sign else (sign, left, right)
 
 
 def _real(number: Evaluated) -> Fraction | None:

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from rewards.algebra import same_equation, same_values
+from rewards.algebra import same_equation, same_inequality, same_values
 from rewards.expression import evaluated
 
 
@@ -63,6 +63,19 @@ def test_expressions_are_compared_by_value(gold, answer, expected):
 )
 def test_equations_are_compared_up_to_a_factor_and_solving(gold, answer, expected):
     assert same_equation(gold, answer) is expected
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        (("x", "1"), ("-1", "-x"), True),  # x < 1 and -1 < -x
+        (("x", "1"), ("1", "x"), False),  # x < 1 and 1 < x
+        (("x+y", "1"), ("2x", "2-2y"), True),
+        (("x", "1"), ("y", "1"), False),
+    ],
+)
+def test_inequalities_are_compared_up_to_a_positive_factor(gold, answer, expected):
+    assert same_inequality(gold, answer) is expected
 
 
 def test_hostile_expressions_cost_no_time():
