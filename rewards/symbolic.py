@@ -56,10 +56,10 @@ def same_expression(gold: str, answer: str) -> bool:
 
 def _without_sympy(gold: str, answer: str) -> bool | None:
     """The verdict of `rewards.algebra`, where it has one."""
-    relation, other = _relation(gold), _relation(answer)
-    if relation is not None and other is not None:
+    relation, answered = _relation(gold), _relation(answer)
+    if relation is not None and answered is not None:
         same = same_equation if relation[0] == "=" else same_inequality
-        return same(relation[1:], other[1:]) if relation[0] == other[0] else False
+        return same(relation[1:], answered[1:]) if relation[0] == answered[0] else False
     wanted, given = evaluated(gold), evaluated(answer)
     if wanted is None or given is None:
         other = answer if wanted is not None else gold if given is not None else ""
