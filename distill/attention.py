@@ -1,0 +1,83 @@
+"""Causal attention in blocks of queries: half the products, and nothing of size time x time is kept for the backward
+pass.
+
+A block of queries looks only at the keys up to its own end, so what stands above the diagonal is never computed. The
+backward pass makes a block's weights again from queries and keys (as FlashAttention does, arXiv 2205.14135), so memory
+grows with the length and not with its square. Same numbers as `mx.fast.scaled_dot_product_attention` to rounding.
+"""
+
+from typing import cast
+
+import mlx.core as mx
+
+from distill.exponential import exp_minus
+
+BLOCK = 128  # queries
+
+
+def causal_attention(
+    queries: mx.array, keys: mx.array, values: mx.array, scale: float, *, window: int | None = None, block: int = BLOCK
+) -> mx.array:
+    """softmax(scale * q k^T, over the keys at or before each query) v.
+
+    Args:
+        queries: [heads, time, dims].
+        keys, values: [kv_heads, time, dims]; heads is a multiple of kv_heads.
+        scale: of the scores, usually dims ** -0.5.
+        window: keys a query sees, itself included; None = all before it.
+        block: queries whose weights exist at a time.
+    Returns:
+        [heads, time, dims].
+    """
+    time = queries.shape[1]
+    parts = []
+    for begin in range(0, time, block):
+        end = min(begin + block, time)
+        first = 0 if window is None else max(0, begin - window + 1)
+        seen = _seen(begin, end, first, window)
+        parts.append(_block(queries[:, begin:end], keys[:, first:end], values[:, first:end], seen, scale))
+    return mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+
+
+def _seen(begin: int, end: int, first: int, window: int | None) -> mx.array:
+    """Which keys [first, end) the queries [begin, end) see, [queries, keys]."""
+    distance = mx.arange(begin, end)[:, None] - mx.arange(first, end)[None]
+    seen = distance >= 0
+    return seen if window is None else seen & (distance < window)
+
+
+def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, scale: float) -> mx.array:
+    """Attention of a block of queries to all keys it may see; [heads, n, dims]."""
+    heads, n, dims = queries.shape
+    kv_heads = keys.shape[0]
+    bias = mx.where(seen, 0.0, mx.finfo(queries.dtype).min).astype(queries.dtype)
+    bias = mx.tile(bias, (heads // kv_heads, 1))  # [group * n, keys]: the heads that share keys stand in one product
+
+    def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [kv_heads, group * n, keys]
+        return mx.addmm(bias, rows, keys.swapaxes(-1, -2), alpha=scale).astype(mx.float32)
+
+    @mx.custom_function
+    def attend(rows: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        scored = scores(rows, keys)
+        highest = scored.max(axis=-1, keepdims=True)
+        masses = exp_minus(scored, highest)
+        total = masses.sum(axis=-1, keepdims=True)
+        return (masses.astype(values.dtype) @ values) / total.astype(values.dtype), highest + mx.log(total)
+
+    @attend.vjp
+    def gradient(
+        primals: tuple[mx.array, ...], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        cotangent, (attended, log_total) = cotangents[0], outputs
+        rows, keys, values = mx.depends(list(primals), [cotangent])  # not before the backward pass gets here
+        weights = exp_minus(scores(rows, keys), log_total).astype(values.dtype)
+        mean = (cotangent * attended).sum(axis=-1, keepdims=True)  # over the keys, of weight * pulled
+        pulled = (cotangent @ values.swapaxes(-1, -2) - mean) * weights
+        return (
+            scale * (pulled @ keys),
+            scale * (pulled.swapaxes(-1, -2) @ rows),
+            weights.swapaxes(-1, -2) @ cotangent,
+        )
+
+    rows = queries.reshape(kv_heads, heads // kv_heads * n, dims)
+    return cast("tuple[mx.array, mx.array]", attend(rows, keys, values))[0].reshape(heads, n, dims)
