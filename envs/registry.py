@@ -15,6 +15,7 @@ from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REASONING_GYM = "reasoning_gym:"
 DATA = "envs.data:from_data"
+CODE = "envs.code_problems:code_problems"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Entry:
 
 ENVIRONMENTS = {
     "arithmetic": Entry("envs.arithmetic:arithmetic", "generated sums, differences and products: What is 7 + 5?"),
+    "code_problems": Entry(CODE, "programming problems from data=FILE or the hub (MBPP, HumanEval, standard input)"),
+    "humaneval": Entry(CODE, "164 functions to complete, from the hub or data=FILE", "envs.code_problems:humaneval"),
+    "mbpp": Entry(CODE, "functions to write from a sentence, from the hub or data=FILE", "envs.code_problems:mbpp"),
     "countdown": Entry("envs.countdown:countdown", "generated: reach a target from given numbers with + - * /"),
     "digit_sums": Entry("envs.digit_sums:digit_sums", "generated: 3 + 5 + 9 =, the task of the embedded miniature"),
     "word_problems": Entry(DATA, "word problems from data=FILE (question, answer)", "envs.word_problems:word_problems"),

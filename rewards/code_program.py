@@ -7,6 +7,7 @@ n}, "name"} and {"truth": {"ref": n}} -> {"value"} or {"error"}; {"script": code
 {"output", "status"}; without forks {"script", "input"} -> raw output until the end.
 """
 
+import builtins
 import contextlib
 import os
 import sys
@@ -27,6 +28,7 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     request = channel.receive()
     if request is None:
         return
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # of the site module, which is not loaded
     if "script" not in request:
         seal(confinement)
         _serve_calls(channel, request)
