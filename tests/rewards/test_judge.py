@@ -222,15 +222,22 @@ def test_failures_reach_the_metrics_by_name(server):
 # A function instead of an endpoint
 
 
-def test_a_function_may_be_the_judge():
-    seen = []
+@pytest.mark.parametrize(("concurrency", "most"), [(None, 1), (3, 3)])
+def test_a_function_may_be_the_judge(concurrency, most):
+    lock, now, seen = threading.Lock(), [0], []
 
     def generate(messages):
-        seen.append(threading.current_thread())
+        with lock:
+            now[0] += 1
+            seen.append(now[0])
+        time.sleep(0.1)
+        with lock:
+            now[0] -= 1
         return verdict({"messages": messages}, passed=True)
 
-    assert run(JudgeReward(generate=generate), "one", "two", "three") == [pytest.approx(0.9)] * 3
-    assert len(set(seen)) == 1  # a model in this process is asked by one thread at a time
+    reward = JudgeReward(generate=generate, concurrency=concurrency)
+    assert run(reward, "one", "two", "three") == [pytest.approx(0.9)] * 3
+    assert max(seen) == most  # by default a model in this process is asked one thing at a time
 
 
 def test_a_function_that_raises_is_counted():

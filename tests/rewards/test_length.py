@@ -38,6 +38,7 @@ def test_the_limit_is_the_option_or_the_trainers_column():
     call = {"prompts": ["", ""], "completions": ["", ""], "completion_ids": ids}
     assert get("overlong", max_length=10, buffer=10)(**call) == [-0.5, -1.0]  # (0 - 5) / 10
     assert get("overlong")(**call, max_completion_length=[10, 100]) == [0.0, 0.0]
+    assert get("overlong", max_length=11)(**call) == [0.0, -0.5]  # buffer 11 // 5 = 2: (9 - 10) / 2
     assert get("overlong")(**call, max_completion_length=[5, 10]) == [-1.0, -1.0]
 
 
