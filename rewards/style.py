@@ -30,7 +30,7 @@ def repetition_penalty(words: Sequence[Any], ngram_size: int, max_penalty: float
     if total < 1:
         return 0.0
     distinct = set(zip(*(itertools.islice(words, start, None) for start in range(ngram_size)), strict=False))
-    return max_penalty * (1 - len(distinct) / total)
+    return max_penalty * (1 - len(distinct) / total) + 0.0  # 0, not -0
 
 
 class RepetitionPenalty:

@@ -46,12 +46,13 @@ BELOW_REWARDS = (
         ),
     ),
 )
+WITHHELD = {"gated": "withheld by its gate", "clipped": "outside of its bounds"}
 
 
 def panels(runs: Sequence[Run]) -> list[Panel]:
     """The panels that have something to show."""
     rewards = [Spec(short_name(name), "mean", ((f"rewards/{name}/mean", ""),), name) for name in reward_names(runs)]
-    specs = [Spec("reward", "weighted sum, mean", (("reward", ""),)), *rewards, *BELOW_REWARDS]
+    specs = [Spec("reward", "weighted sum, mean", (("reward", ""),)), *rewards, *_withheld(runs), *BELOW_REWARDS]
     return [panel for panel in (_panel(spec, runs) for spec in specs) if panel is not None]
 
 
@@ -66,6 +67,20 @@ def reward_names(runs: Sequence[Run]) -> list[str]:
                 if metric.startswith("rewards/") and metric.endswith("/mean")
             }
     return list(names)
+
+
+def _withheld(runs: Sequence[Run]) -> list[Spec]:
+    """What did not reach the sum: values that a gate withheld or bounds cut, and rewards that failed."""
+    metrics = dict.fromkeys(metric for run in runs for values in run.metrics.values() for metric in values)
+    specs = []
+    for metric in metrics:
+        name, _, what = metric.removeprefix("rewards/").rpartition("/")
+        if metric.startswith("rewards/failed/"):
+            reward = name.removeprefix("failed/")
+            specs.append(Spec(f"{short_name(reward)}: {what}", "completions", ((metric, ""),)))
+        elif metric.startswith("rewards/") and what in WITHHELD:
+            specs.append(Spec(f"{short_name(name)} {WITHHELD[what]}", "share of completions", ((metric, ""),)))
+    return specs
 
 
 def short_name(reward: str) -> str:

@@ -146,6 +146,14 @@ def test_summary_curves_rollouts_and_config_are_there(run):
     assert "trained on coin flips" not in html
 
 
+def test_what_did_not_reach_the_sum_has_its_panels(run):
+    folder = run()
+    more = {"rewards/my.module:mine/gated": 0.25, "rewards/accuracy/clipped": 0.0, "rewards/failed/judge/endpoint": 3.0}
+    (folder / "metrics.jsonl").write_text("".join(line(step, **more) for step in range(1, 13)))
+    titles = re.findall(r"<figcaption>(.*?) <span", page(folder))
+    assert titles[2:5] == ["mine withheld by its gate", "accuracy outside of its bounds", "judge: endpoint"]
+
+
 def test_greedy_figures_and_intervals_have_their_rows(run):
     folder = run()
     side = {"accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "greedy": {"accuracy": 0.9}}
