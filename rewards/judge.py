@@ -8,25 +8,21 @@ accuracy holds (`reward_gates: {judge: accuracy}`).
 """
 
 import functools
-import hashlib
 import importlib
-import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from rewards.base import Completion, Judged, completion_text, prompt_text
 from rewards.endpoint import Endpoint, EndpointError
+from rewards.judge_cache import VerdictCache
 from rewards.judge_text import BadReply, Case, addresses_judge, read_verdict, request
 from rewards.rubrics import Rubric, domain_note, find_rubric
 from rewards.sections import opened_by_prompt, split
 
 Ask = Callable[[list[dict[str, str]], float], str]  # messages, seconds -> the reply's text
-CACHE_ENTRIES = 20_000
 FIRST_PAUSE_SECONDS = 0.25  # before another attempt; doubled each time
 
 
@@ -187,52 +183,6 @@ class JudgeReward:
 
 helpfulness = functools.partial(JudgeReward, rubric="helpfulness")
 harmlessness = functools.partial(JudgeReward, rubric="harmlessness")
-
-
-class VerdictCache:
-    """Values of judged cases, the newest CACHE_ENTRIES in memory and, with a path, all in a file."""
-
-    def __init__(self, path: str | None, judge: str) -> None:
-        self._judge, self._values = judge, OrderedDict[str, float]()
-        self._path = Path(path) if path is not None else None
-        self._lock = threading.Lock()
-        if self._path is not None and self._path.exists():
-            try:
-                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
-            except OSError as error:
-                raise ValueError(f"judge.cache {path} can't be read: {error.strerror}") from None
-            for line in lines:
-                self._remember(line)
-
-    def get(self, case: Case) -> float | None:
-        """The value of this case, if this judge has judged it."""
-        with self._lock:
-            return self._values.get(self._key(case))
-
-    def put(self, case: Case, value: float) -> None:
-        """Keep a value. OSError where the file can't be written; the value is kept in memory then."""
-        key = self._key(case)
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > CACHE_ENTRIES:
-                self._values.popitem(last=False)
-            if self._path is not None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"case": key, "value": value}) + "\n")
-
-    def _remember(self, line: str) -> None:
-        """One line of the file; a torn last line of a killed run is left out."""
-        try:
-            row = json.loads(line)
-            key, value = row["case"], row["value"]
-        except (ValueError, KeyError, TypeError):
-            return
-        if isinstance(key, str) and isinstance(value, int | float) and 0 <= value <= 1:
-            self._values[key] = float(value)
-
-    def _key(self, case: Case) -> str:
-        return hashlib.sha256(json.dumps([self._judge, case.prompt, case.text, case.domain]).encode()).hexdigest()
 
 
 def _with_criteria(rubric: Rubric, criteria: Sequence[str] | None) -> Rubric:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rewards.audit import CASES, main, read_cases, summarise, verdict_on
+from rewards.audit import CASES, main
+from rewards.audit_findings import read_cases, summarise, verdict_on
 from rewards.rows import read_rows
 
 ROOT = Path(__file__).parents[2]
