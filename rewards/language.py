@@ -26,19 +26,26 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
             a i the of and is are to in that we so be it for this with then plus minus times equals which can has have
             not first next now need find since therefore if each all from one two three four five six seven eight nine
             ten eleven twelve zero hundred answer total number sum what he she they his her by on as at an but or was
-            you let""",
+            you let how many much more most do does did will would could were had been who what when where after before
+            over their them its my our your him were there these those than so only also get got make made""",
         "de": """
             der die das und ist sind zu in dass wir also es für mit dann plus minus mal gleich nicht ein eine einen
             zuerst jetzt wenn jede alle aus eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf null
-            hundert er sie auf von im den dem des sich auch wie antwort insgesamt hat haben wird als bei nach""",
+            hundert er sie auf von im den dem des sich auch wie antwort insgesamt hat haben wird als bei nach wie
+            viel viele viele jeder jedes jeden ihr ihre ihrer ihren sein seine seiner wurde werden war waren kann aber
+            oder nur noch mehr über um einem einer eines man so am zum zur vor""",
         "fr": """
             le la les de des du et est sont à dans que nous donc il elle pour avec alors plus moins fois égale ne pas
             un une deux trois quatre cinq six sept huit neuf dix onze douze zéro cent qui sur par en au aux ce cette
-            il ils réponse total nombre si chaque tous ont être mais ou""",
+            il ils réponse total nombre si chaque tous ont être mais ou
+            combien y son sa ses leur leurs fait faire comme quand où avait était cela se elles je tu vous lui cet tout
+            toute toutes entre après avant aussi""",
         "es": """
             el la los las de del y es son en que nosotros entonces para con más menos por igual no un una uno dos tres
             cuatro cinco seis siete ocho nueve diez once doce cero cien se lo su al como si cada todos tiene respuesta
-            total número pero este esta""",
+            total número pero este esta cuánto
+            cuántos cuánta cuántas hay su sus está fue ser tienen qué quién cuando donde sobre entre después antes
+            también muy le les sin desde hasta o""",
         "it": """
             il lo la gli le di del della e è sono in che noi quindi per con più meno non un una uno due tre quattro
             cinque sei sette otto nove dieci undici dodici zero cento si al come se ogni tutti ha risposta totale
@@ -47,7 +54,33 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
             o a os as de do da dos das e é são em que nós então para com mais menos por não um uma dois duas três
             quatro cinco seis sete oito nove dez onze doze zero cem se ao como cada todos tem resposta total número
             mas este na no""",
+        "fa": """
+            و در به از که این را با است برای آن یک تا می شود شد کرد هر نیز بود های پس اگر یا چند باید دارد اما هم او چه
+            اند شده بر دو کند داد ها خود همه چون دیگر پیش روی بین""",
+        "ar": """
+            في من على إلى أن هذا هذه التي الذي كان كانت مع عن لا ما هو هي ثم كل بعد قبل لكن إذا قد كما أو بين عند ذلك
+            حتى لم لن فإن أنه التى يوم منها فيها عدد كم""",
+        "ur": """
+            ہے کے کی کا میں اور سے کو پر نے یہ ہیں وہ کہ ایک بھی تھا تھی ہو گیا گئی لیے جو نہیں کر ہم تو اس ان""",
+        "ru": """
+            и а в не на что он она они с как это по к из у за от же так все но если то его её или для был была было быть
+            сколько чтобы каждый каждая нас мы вы я при до уже ещё после""",
+        "uk": """
+            і а в не на що він вона вони з як це по до із у за від же так всі але якщо то його її або для був була було
+            бути скільки щоб кожен нас ми ви я при вже ще після та є""",
+        "bg": """
+            и а в не на че той тя те с как това по към от за са се ще но ако то му или да беше са има колко всеки ни
+            ние вие аз при до вече още след е""",
     }.items()
+}
+# Letters that only one of the languages of a script writes, and those it never does.
+LETTERS: dict[str, tuple[str, str]] = {
+    "fa": ("پچژگکی", "ةيىكٹڈڑںے"),
+    "ar": ("ةيىكأإ", "پچژگکیٹڈڑںے"),
+    "ur": ("ٹڈڑںے", "ةيىك"),
+    "ru": ("ыэё", "іїєґўјљњћђџѓќ"),
+    "uk": ("іїєґ", "ыэёъўјљњћђџ"),
+    "bg": ("ъ", "ыэёіїєґўјљњћђџ"),
 }
 # lingua's languages by script; only those of the target's script are loaded.
 RIVALS = {
@@ -59,7 +92,7 @@ RIVALS = {
 }
 _SENTENCE_END = re.compile("[.!?;:\n。！？；：।؟۔]+")
 _FEWEST_WORDS = 3  # of a sentence that is looked at
-_ENOUGH_WORDS, _ENOUGH_LETTERS = 4, 20  # below, lingua guesses
+_ENOUGH_WORDS, _ENOUGH_LETTERS = 3, 12  # below, lingua guesses
 _MOST_QUESTIONS = 300  # to lingua, a completion: about 50 ms
 _lingua_lock = threading.Lock()
 
@@ -172,7 +205,9 @@ def _foreign_words(sentences: list[list[str]], target: str, script: str) -> int:
     foreign, asked, asked_foreign, unasked = 0, 0, 0, 0
     questions = 0
     for words in sentences:
-        verdict = _by_function_words(words, target) if script == "latin" else None
+        verdict = _by_letters(words, target)
+        if verdict is None:
+            verdict = _by_function_words(words, target)
         if verdict is not None:
             foreign += 0 if verdict else len(words)
         elif len(words) >= _ENOUGH_WORDS and sum(map(len, words)) >= _ENOUGH_LETTERS:
@@ -183,6 +218,16 @@ def _foreign_words(sentences: list[list[str]], target: str, script: str) -> int:
             asked += len(words)
             asked_foreign += len(words) if _by_lingua(" ".join(words)[:600], target, script) is False else 0
     return foreign + asked_foreign + (unasked * asked_foreign // asked if asked else 0)
+
+
+def _by_letters(words: list[str], target: str) -> bool | None:
+    """The verdict of letters that the target alone writes or never does; None where both or neither are there."""
+    own, never = LETTERS.get(target, ("", ""))
+    ours = sum(any(letter in word for letter in own) for word in words[:400])
+    theirs = sum(any(letter in word for letter in never) for word in words[:400])
+    if ours and not theirs:
+        return True
+    return False if theirs >= 2 and not ours else None
 
 
 def _by_function_words(words: list[str], target: str) -> bool | None:

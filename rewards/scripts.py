@@ -56,6 +56,7 @@ FORMULA_WORDS = _word_set(
     sin cos tan cot sec csc log ln lim max min mod gcd lcm exp sqrt det arcsin arccos arctan km kg cm mm mg ml kb mb gb
     """
 )
+_PROSE_IN_DOLLARS = re.compile(r"(?:(?<![\\{])\b[^\W\d_]{2,}[ ,.]+){3}")  # between two prices, not a formula
 _MARKS = re.compile(r"</?[A-Za-z][^<>\n]{0,40}>|<\|[^|<>\n]{0,40}\|>|https?://\S+|\\[A-Za-z]+")
 
 
@@ -100,7 +101,7 @@ def _without_dollars(text: str) -> str:
         formula = (
             after is not None and inside and "\n" not in inside and not (inside[0].isspace() or inside[-1].isspace())
         )
-        if formula and not (after or "")[:1].isdigit():
+        if formula and not (after or "")[:1].isdigit() and not _PROSE_IN_DOLLARS.search(inside):
             kept.append(after or "")
             index += 2
         else:

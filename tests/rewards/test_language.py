@@ -52,6 +52,25 @@ def test_short_and_mixed_text_is_counted_exactly(text, target, share):
     assert language_share(text, target) == pytest.approx(share)
 
 
+def test_words_between_two_prices_are_no_formula():
+    # what, does, she, pay, for, both, if, one, costs, and, the, other, per, hour; all English
+    assert language_share("What does she pay for both if one costs 30 $, the other costs 20 $ per hour?", "en") == 1.0
+    assert prose("It costs 30 $, the other costs 20 $ now").split()[2:] == "30 , the other costs 20 now".split()
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "other"),
+    [
+        ("گربه سفید روی دیوار می‌نشیند", "fa", "ar"),  # گ and ی are not Arabic letters
+        ("قطة بيضاء تجلس على السور", "ar", "fa"),  # ة and ي are not Persian letters
+        ("Быстрый конь пьёт воду", "ru", "uk"),  # ы and ё are not Ukrainian letters
+        ("Швидкий кінь п'є воду із річки", "uk", "ru"),
+    ],
+)
+def test_letters_tell_languages_of_one_script_apart(text, own, other):
+    assert (language_share(text, own), language_share(text, other)) == (1.0, 0.0)
+
+
 def test_sentences_of_two_languages_count_by_their_words():
     english, german = SENTENCES["en"], SENTENCES["de"]
     words = len(english.split()), len(german.split())
