@@ -162,9 +162,8 @@ def _job(plan: Plan | Verdict, question: str, completion: Completion) -> Job | V
 
 
 def _message(verdict: Verdict) -> str | None:
-    """One line for what is no ordinary outcome."""
+    """One line for what is no ordinary outcome. What a program says may hold anything."""
     if verdict.outcome in ("pass", "fail", "no_code"):
         return None
-    if verdict.outcome in LEFT_OUT:
-        return f"{verdict.outcome}: {verdict.message}: left out"
-    return f"{verdict.outcome}: {verdict.message}"
+    said = " ".join(verdict.message.split())[:400]
+    return f"{verdict.outcome}: {said}: left out" if verdict.outcome in LEFT_OUT else f"{verdict.outcome}: {said}"

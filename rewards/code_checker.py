@@ -117,6 +117,8 @@ def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[
     exec(compile(request["imports"], "imports.py", "exec"), names)
     remote = []
     for name, called in request["names"].items():
+        if name == "candidate" and request["entry_point"] is not None:
+            continue
         if name == request["entry_point"] or not (name in names or hasattr(builtins, name)):
             if name != request["entry_point"] and not called and name in sys.stdlib_module_names:
                 names[name] = importlib.import_module(name)
@@ -124,7 +126,9 @@ def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[
             names[name] = Remote(wire, name)
             remote.append(name)
     if request["entry_point"] is not None:
-        names[request["entry_point"].split(".")[0]] = Remote(wire, request["entry_point"])
+        entry = Remote(wire, request["entry_point"])
+        names.setdefault("candidate", entry)
+        names[request["entry_point"].split(".")[0]] = entry
     seeded = importlib.import_module("random")
     seeded.seed(0)  # the same tests in every run
     return remote

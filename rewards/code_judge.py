@@ -5,7 +5,6 @@ decide nothing. One process a program (two where tests have to be run), killed a
 """
 
 import ast
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from rewards.code_tests import Call, Calls, Checks, Pairs, Plan
 from rewards.code_values import Malformed, check, decode
 from rewards.sandbox import start
 from rewards.sandbox_commands import Isolation, Limits
-from rewards.sandbox_process import Died, Late, SandboxProcess, TooMuchMemory, Unsolicited
+from rewards.sandbox_process import Died, Late, SandboxProcess, TooLarge, TooMuchMemory, Unsolicited
 
 LONGEST_CODE = 200_000  # characters
 SIGKILL, SIGXCPU, SIGXFSZ = 9, 24, 25
 # A value that is much larger than what is expected is not read: comparing it would cost this process time.
-SPARE_BYTES = 1 << 16
+SPARE_BYTES, SPARE_FACTOR = 1 << 16, 50
+LONGEST_ARGUMENT = 4 << 20  # bytes of a value on its way to the tests
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,12 @@ class Trial:
         for call in plan.tests:
             truth = call.kind in ("true", "false")
             request = {"call": call.function, "args": call.arguments, "kwargs": call.keywords, "as_truth": truth}
-            self._note(*_call_outcome(call, program.ask(request, self.deadline)))
+            most = SPARE_BYTES + SPARE_FACTOR * len(repr(call.expected))
+            try:
+                outcome = _call_outcome(call, program.ask(request, self.deadline, most_bytes=most))
+            except TooLarge as error:
+                outcome = ("fail", str(error))
+            self._note(*outcome)
         program.finish()
 
     # Standard input and output
@@ -187,7 +192,10 @@ class Trial:
         request = {"test": source, "function": plan.function, "entry_point": plan.entry_point}
         reply = checker.ask(request, self.deadline)
         while "ask" in reply:
-            answer = program.ask(reply["ask"], self.deadline)
+            try:
+                answer = program.ask(reply["ask"], self.deadline, most_bytes=LONGEST_ARGUMENT)
+            except TooLarge as error:
+                answer = {"error": {"types": ["ValueError"], "text": str(error)}}
             reply = checker.ask({"reply": _checked(answer)}, self.deadline)
         if reply["verdict"] == "forged":
             raise Unsolicited(reply["text"])
@@ -203,9 +211,6 @@ def _call_outcome(call: Call, reply: dict[str, Any]) -> tuple[str, str]:
         return _error(reply)
     if "value" not in reply:
         raise Unsolicited("a reply without value")
-    size = len(json.dumps(reply["value"]))
-    if size > SPARE_BYTES + 50 * len(repr(call.expected)):
-        return "fail", f"a value of {size} characters"
     try:
         check(reply["value"])
         holds = call_holds(call, decode(reply["value"]))

@@ -41,13 +41,13 @@ def serve(channel: Channel, confinement: Confinement) -> None:
 class Program:
     """A loaded answer: its names, and the objects that could not be sent."""
 
-    def __init__(self, setup: str, code: str, sender: str = _CODE_NAME) -> None:
+    def __init__(self, setup: str, code: str) -> None:
         module = ModuleType("answer")
         sys.modules["answer"] = module  # dataclasses and pickle look a class's module up
         self.names = module.__dict__
         self.kept: list[Any] = []
         exec(compile(setup, "setup.py", "exec"), self.names)
-        exec(compile(code, sender, "exec"), self.names)
+        exec(compile(code, _CODE_NAME, "exec"), self.names)
 
     def keep(self, value: Any) -> int:
         """A number for an object that stays here."""

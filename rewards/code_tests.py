@@ -116,12 +116,13 @@ def _text(value: Any, column: str) -> str:
 
 
 def _assert_plan(sources: Sequence[str], imports: str, entry_point: str | None, setup: str) -> Plan:
+    aliases = {"candidate": entry_point} if entry_point is not None else {}
     calls = []
     for source in sources:
         body = _parsed(source, "tests").body
         if not any(isinstance(node, ast.Assert | ast.Raise) for statement in body for node in ast.walk(statement)):
             raise BadTests(f"a test without assert: {source[:80]!r}")
-        calls.append(_simple_call(body[0], {}) if len(body) == 1 else None)
+        calls.append(_simple_call(body[0], aliases) if len(body) == 1 else None)
     simple = [call for call in calls if call is not None]
     if len(simple) == len(calls):
         return Calls(tuple(simple), setup)

@@ -89,7 +89,7 @@ def choose(isolation: str = "auto") -> Isolation:
     if description.isolation is None:
         raise Unavailable(
             f"no isolation for model-written code: {'; '.join(description.reasons)}. Install bubblewrap (Linux), or "
-            "accept the risk with isolation: rlimits, which lets programs read and write what you can"
+            "accept the risk with the option isolation=rlimits, which lets programs read and write what you can"
         )
     return ISOLATIONS[description.isolation]
 

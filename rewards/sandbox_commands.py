@@ -115,7 +115,8 @@ def python_paths() -> tuple[str, ...]:
 def bubblewrap(module: str, limits: Limits) -> list[str]:
     """Own namespaces (users too, unless root, who becomes somebody else inside), capabilities dropped."""
     root = os.geteuid() == 0
-    command = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    command = [shutil.which("bwrap") or "bwrap"]  # by its path: the environment it gets has none
+    command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
     bound = [*python_paths(), executable()]
@@ -149,7 +150,7 @@ def sandbox_exec(module: str, limits: Limits) -> list[str]:
     readable = [*system, *python_paths(), prefix, sys.base_prefix, str(PACKAGE)]
     rules = " ".join(f"(subpath {json.dumps(os.path.realpath(path))})" for path in dict.fromkeys(readable))
     profile = (
-        "(version 1)(deny default)(allow process-exec*)(allow sysctl-read)(allow mach-lookup)"
+        "(version 1)(deny default)(allow process-exec*)(allow sysctl-read)"
         "(allow signal (target self))"
         f'(allow file-read-metadata)(allow file-read* (literal "/") {rules})'
         '(allow file-write-data (literal "/dev/null"))(deny network*)(deny process-fork)'

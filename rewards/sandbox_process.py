@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +32,10 @@ class Late(Exception):
 
 class TooMuchMemory(Exception):
     """More resident memory than allowed, where the system has no limit of its own (macOS)."""
+
+
+class TooLarge(Exception):
+    """A reply that would take too long to read."""
 
 
 class Died(Exception):
@@ -65,7 +68,7 @@ class SandboxProcess:
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if os.environ.get("GRPO_SANDBOX_DEBUG") else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,  # of the start; inside, it becomes the null device
                 start_new_session=True,
                 env=environment,
                 cwd="/",
@@ -87,22 +90,27 @@ class SandboxProcess:
         try:
             reply = json.loads(self._line(time.monotonic() + START_SECONDS))
         except (Died, Late, Unsolicited, ValueError) as error:
+            said = self._complaint()
             self.close()
-            raise StartError(f"the sandbox did not start: {error or type(error).__name__}") from None
+            raise StartError(f"the sandbox did not start: {said or error}") from None
         if reply != {"ready": True}:
             self.close()
-            raise StartError(f"the sandbox did not start: {reply.get('error')}")
+            raise StartError(f"the sandbox did not start: {reply}"[:300])
 
-    def ask(self, message: dict[str, Any], deadline: float) -> dict[str, Any]:
+    def ask(self, message: dict[str, Any], deadline: float, *, most_bytes: int = LONGEST_REPLY) -> dict[str, Any]:
         """The reply to a message, by `time.monotonic() < deadline`.
 
-        Raises Unsolicited, Late, Died or TooMuchMemory; the process is then of no further use.
+        Raises TooLarge for a reply of more than `most_bytes`, and Unsolicited, Late, Died or TooMuchMemory, after
+        which the process is of no further use.
         """
         self._asked += 1
         self._refuse_stray()
         self._send(json.dumps({**message, "id": self._asked}).encode() + b"\n", deadline)
+        line = self._line(deadline)
+        if len(line) > most_bytes:
+            raise TooLarge(f"a reply of {len(line)} bytes")
         try:
-            reply = json.loads(self._line(deadline), parse_constant=_refuse, parse_int=_integer)
+            reply = json.loads(line, parse_constant=_refuse, parse_int=_integer)
         except (ValueError, RecursionError):
             raise Unsolicited("a reply that is not JSON") from None
         if type(reply) is not dict or reply.pop("id", None) != self._asked:
@@ -142,6 +150,14 @@ class SandboxProcess:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _complaint(self) -> str:
+        """The last line that the process wrote to standard error before it ended."""
+        assert self._process.stderr is not None
+        if self._process.poll() is None or not _wait(self._process.stderr.fileno(), select.POLLIN, 0.1):
+            return ""
+        lines = os.read(self._process.stderr.fileno(), 4096).decode("utf-8", "replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:200]
 
     def _refuse_stray(self) -> None:
         if self._buffer or (_wait(self._in, select.POLLIN, 0.0) and os.read(self._in, 1)):
@@ -208,6 +224,3 @@ def _integer(digits: str) -> int:
     if len(digits) > 20:  # longer ones are sent as hexadecimal; reading decimals takes quadratic time
         raise ValueError("an integer too long for JSON")
     return int(digits)
-
-
-MACOS = sys.platform == "darwin"

@@ -90,6 +90,8 @@ def test_reasoning_opened_by_the_prompt_is_not_the_answer(reward):
         {"test": "def check(candidate):\n    assert candidate(2) == 4\n", "entry_point": "f"},
         {"test": "def check(g):\n    for x in (1, 2):\n        assert g(x) == x * x\n", "entry_point": "f"},
         {"test": "assert f(4) == 16\nassert f(5) == 25"},
+        {"tests": ["assert candidate(2) == 4"], "entry_point": "f"},
+        {"tests": ["assert candidate(2) + 1 == 5"], "entry_point": "f"},
         {"inputs": [[2], [3]], "outputs": [4, 9], "entry_point": "f"},
         {"inputs": [{"x": 2}], "outputs": [4], "entry_point": "f"},
         {"inputs": [2, 3], "outputs": [4, 9], "entry_point": "f"},
@@ -245,7 +247,7 @@ def test_without_isolation_every_row_is_left_out(monkeypatch):
     assert list(judged) == [None, 0.0]
     assert judged.outcomes == {"refused": 1, "no_code": 1}
     assert "bubblewrap is not installed" in judged.messages["refused"]
-    assert "isolation: rlimits" in judged.messages["refused"]
+    assert "isolation=rlimits" in judged.messages["refused"]
 
 
 def test_a_sandbox_that_does_not_start_is_not_the_programs_fault(monkeypatch):
