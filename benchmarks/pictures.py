@@ -62,8 +62,8 @@ def draw_comparison(runs: Mapping[str, Mapping[str, Any]], path: Path) -> None:
 
 def _over_k(found: Mapping[str, Any], kind: str) -> list[tuple[int, float]]:
     """(k, figure), k = 1 included: one sample's vote is its answer."""
-    later = [(int(name.split("@")[1]), value) for name, value in found.items() if name.startswith(f"{kind}@")]
-    return sorted({1: found["pass@1"], **{k: value for k, value in later if k > 1}}.items())
+    later = {name.partition("@")[2]: value for name, value in found.items() if name.startswith(f"{kind}@")}
+    return sorted({1: found["pass@1"], **{int(k): value for k, value in later.items() if k.isdigit()}}.items())
 
 
 def draw_budgets(points: Sequence[BudgetPoint], path: Path, *, title: str) -> None:
