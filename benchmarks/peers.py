@@ -10,6 +10,8 @@ peer leaves out is said in PEERS. The first step of each run warms up and is not
 import argparse
 import json
 import os
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -38,7 +40,7 @@ class Peer:
 PEERS = {
     "mlx-lm-lora 5.10.2, group decoded at once": Peer(
         ("mlx[cpu]", "mlx-lm-lora==5.10.2"),
-        "mlx_lm_lora.py",
+        "drive_mlx_lm_lora.py",
         "ratio always 1 (no clipping takes place); completions scored without their prompt",
     ),
 }
@@ -101,7 +103,7 @@ def question(number: int) -> dict[str, str]:
 
 def environment(peer: Peer, output: Path) -> Path:
     """The peer's Python, its environment made on first use."""
-    folder = output / f"venv_{peer.runner.removesuffix('.py')}"
+    folder = output / f"venv_{peer.runner.removesuffix('.py').removeprefix('drive_')}"
     python = folder / "bin" / "python"
     if not (folder / "installed").exists():
         venv.create(folder, with_pip=True, clear=True)
@@ -126,6 +128,7 @@ def ours(model: Path, data: Path, steps: int, folder: Path) -> Run:
         "eval_every": 0,
         "save_every": 0,
     }
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier benchmark
     config = ROOT / "configs" / "smollm2_word_problems.yaml"
     command = [sys.executable, "-m", "grpo.train", "--config", str(config), "--output", str(folder)]
     code, peak = timed([*command, *(f"{key}={value}" for key, value in keys.items())], folder.with_suffix(".log"), {})
@@ -142,7 +145,8 @@ def theirs(python: Path, peer: Peer, model: Path, data: Path, steps: int, log: P
     runner = Path(__file__).parent / "peer_runners" / peer.runner
     command = [str(python), str(runner), str(model.resolve()), str(data), str(steps + 1), str(GROUP), str(TOKENS)]
     code, peak = timed(command, log, preload)
-    seconds = [float(line.split()[1]) for line in log.read_text().splitlines() if line.startswith("STEP ")]
+    # a progress bar may share the line
+    seconds = [float(value) for value in re.findall(r"STEP ([0-9.]+)", log.read_text(errors="replace"))]
     if code != 0 or len(seconds) < 2:
         return Run((), peak, f"exit code {code}, {len(seconds)} steps, see {log.name}")
     return Run(tuple(seconds[1:]), peak)

@@ -48,38 +48,78 @@ class Rows:
         return (mx.arange(self.width)[None] < mx.array(self.lengths)[:, None]).astype(mx.float32)
 
 
-def completion_logprobs(policy: Policy, rows: Rows, *, temperature: float, chunk_tokens: int) -> mx.array:
+@dataclass(frozen=True)
+class PromptStates:
+    """What completions need of their prompts: keys and values of every layer, and the last token's hidden state."""
+
+    keys: list[mx.array]  # [layers] of [prompts, kv_heads, time, dims]
+    values: list[mx.array]
+    last: mx.array  # [prompts, hidden]
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """All of them, as `of` takes them."""
+        return [*self.keys, *self.values, self.last]
+
+    @classmethod
+    def of(cls, arrays: Sequence[mx.array]) -> "PromptStates":
+        """From `arrays`."""
+        layers = len(arrays) // 2
+        return cls(list(arrays[:layers]), list(arrays[layers:-1]), arrays[-1])
+
+
+def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]]) -> PromptStates:
+    """The prompts' pass through the network, each once."""
+    caches = prefix.trunk_caches(policy.model)
+    hidden = policy.trunk(prefix.pad_rows(prompts), caches)  # [prompts, time, hidden]
+    last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
+    keys, values = [cache.keys for cache in caches], [cache.values for cache in caches]
+    assert all(part is not None for part in (*keys, *values))
+    return PromptStates(keys, values, last)  # type: ignore[arg-type]
+
+
+def completion_logprobs(
+    policy: Policy,
+    rows: Rows,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    states: PromptStates | None = None,
+    gradient: bool = True,
+) -> mx.array:
     """Logprob of each completion token given its prompt and what stands before it, [batch, time], 0 at padding.
 
-    Differentiable in everything trainable. The logits are divided by `temperature`, the one of sampling.
+    Differentiable in everything trainable, and in `states` where the prompts were run beforehand; `gradient=False`
+    saves what only a gradient needs. The logits are divided by `temperature`, the one of sampling.
     """
-    hidden = _predicting(policy, rows)  # [n, hidden]
     flat, _ = chunked_logprobs(
-        hidden,
+        _predicting(policy, rows, states),  # [n, hidden]
         rows.flat_tokens(),
         policy.project,
         policy.head_parameters(),
         temperature=temperature,
         chunk_tokens=chunk_tokens,
+        gradient=gradient,
     )
     return rows.padded(flat)
 
 
-def _predicting(policy: Policy, rows: Rows) -> mx.array:
+def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.array:
     """Hidden states that predict the completion tokens, [n, hidden], padding left out."""
     if not policy.shares_prefixes:
         return _predicting_plain(policy, rows)
     prompts = rows.prompts
     samples = len(rows.completions) // len(prompts)
     layout = prefix.PrefixLayout(tuple(map(len, prompts)), (samples,) * len(prompts))
-    caches = prefix.trunk_caches(policy.model)
-    prompt_hidden = policy.trunk(prefix.pad_rows(prompts), caches)  # [prompts, time, hidden]
-    last = prompt_hidden[mx.arange(len(prompts)), mx.array(layout.lengths) - 1]  # [prompts, hidden]
-    last = mx.repeat(last, samples, axis=0)  # [batch, hidden]
+    states = run_prompts(policy, prompts) if states is None else states
+    last = mx.repeat(states.last, samples, axis=0)  # [batch, hidden]
     if rows.width == 1:
         return last
-    tokens = prefix.pad_rows(rows.completions)
-    hidden = policy.trunk(tokens, [prefix.CompletionCache(cache, layout) for cache in caches])  # [batch, time, hidden]
+    caches = [
+        prefix.CompletionCache(prefix.PromptCache(*parts), layout)
+        for parts in zip(states.keys, states.values, strict=True)
+    ]
+    hidden = policy.trunk(prefix.pad_rows(rows.completions), caches)  # [batch, time, hidden]
     shifted = predicting_hidden(hidden, last)
     return shifted.reshape(-1, shifted.shape[-1])[rows.flat_places()]
 

@@ -3,22 +3,22 @@
 From groups and their advantages to changed weights. The loss itself is grpo.losses.policy_loss.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 from grpo import kl
 from grpo.batching import pack
 from grpo.config import Config
-from grpo.forward import Rows, completion_logprobs, sum_trees
+from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
-from grpo.types import Group, Segment
+from grpo.types import Credit, Group, Segment
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,9 @@ class Learner:
     def __init__(self, policy: Policy, config: Config) -> None:
         self.policy, self.config = policy, config
         self.optimizer = Optimizer(policy, config)
+        self._dropout_seed = 0  # of adapter dropout, the only draw on the device; another for every bundle
 
-    def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[float]], step: int) -> dict[str, float]:
+    def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int) -> dict[str, float]:
         """Every update of one rollout batch; returns the step's metrics.
 
         The batch is gone through num_iterations times in num_updates equal shares. From the second update on the
@@ -46,7 +47,7 @@ class Learner:
         share = len(groups) // self.config.num_updates
         totals: Counter[str] = Counter()
         norms: list[float] = []
-        mx.random.seed((self.config.seed << 32) + step)  # adapter dropout, the only draw on the device
+        self._dropout_seed = (self.config.seed << 32) + (step << 16)
         self.policy.model.train()
         for _ in range(self.config.num_iterations):
             for start in range(0, len(groups), share):
@@ -58,9 +59,9 @@ class Learner:
         return self._metrics(totals, norms, step)
 
     def _update(
-        self, groups: Sequence[Group], advantages: Sequence[Sequence[float]], step: int
+        self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int
     ) -> tuple[float, float, dict[str, float]]:
-        segments = pack(
+        bundles = pack(
             groups,
             advantages,
             token_budget=self.config.token_budget,
@@ -72,8 +73,8 @@ class Learner:
             lengths, loss_type=self.config.loss_type, max_completion_length=self.config.max_completion_length
         )
         loss, gradient, sums = 0.0, None, Counter[str]()
-        for segment in segments:
-            scored = self.loss_and_gradient(segment, denominator)
+        for bundle in bundles:
+            scored = self.loss_and_gradient(bundle, denominator)
             loss += scored.loss
             gradient = sum_trees(gradient, scored.gradient)
             mx.eval(gradient)
@@ -95,16 +96,70 @@ class Learner:
             0 if dropped and r.stop_reason == "length" else len(r.tokens) for group in groups for r in group.rollouts
         ]
 
-    def loss_and_gradient(self, segment: Segment, denominator: float) -> Scored:
-        """This micro-batch's share of the step's loss, d(loss)/d(trainable), and its metric sums."""
+    def loss_and_gradient(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+        """These micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
+
+        Several segments hang on the same prompts, which are run once: their states go into every segment as inputs,
+        and the gradient that gathers there goes through the prompts at the end.
+        """
+        self._dropout_seed += 1
+        if len(bundle) == 1 or not self.policy.shares_prefixes:
+            mx.random.seed(self._dropout_seed)
+            return _added([self._scored(segment, denominator)[0] for segment in bundle])
+        reference_states = None
+        if self.config.beta > 0:
+            with self._reference():
+                reference_states = self._prompt_states(bundle[0])
+        states = self._prompt_states(bundle[0])
+        parts, pulled = [], None
+        for segment in bundle:
+            scored, gradient = self._scored(segment, denominator, states, reference_states)
+            parts.append(scored)
+            pulled = gradient if pulled is None else [total + new for total, new in zip(pulled, gradient, strict=True)]
+            mx.eval(pulled)
+        assert pulled is not None
+        through_prompts = Scored(0.0, self._through_prompts(bundle[0], pulled), {})
+        return _added([*parts, through_prompts])
+
+    def _prompt_states(self, segment: Segment) -> PromptStates:
+        """Of the network as it stands, without a gradient of its own."""
+        mx.random.seed(self._dropout_seed)
+        states = PromptStates.of([mx.stop_gradient(part) for part in run_prompts(self.policy, segment.prompts).arrays])
+        mx.eval(states.arrays)
+        return states
+
+    def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
+        """The gradient that reaches the trained weights through the prompts' states, given that of the states."""
+        model, trained = self.policy.model, self.policy.trainable()
+
+        def states(*leaves: mx.array) -> list[mx.array]:
+            model.update(tree_unflatten(list(zip(trained, leaves, strict=True))))
+            return run_prompts(self.policy, segment.prompts).arrays
+
+        mx.random.seed(self._dropout_seed)  # drops what was dropped when the states were made
+        gradient = mx.vjp(states, list(trained.values()), list(pulled))[1]
+        model.update(tree_unflatten(list(trained.items())))
+        mx.eval(gradient)
+        return dict(zip(trained, gradient, strict=True))
+
+    def _scored(
+        self,
+        segment: Segment,
+        denominator: float,
+        states: PromptStates | None = None,
+        reference_states: PromptStates | None = None,
+    ) -> tuple[Scored, list[mx.array]]:
+        """A micro-batch's share, and the gradient by the states of its prompts where they were run beforehand."""
         config, rows = self.config, Rows(segment.prompts, segment.completions)
         mask = rows.mask()
         sampler = rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row]))
-        advantages = mx.array(segment.advantages)  # [batch]
-        reference = self._reference_logprobs(rows)
+        advantages = _credit(segment, rows)
+        reference = self._reference_logprobs(rows, reference_states)
+        model = self.policy.model
 
-        def objective(_: dict) -> tuple[mx.array, mx.array]:
-            policy = self._logprobs(rows)
+        def objective(trained: dict, arrays: list[mx.array]) -> tuple[mx.array, mx.array]:
+            model.update(trained)
+            policy = self._logprobs(rows, PromptStates.of(arrays) if arrays else None)
             loss = policy_loss(
                 policy,
                 sampler,
@@ -122,26 +177,39 @@ class Learner:
             )
             return loss, policy
 
-        (loss, policy), gradient = nn.value_and_grad(self.policy.model, objective)({})
+        trained, arrays = model.trainable_parameters(), states.arrays if states else []
+        (loss, policy), (gradient, pulled) = mx.value_and_grad(objective, argnums=(0, 1))(trained, arrays)
+        model.update(trained)
         flat = dict(tree_flatten(gradient))
         sums = self._sums(policy, sampler, reference, advantages, mask)
-        mx.eval(loss, flat, sums)
-        return Scored(_number(loss), flat, {name: _number(value) for name, value in sums.items()})
+        mx.eval(loss, flat, pulled, sums)
+        return Scored(_number(loss), flat, {name: _number(value) for name, value in sums.items()}), pulled
 
-    def _logprobs(self, rows: Rows) -> mx.array:
+    def _logprobs(self, rows: Rows, states: PromptStates | None, *, gradient: bool = True) -> mx.array:
         return completion_logprobs(
-            self.policy, rows, temperature=self.config.temperature, chunk_tokens=self.config.logits_chunk
+            self.policy,
+            rows,
+            temperature=self.config.temperature,
+            chunk_tokens=self.config.logits_chunk,
+            states=states,
+            gradient=gradient,
         )
 
-    def _reference_logprobs(self, rows: Rows) -> mx.array | None:
+    @contextlib.contextmanager
+    def _reference(self) -> Iterator[None]:
+        """Inside, the network is the reference and drops nothing."""
+        self.policy.model.eval()
+        with self.policy.as_reference():
+            yield
+        self.policy.model.train()
+
+    def _reference_logprobs(self, rows: Rows, states: PromptStates | None) -> mx.array | None:
         """[batch, time] without gradient; None when beta is 0, then no reference is run."""
         if self.config.beta == 0:
             return None
-        self.policy.model.eval()
-        with self.policy.as_reference():
-            logprobs = mx.stop_gradient(self._logprobs(rows))
+        with self._reference():
+            logprobs = mx.stop_gradient(self._logprobs(rows, states, gradient=False))
             mx.eval(logprobs)
-        self.policy.model.train()
         return logprobs
 
     def _sums(
@@ -186,6 +254,24 @@ class Learner:
         if self.config.beta > 0:
             metrics["kl"] = totals["kl"] / tokens
         return metrics
+
+
+def _credit(segment: Segment, rows: Rows) -> mx.array:
+    """The advantages of a micro-batch, [batch], or [batch, time] where every token has its own."""
+    if isinstance(segment.advantages[0], tuple):
+        return rows.padded(mx.array([value for row in segment.advantages for value in row]))  # type: ignore[union-attr]
+    return mx.array(segment.advantages)
+
+
+def _added(parts: Sequence[Scored]) -> Scored:
+    """Shares of one loss as one."""
+    loss, gradient, sums = 0.0, None, Counter[str]()
+    for part in parts:
+        loss += part.loss
+        gradient = sum_trees(gradient, part.gradient)
+        sums.update(part.sums)
+    assert gradient is not None
+    return Scored(loss, gradient, dict(sums))
 
 
 def _number(scalar: mx.array) -> float:

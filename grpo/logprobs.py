@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import mlx.core as mx
 
+from grpo.exponential import exp
+
 BLOCK, LOWEST = 256, -1e30
 
 Project = Callable[[Any, mx.array], mx.array]
@@ -51,14 +53,16 @@ def chunked_logprobs(
     *,
     temperature: float,
     chunk_tokens: int,
+    gradient: bool = True,
 ) -> tuple[mx.array, mx.array]:
     """Logprobs and entropies straight from hidden states; logits exist for one chunk of positions at a time.
 
     logits = project(parameters, hidden);  logprob as in `token_logprobs`;  entropy = logsumexp(z) - sum softmax(z) * z
 
-    A chunk's logits are dropped after the forward pass and made again in the backward one, as mx.checkpoint would. That
-    alone does not bound memory: mlx works on about 20 independent branches of a graph at a time. So each chunk here
-    waits for the one before it, forward and backward.
+    Where the projection is frozen, d logprob / d hidden is one row a token whatever weighs it later: it is made while
+    the chunk's logits are there, and nothing of the vocabulary is computed twice. A trained projection is run again in
+    the backward pass, as mx.checkpoint would. That alone does not bound memory: mlx works on about 20 independent
+    branches of a graph at a time. So each chunk here waits for the one before it, forward and backward.
 
     Args:
         hidden: [n, hidden], completion positions of all rows one after another, padding left out.
@@ -68,7 +72,8 @@ def chunked_logprobs(
             gets no gradient: a trainable one left out of here is silently not trained; frozen ones (quantised weights
             in particular, which refuse a gradient) belong in the closure.
         temperature: that of sampling; above 0.
-        chunk_tokens: positions a chunk; memory is a dozen times chunk_tokens x vocab floats (mlx runs ahead).
+        chunk_tokens: positions a chunk; memory is about five times chunk_tokens x vocab floats.
+        gradient: False where none will be asked for, which saves a frozen projection's.
     Returns:
         logprobs [n] float32; entropies [n] float32 in nats, without gradient, which cost a projection of their own and
         only if they are evaluated. Both empty for n = 0.
@@ -78,23 +83,82 @@ def chunked_logprobs(
     if hidden.shape[0] == 0:
         return mx.zeros((0,)), mx.zeros((0,))
     chunks = [slice(start, start + chunk_tokens) for start in range(0, hidden.shape[0], chunk_tokens)]
+    leaves = _leaves(parameters)
 
     def tempered(hidden: mx.array, leaves: Sequence[mx.array]) -> mx.array:  # [chunk, vocab]
         return _tempered(project(_with_leaves(parameters, iter(leaves)), hidden), temperature)
 
+    def chosen(hidden: mx.array, leaves: Sequence[mx.array], chunk: slice) -> mx.array:
+        return _chosen(tempered(hidden, leaves), tokens[chunk])
+
+    if not gradient:
+        logprobs = _in_order(lambda states, chunk: chosen(states, leaves, chunk), hidden, chunks)
+    elif leaves:
+        logprobs = _recomputed(chosen, hidden, leaves, chunks)
+    else:
+        logprobs = _with_unit_gradient(tempered, hidden, tokens, chunks)
+    entropies = _in_order(lambda hidden, _: _entropy(tempered(hidden, leaves)), hidden, chunks)
+    return logprobs, mx.stop_gradient(entropies)
+
+
+def _with_unit_gradient(
+    tempered: Callable[[mx.array, Sequence[mx.array]], mx.array],
+    hidden: mx.array,
+    tokens: mx.array,
+    chunks: Sequence[slice],
+) -> mx.array:
+    """Logprobs [n] of a frozen projection, each with d logprob / d hidden [n, hidden] from the same pass."""
+
+    def one(states: mx.array, chunk: slice) -> tuple[mx.array, mx.array]:
+        def scaled(states: mx.array) -> list[mx.array]:
+            return [tempered(states, ())]
+
+        values, places = scaled(states)[0], tokens[chunk][:, None]
+        masses, sums, highest = _masses(values)
+        pulled = masses * (-1.0 / sums)  # minus the probabilities
+        pulled = mx.put_along_axis(pulled, places, mx.take_along_axis(pulled, places, axis=-1) + 1, axis=-1)
+        logprobs = mx.take_along_axis(values, places, axis=-1) - (mx.log(sums) + highest)
+        return logprobs[:, 0], mx.vjp(scaled, [states], [pulled])[1][0]
+
     @mx.custom_function
-    def score(hidden: mx.array, *leaves: mx.array) -> mx.array:
-        return _in_order(lambda hidden, chunk: _chosen(tempered(hidden, leaves), tokens[chunk]), hidden, chunks)
+    def score(hidden: mx.array) -> tuple[mx.array, mx.array]:
+        logprobs: list[mx.array] = []
+        slopes: list[mx.array] = []
+        for chunk in chunks:
+            states = mx.depends(hidden[chunk], [*logprobs[-1:], *slopes[-1:]]) if slopes else hidden[chunk]
+            logprob, slope = one(states, chunk)
+            logprobs.append(logprob)
+            slopes.append(slope)
+        return mx.concatenate(logprobs), mx.concatenate(slopes)
 
     @score.vjp
-    def gradients(primals: Any, cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
-        hidden, *leaves = primals if isinstance(primals, tuple) else (primals,)  # mlx unpacks a lone argument
+    def pull(_hidden: mx.array, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]) -> mx.array:
+        return cotangents[0][:, None].astype(outputs[1].dtype) * outputs[1]
+
+    return cast("tuple[mx.array, mx.array]", score(hidden))[0]
+
+
+def _recomputed(
+    chosen: Callable[[mx.array, Sequence[mx.array], slice], mx.array],
+    hidden: mx.array,
+    leaves: Sequence[mx.array],
+    chunks: list[slice],
+) -> mx.array:
+    """Logprobs [n] of a trained projection, made again chunk by chunk for the gradient of states and weights."""
+
+    @mx.custom_function
+    def score(hidden: mx.array, *leaves: mx.array) -> mx.array:
+        return _in_order(lambda hidden, chunk: chosen(hidden, leaves, chunk), hidden, chunks)
+
+    @score.vjp
+    def gradients(primals: tuple[mx.array, ...], cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
+        hidden, *leaves = primals
         hidden_gradients: list[mx.array] = []
         leaf_gradients = [mx.zeros_like(leaf) for leaf in leaves]
         for chunk in chunks:
             after = mx.depends(hidden[chunk], [*hidden_gradients[-1:], *leaf_gradients])
             hidden_gradient, *chunk_gradients = mx.vjp(
-                lambda hidden, *leaves, ids=tokens[chunk]: [_chosen(tempered(hidden, leaves), ids)],
+                lambda hidden, *leaves, chunk=chunk: [chosen(hidden, leaves, chunk)],
                 [after, *leaves],
                 [cotangent[chunk]],
             )[1]
@@ -102,9 +166,7 @@ def chunked_logprobs(
             leaf_gradients = [total + new for total, new in zip(leaf_gradients, chunk_gradients, strict=True)]
         return mx.concatenate(hidden_gradients), *leaf_gradients
 
-    leaves = _leaves(parameters)
-    entropies = _in_order(lambda hidden, _: _entropy(tempered(hidden, leaves)), hidden, chunks)
-    return cast(mx.array, score(hidden, *leaves)), mx.stop_gradient(entropies)
+    return cast(mx.array, score(hidden, *leaves))
 
 
 def _in_order(function: Callable[[mx.array, slice], mx.array], hidden: mx.array, chunks: list[slice]) -> mx.array:
@@ -135,7 +197,8 @@ def _with_leaves(tree: Any, leaves: Iterator[mx.array]) -> Any:
 def _tempered(logits: mx.array, temperature: float) -> mx.array:
     if temperature <= 0:
         raise ValueError(f"temperature must be above 0, got {temperature}: at 0 the policy is not a distribution")
-    return logits.astype(mx.float32) / temperature
+    logits = logits.astype(mx.float32)
+    return logits if temperature == 1 else logits / temperature
 
 
 def _chosen(tempered: mx.array, tokens: mx.array) -> mx.array:
@@ -144,33 +207,40 @@ def _chosen(tempered: mx.array, tokens: mx.array) -> mx.array:
 
     @mx.custom_function
     def logprob(tempered: mx.array) -> tuple[mx.array, mx.array]:
-        total = _logsumexp(tempered)
+        total = log_sum_exp(tempered)
         return mx.take_along_axis(tempered, places, axis=-1).squeeze(-1) - total, total
 
     @logprob.vjp
     def gradient(tempered: mx.array, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]) -> mx.array:
         share, total = cotangents[0][..., None], outputs[1][..., None]
-        pulled = -share * mx.exp(tempered - total)
+        pulled = -share * exp(tempered - total)
         return mx.put_along_axis(pulled, places, mx.take_along_axis(pulled, places, axis=-1) + share, axis=-1)
 
     return cast("tuple[mx.array, mx.array]", logprob(tempered))[0]
 
 
-def _logsumexp(values: mx.array) -> mx.array:
-    """log sum exp over the vocabulary, [..., vocab] -> [...], in blocks.
+def log_sum_exp(values: mx.array) -> mx.array:
+    """log sum exp over the vocabulary, [..., vocab] -> [...], without a gradient on the CPU."""
+    _, sums, highest = _masses(values)
+    return (mx.log(sums) + highest).squeeze(-1)
 
-    On the CPU mx.logsumexp adds a row up in one float32 sum: 1e-4 off over 49,152 tokens of which few are likely, as
-    much as sampler and policy may differ.
+
+def _masses(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """exp(values - highest) [..., vocab], their sum and the highest value, each [..., 1].
+
+    Summed in blocks: one float32 sum over 49,152 terms of which few are likely is 1e-4 off, as much as sampler and
+    policy may differ. A row of nothing but -inf gives NaN.
     """
+    highest = values.max(axis=-1, keepdims=True)
+    masses = exp(values - highest)
     padding = -values.shape[-1] % BLOCK
-    if padding:
-        values = mx.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, padding)], constant_values=LOWEST)
-    blocks = values.reshape(*values.shape[:-1], -1, BLOCK)  # [..., blocks, block]
-    return mx.logsumexp(mx.logsumexp(blocks, axis=-1), axis=-1)
+    padded = mx.pad(masses, [(0, 0)] * (values.ndim - 1) + [(0, padding)]) if padding else masses
+    blocks = padded.reshape(*values.shape[:-1], -1, BLOCK)  # [..., blocks, block]
+    return masses, blocks.sum(axis=-1).sum(axis=-1, keepdims=True), highest
 
 
 def _entropy(tempered: mx.array) -> mx.array:
     """-sum p log p over the vocabulary, a token of logit -inf adding 0. [..., vocab] -> [...]."""
-    probabilities = mx.softmax(tempered, axis=-1)
-    finite = mx.maximum(tempered, -1e30)  # 0 * -inf would be NaN
-    return mx.logsumexp(tempered, axis=-1) - (probabilities * finite).sum(axis=-1)
+    masses, sums, highest = _masses(tempered)
+    finite = mx.maximum(tempered, LOWEST)  # 0 * -inf would be NaN
+    return (mx.log(sums) + highest - (masses * finite).sum(axis=-1, keepdims=True) / sums).squeeze(-1)

@@ -18,6 +18,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from grpo.attention import Sharing, shared_attention
+from grpo.exponential import on_cpu, swiglu
+
 KV_BLOCK = 64  # columns by which decoding grows its key and value memory
 
 
@@ -65,6 +68,27 @@ class PrefixLayout:
             row_of_slot[slot] = row
         return mx.array(row_of_slot), mx.array(slot_of_row)
 
+    @functools.cached_property
+    def first_rows(self) -> mx.array:
+        """The first row of each prompt, [prompts]."""
+        return mx.array(
+            [end - count for end, count in zip(itertools.accumulate(self.counts), self.counts, strict=True)]
+        )
+
+    def together(self, rows: mx.array) -> mx.array:
+        """[batch, heads, n, k] -> [prompts, heads, samples x n, k], all rows of a prompt in one matrix."""
+        if self.slots is not None:
+            rows = rows[self.slots[0]]
+        _, heads, n, k = rows.shape
+        return rows.reshape(self.prompts, self.samples, heads, n, k).swapaxes(1, 2).reshape(self.prompts, heads, -1, k)
+
+    def apart(self, shared: mx.array) -> mx.array:
+        """The inverse of `together`."""
+        _, heads, n, k = shared.shape
+        rows = shared.reshape(self.prompts, heads, self.samples, n // self.samples, k).swapaxes(1, 2)
+        rows = rows.reshape(self.prompts * self.samples, heads, n // self.samples, k)
+        return rows if self.slots is None else rows[self.slots[1]]
+
     def keep(self, rows: Sequence[int]) -> tuple["PrefixLayout", list[int]]:
         """The layout of these rows alone (in ascending order), and which prompts are left in it."""
         ends = list(itertools.accumulate(self.counts))
@@ -76,10 +100,9 @@ class PrefixLayout:
 class PromptCache:
     """Cache of one layer during the prompt's pass: keeps what the layer computed, [prompts, kv_heads, time, dims]."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: mx.array | None = None, values: mx.array | None = None) -> None:
         self.offset = 0
-        self.keys: mx.array | None = None
-        self.values: mx.array | None = None
+        self.keys, self.values = keys, values
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         self.keys, self.values = keys, values
@@ -111,26 +134,27 @@ class CompletionCache:
         return ("window", window_size) if window_size is not None else None
 
     def query_positions(self, time: int) -> mx.array:
-        """Absolute positions of the queries, [batch or 1, time]."""
-        start = self.offset if isinstance(self.offset, mx.array) else mx.array([self.offset])
-        return start[:, None] + mx.arange(time)[None]
+        """Absolute positions of the queries, [prompts or 1, time]; a prompt's rows are all at the same place."""
+        if not isinstance(self.offset, mx.array):
+            return mx.array([self.offset])[:, None] + mx.arange(time)[None]
+        return self.offset[self.layout.first_rows][:, None] + mx.arange(time)[None]
 
     def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
-        """Which of the completion's own keys each query sees, broadcastable to [batch, 1, time, keys]; None = all."""
+        """Which of the completion's own keys each query sees, for grpo.attention; None = all."""
         if time == 1 and keys == 1:
             return None
         distance = mx.arange(time)[:, None] - mx.arange(keys)[None]
         seen = distance >= 0
-        return (seen if window is None else seen & (distance < window))[None, None]
+        return (seen if window is None else seen & (distance < window))[None, None, None]
 
     def prefix_mask(self, time: int, window: int | None) -> mx.array | None:
-        """Which prompt keys each query sees, broadcastable to [batch, 1, time, prompt]; None = all."""
+        """Which prompt keys each query sees, for grpo.attention; None = all."""
         columns = mx.arange(self.layout.width)
         seen = None
         if self.layout.ragged:
-            seen = (columns[None] < self.layout.row_lengths[:, None])[:, None, None]  # [batch, 1, 1, prompt]
+            seen = (columns[None] < mx.array(self.layout.lengths)[:, None])[:, None, None, None]
         if window is not None:
-            near = (self.query_positions(time)[:, :, None] - columns[None, None] < window)[:, None]
+            near = (self.query_positions(time)[:, :, None] - columns[None, None] < window)[:, None, None]
             seen = near if seen is None else seen & near
         return seen
 
@@ -138,42 +162,27 @@ class CompletionCache:
         """Attention over the prompt and the completion's own keys in one softmax.
 
         queries [batch, heads, time, dims]; keys, values [batch, kv_heads, own, dims]; returns [batch, heads, time,
-        dims]. The prompt's part is one product a prompt and kv head, over all its samples: nothing of the prompt is
-        copied.
+        dims].
         """
         window = mask[1] if isinstance(mask, tuple) else None
         batch, heads, time, dims = queries.shape
         kv_heads, own = keys.shape[1], keys.shape[2]
-        queries = (queries * scale).reshape(batch, kv_heads, heads // kv_heads * time, dims)
-        prefix_scores = self._over_prompts(queries, self.prefix_keys.swapaxes(-1, -2)).reshape(batch, heads, time, -1)
-        own_scores = (queries @ keys.swapaxes(-1, -2)).reshape(batch, heads, time, own)
-        prefix_scores = _masked(prefix_scores, self.prefix_mask(time, window))
-        own_scores = _masked(own_scores, self.own_mask(time, own, window))
-        weights = mx.softmax(mx.concatenate([prefix_scores, own_scores], axis=-1), axis=-1, precise=True)
-        weights = weights.reshape(batch, kv_heads, heads // kv_heads * time, -1)
-        width = self.layout.width
-        attended = self._over_prompts(weights[..., :width], self.prefix_values) + weights[..., width:] @ values
-        return attended.reshape(batch, heads, time, dims)
-
-    def _over_prompts(self, rows: mx.array, shared: mx.array) -> mx.array:
-        """rows @ shared, each row with its prompt's matrix: one product a prompt and kv head over all its rows.
-
-        rows [batch, kv_heads, n, k]; shared [prompts, kv_heads, k, m]; returns [batch, kv_heads, n, m].
-        """
-        _, kv_heads, n, k = rows.shape
-        prompts, samples, slots = self.layout.prompts, self.layout.samples, self.layout.slots
-        if slots is not None:
-            rows = rows[slots[0]]
-        together = (
-            rows.reshape(prompts, samples, kv_heads, n, k).swapaxes(1, 2).reshape(prompts, kv_heads, samples * n, k)
+        attended = shared_attention(
+            (queries * scale).reshape(batch, kv_heads, heads // kv_heads * time, dims),
+            self.prefix_keys,
+            self.prefix_values,
+            keys,
+            values,
+            Sharing(
+                self.layout.together,
+                self.layout.apart,
+                differentiable=self.layout.slots is None,
+                time=time,
+                prefix_mask=self.prefix_mask(time, window),
+                own_mask=self.own_mask(time, own, window),
+            ),
         )
-        product = (together @ shared).reshape(prompts, kv_heads, samples, n, -1).swapaxes(1, 2)
-        product = product.reshape(prompts * samples, kv_heads, n, -1)
-        return product if slots is None else product[slots[1]]
-
-
-def _masked(scores: mx.array, seen: mx.array | None) -> mx.array:
-    return scores if seen is None else mx.where(seen, scores, mx.finfo(scores.dtype).min)
+        return attended.reshape(batch, heads, time, dims)
 
 
 class DecodeCache(CompletionCache):
@@ -210,9 +219,9 @@ class DecodeCache(CompletionCache):
         columns, late = mx.arange(keys), max(self.starts) > 0
         seen = None
         if late:
-            seen = (columns[None] >= mx.array(self.starts)[:, None])[:, None, None]
+            seen = (columns[None] >= mx.array(self.starts)[:, None])[:, None, None, None]
         if window is not None and keys > window:
-            near = (columns > keys - 1 - window)[None, None, None]
+            near = (columns > keys - 1 - window)[None, None, None, None]
             seen = near if seen is None else seen & near
         return seen
 
@@ -223,9 +232,7 @@ def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: Pre
     for old, new in zip(caches, more, strict=True):
         assert new.keys is not None and new.values is not None
         both = PrefixLayout(old.layout.lengths + layout.lengths, old.layout.counts + layout.counts)
-        prompt = PromptCache()
-        prompt.keys = _stack(old.prefix_keys, new.keys)
-        prompt.values = _stack(old.prefix_values, new.values)
+        prompt = PromptCache(_stack(old.prefix_keys, new.keys), _stack(old.prefix_values, new.values))
         cache = DecodeCache(prompt, both)
         rows = sum(layout.counts)
         cache.columns, cache.starts = old.columns, old.starts + [old.columns] * rows
@@ -275,8 +282,15 @@ def trunk_caches(model: nn.Module) -> list[PromptCache]:
 
 
 def install(model: nn.Module) -> bool:
-    """Let the model's attention ask the cache to attend, once a module; whether every module could be reached."""
+    """Let the model's attention ask the cache to attend, once a module; whether every module could be reached.
+
+    On the way the gate of its MLPs is given the CPU's faster exponential.
+    """
     modules = {sys.modules[type(part).__module__] for part in model.modules()}
+    for module in modules:
+        gate = getattr(module, "swiglu", None)
+        if gate is not None and not getattr(gate, "is_faster", False):
+            module.swiglu = _faster(gate)  # type: ignore[attr-defined]
     found = [module for module in modules if hasattr(module, "scaled_dot_product_attention")]
     for module in found:
         plain = module.scaled_dot_product_attention
@@ -298,6 +312,14 @@ def _routed(plain: Any) -> Any:
 
     attention.asks_the_cache = True  # type: ignore[attr-defined]
     return attention
+
+
+def _faster(plain: Any) -> Any:
+    def gated(gate: mx.array, up: mx.array) -> mx.array:
+        return swiglu(gate, up) if on_cpu(gate) else plain(gate, up)
+
+    gated.is_faster = True  # type: ignore[attr-defined]
+    return gated
 
 
 def pad_rows(rows: Sequence[Sequence[int]], *, width: int | None = None, fill: int = 0) -> mx.array:

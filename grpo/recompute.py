@@ -54,9 +54,7 @@ def _completion_block(
     plain: Any, layer: nn.Module, x: mx.array, mask: Any, cache: CompletionCache, rest: dict[str, Any]
 ) -> Any:
     def block(parameters: Any, x: mx.array, keys: mx.array, values: mx.array) -> Any:
-        prompt = PromptCache()
-        prompt.keys, prompt.values = keys, values
-        inner = CompletionCache(prompt, cache.layout)
+        inner = CompletionCache(PromptCache(keys, values), cache.layout)
         return _with_parameters(layer, parameters, lambda: plain(layer, x, mask, inner, **rest))
 
     return mx.checkpoint(block)(layer.trainable_parameters(), x, cache.prefix_keys, cache.prefix_values)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from grpo.exponential import exp
+
 BLOCK, LOWEST = 256, -1e30
 
 
@@ -42,13 +44,13 @@ def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
     if not greedy and sampling.temperature != 1:
         scaled = scaled / sampling.temperature
     highest = mx.max(scaled, axis=-1, keepdims=True)  # [batch, 1]
-    masses = mx.exp(scaled - highest)  # [batch, vocab]
+    below = mx.maximum(scaled - highest, LOWEST)  # [batch, vocab], finite where a logit is -inf
+    masses = exp(below)
     blocks = _in_blocks(masses)  # [batch, blocks, block]
     sums = blocks.sum(axis=-1)
     total = sums.sum(axis=-1)
     log_total = mx.log(total) + highest[:, 0]
-    weighted = _in_blocks(masses * mx.maximum(scaled, LOWEST)).sum(axis=-1).sum(axis=-1)
-    entropies = log_total - weighted / total
+    entropies = mx.log(total) - _in_blocks(masses * below).sum(axis=-1).sum(axis=-1) / total
     if greedy:
         tokens = mx.argmax(scaled, axis=-1)
     else:

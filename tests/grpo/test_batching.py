@@ -21,17 +21,20 @@ def advantages_of(groups):
     return [[g + 1 + i / 10 for i in range(len(group.rollouts))] for g, group in enumerate(groups)]
 
 
-def rows_of(segments: list[Segment]):
+def rows_of(bundles: list[tuple[Segment, ...]]):
     """(prompt, completion, sampler logprobs, advantage) of every row."""
     return sorted(
         (segment.prompts[i // segment.samples], *row)
-        for segment in segments
+        for bundle in bundles
+        for segment in bundle
         for i, row in enumerate(zip(segment.completions, segment.sampler_logprobs, segment.advantages, strict=True))
     )
 
 
-def cost(segment):
-    return len(segment.prompts) * (max(map(len, segment.prompts)) + segment.samples * max(segment.lengths))
+def cost(segment, bundle):
+    """Padded tokens; a prompt whose group comes in several segments is run apart from them."""
+    prompt = max(map(len, segment.prompts)) if len(bundle) == 1 else 0
+    return len(segment.prompts) * (prompt + segment.samples * max(segment.lengths))
 
 
 @pytest.mark.parametrize("budget", [1, 12, 20, 40, 100, 10_000])
@@ -52,9 +55,11 @@ def test_no_segment_exceeds_the_budget_but_a_lone_row(tiny, seed):
     groups = groups_of(
         tiny, [[rng.randint(1, 30) for _ in range(6)] for _ in range(8)], [rng.randint(1, 20) for _ in range(8)]
     )
-    for segment in pack(groups, advantages_of(groups), token_budget=60):
-        assert cost(segment) <= 60 or len(segment.completions) == 1
-        assert len(segment.completions) == segment.samples * len(segment.prompts)
+    for bundle in pack(groups, advantages_of(groups), token_budget=60):
+        for segment in bundle:
+            assert cost(segment, bundle) <= 60 or len(segment.completions) == 1
+            assert len(segment.completions) == segment.samples * len(segment.prompts)
+            assert len(bundle) == 1 or segment.prompts == bundle[0].prompts
 
 
 def test_groups_that_fit_run_together(tiny):
@@ -65,22 +70,23 @@ def test_groups_that_fit_run_together(tiny):
 
 
 def test_a_group_too_large_is_cut_by_length(tiny):
-    # sorted 1, 2, 9, 9: prompt 5 + 2 * 2 = 9, and with a third row 5 + 3 * 9 = 32 > 23 = 5 + 2 * 9
+    # prompt 5 + 4 * 9 = 41 > 23; sorted 1, 2, 9, 9: 2 * 2 = 4, with a third row 3 * 9 = 27 > 23 >= 2 * 9
     groups = groups_of(tiny, [[9, 1, 9, 2]], [5])
-    assert [segment.lengths for segment in pack(groups, [[1, 1, 1, 1]], token_budget=23)] == [[1, 2], [9, 9]]
+    (bundle,) = pack(groups, [[1, 1, 1, 1]], token_budget=23)
+    assert [segment.lengths for segment in bundle] == [[1, 2], [9, 9]]
 
 
 def test_truncated_rows_are_left_out_on_request(tiny):
     groups = [tiny.group([8], [[11, 2], [12, 13], [14, 2]])]  # the second has no stop token
     kept = pack(groups, [[1, 2, 3]], token_budget=100, keep_truncated=False)
-    assert [segment.completions for segment in kept] == [((11, 2), (14, 2))]
-    assert kept[0].advantages == (1, 3)
+    assert [segment.completions for (segment,) in kept] == [((11, 2), (14, 2))]
+    assert kept[0][0].advantages == (1, 3)
 
 
 def test_rows_of_advantage_zero_are_left_out_on_request(tiny):
     groups = groups_of(tiny, [[2, 3], [2, 3]])
     kept = pack(groups, [[0.0, 0.0], [0.0, -1.0]], token_budget=100, keep_zero=False)
-    assert [(segment.prompts, segment.advantages) for segment in kept] == [(((8, 8, 8),), (-1.0,))]
+    assert [(segment.prompts, segment.advantages) for (segment,) in kept] == [(((8, 8, 8),), (-1.0,))]
 
 
 def test_nothing_to_learn_gives_no_segment(tiny):

@@ -197,7 +197,8 @@ def test_a_longer_neighbour_does_not_change_a_row(tiny, loss_type):
     for neighbour in ((43,), (43,) * 11):
         completions = (*rows, neighbour)
         sampler = tuple((-4.0,) * len(row) for row in completions)
-        scored = learner.loss_and_gradient(Segment(((11, 12, 13),), completions, sampler, (1.0, -0.5, 0.0)), 3.0)
+        segment = Segment(((11, 12, 13),), completions, sampler, (1.0, -0.5, 0.0))
+        scored = learner.loss_and_gradient([segment], 3.0)
         found.append((scored.loss, scored.gradient))
     assert_same(found[1], found[0], 1e-5)
     assert any(leaf.any().item() for leaf in found[0][1].values())
