@@ -84,7 +84,10 @@ class RewardSet:
         columns: Mapping[str, Sequence[Any]] | None = None,
     ) -> Scores:
         """Run every reward on every completion; columns hold one value a completion."""
-        call = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **(columns or {})}
+        call: dict[str, Any] = {"completion_ids": None, **(columns or {})}
+        call |= {"prompts": prompts, "completions": completions}
+        if completion_ids is not None:
+            call["completion_ids"] = completion_ids
         if len(prompts) != len(completions):
             raise ValueError(f"prompts and completions must be equally many, got {len(prompts)} and {len(completions)}")
         deadline = time.monotonic() + self.timeout_seconds

@@ -13,7 +13,7 @@ class InputError(Exception):
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a JSONL file; InputError names the file and line of a bad one."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield _row(line, f"{path}, line {number}")

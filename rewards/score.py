@@ -78,6 +78,11 @@ def run(arguments: argparse.Namespace) -> None:
         rows = list(read_rows(arguments.input))
         if not rows:
             raise InputError(f"{arguments.input} holds no rows")
+        without = sum(not isinstance(row.get("completion_ids"), list) for row in rows)
+        if 0 < without < len(rows):
+            raise InputError(
+                f"{arguments.input}: {without} of {len(rows)} rows have no list completion_ids; all or none"
+            )
         lines = (
             json.dumps(result, ensure_ascii=False)
             for at in range(0, len(rows), BATCH_ROWS)

@@ -131,6 +131,11 @@ def test_columns_reach_the_reward():
     assert score(rewards, answer=[3, 4]).values["a"] == [3.0, 4.0]
 
 
+def test_a_column_cannot_take_the_completions_place():
+    rewards = make({"a": lambda prompts, completions: [float(completions == ["c", "c"] and prompts == ["p", "p"])] * 2})
+    assert score(rewards, completions=["x", "x"], prompts=["y", "y"]).totals == [1.0, 1.0]
+
+
 def test_scoring_works_from_several_threads():
     rewards = make({"a": lambda completions: [float(text) for text in completions]})
     results: dict[int, list[float | None]] = {}

@@ -50,6 +50,7 @@ def test_standard_output_is_the_default(rows, capsys):
         ("format", '{"completion": "3", "prompt": 4}', "line 1: 'prompt' must be"),
         ("format", "[1]", "line 1: a row must be an object, got list"),
         ("format", "", "holds no rows"),
+        ("format", '{"completion": "3", "completion_ids": [1]}\n{"completion": "3"}', "1 of 2 rows have no list"),
         (",", '{"completion": "3"}', "names no reward"),
         ("no_module_x:f", '{"completion": "3"}', "module no_module_x not imported"),
     ],
@@ -94,6 +95,13 @@ def test_options_and_token_counts_reach_the_reward(tmp_path, capsys):
 def test_a_wrong_option_is_one_line_and_exit_code_2(rows, capsys, option, said):
     assert main(["--reward", "overlong", "--input", str(rows), "--option", option]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_is_no_row(tmp_path, capsys):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"completion": "3"}\n')
+    assert main(["--reward", "format", "--input", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["format"] == 0.0
 
 
 def test_a_long_text_may_be_written_short(tmp_path, capsys):
