@@ -1,79 +1,100 @@
-"""Format rewards for the template `<think>reasoning</think> <answer>answer</answer>` of DeepSeek-R1 (arXiv
-2501.12948).
+r"""Format rewards: does a completion have the shape of the template (`rewards.template`), by default
+`<think>reasoning</think> <answer>answer</answer>` of DeepSeek-R1 (arXiv 2501.12948).
 
-`format` is all or nothing. `format_similarity` is graded, so that there is something to climb at the start; it is
-worth little on its own: it says nothing about the content, so give it a weight below that of accuracy. Repeating
-tags, nesting them, leaving them empty and writing around them all lower it; only the exact template reaches 1.
+- `format`: all or nothing. Train on this one where the model already hits the template now and then.
+- `format_similarity`: the cosine between the tag structures, so that there is something to climb at the start.
+- `format_tag_count`: the share of the template's marks that are in place; coarser, and easier to read in a log.
+
+None says anything about the content, so none may stand alone: a model paid for the shape only writes empty talk in
+the right tags, and a graded reward pays it most of the way. Give them less weight than accuracy (0.3 to 1.0 in the
+default) and go on to `format` once it is above zero. Repeating tags, nesting them, leaving them empty and writing
+around them all lower the graded ones; only the exact template reaches 1.
 """
 
 import math
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rewards.base import Completion, Judged, completion_text, prompt_text
-from rewards.sections import TAGS, TURN_MARKS, opened_by_prompt, tag_positions
+from rewards.sections import TURN_MARKS
+from rewards.template import FILLED, Template, has_box, has_content, has_word, matches, positions, read_template
 
-# start, <think>, text, </think>, <answer>, text, </answer>, end
-TEMPLATE = Counter(
-    zip(("start", "<think>", "text", "</think>", "<answer>", "text", "</answer>"),
-        ("<think>", "text", "</think>", "<answer>", "text", "</answer>", "end"), strict=True)
-)  # fmt: skip
+DEFAULT = read_template("think_answer")
 
 
-def has_content(text: str) -> bool:
-    """Whether a reader sees something: white space, zero-width and control characters are nothing."""
-    return any(not ch.isspace() and unicodedata.category(ch)[0] != "C" for ch in text.strip())
+def strict_format(text: str, template: Template = DEFAULT) -> float:
+    """1 if the text is exactly the template, its slots filled, nothing else around and no further turn; else 0."""
+    return float(matches(text, template) and not any(mark in text for mark in TURN_MARKS))
 
 
-def has_word(text: str) -> bool:
-    """Whether there is a letter or a digit: dots and dashes are no reasoning."""
-    return any(ch.isalnum() for ch in text)
-
-
-def strict_format(text: str) -> float:
-    """1 if the text is exactly one think block, then one answer block, both with content, nothing else around; else
-    0.
-    """
-    text = text.strip()
-    folded = text.lower()
-    if any(folded.count(tag) != 1 for tag in TAGS) or any(mark in text for mark in TURN_MARKS):
-        return 0.0
-    think_ends, answer_starts = text.find("</think>"), text.find("<answer>")
-    ordered = 0 < think_ends < answer_starts and text.startswith("<think>") and text.endswith("</answer>")
-    if not ordered or text[think_ends + 8 : answer_starts].strip():
-        return 0.0
-    return float(has_word(text[7:think_ends]) and has_content(text[answer_starts + 8 : -9]))
-
-
-def format_similarity(text: str) -> float:
+def format_similarity(text: str, template: Template = DEFAULT) -> float:
     """Cosine similarity between the tag structure of the text and the template's.
 
-    The structure is the count of transitions between start, the four tags, text and end:
-    `cos = sum_k a_k b_k / (|a| |b|)`, times `4 / tags` when there are more than four tags, since a cosine does not
-    see that the whole template was written twice.
+    The structure is the count of transitions between start, the marks, text and end:
+    `cos = sum_k a_k b_k / (|a| |b|)`, times `marks of the template / marks` where there are more, since a cosine does
+    not see that the whole template was written twice.
     """
-    units, at = ["start"], 0
-    for position, tag in tag_positions(text):
-        shown = has_word if tag == "</think>" else has_content
-        units += ["text"] if shown(text[at:position]) else []
-        units.append(tag)
-        at = position + len(tag)
-    tags = sum(unit in TAGS for unit in units)
-    units += ["text"] if has_content(text[at:]) else []
-    structure = Counter(zip(units, [*units[1:], "end"], strict=True))
-    dot = sum(structure[pair] * count for pair, count in TEMPLATE.items())
-    norms = math.sqrt(sum(n * n for n in structure.values()) * sum(n * n for n in TEMPLATE.values()))
-    return dot / norms * min(1.0, len(TAGS) / max(tags, 1))
+    found = positions(text, template)
+    wanted, given = _transitions(_wanted_units(template)), _transitions(_given_units(text, found, template))
+    dot = sum(given[pair] * count for pair, count in wanted.items())
+    norms = math.sqrt(sum(n * n for n in given.values()) * sum(n * n for n in wanted.values()))
+    return dot / norms * min(1.0, len(template.marks) / max(len(found), 1))
+
+
+def tag_count(text: str, template: Template = DEFAULT) -> float:
+    """Share of the template's marks in place, plus one for nothing outside: (in place + clean) / (marks + 1).
+
+    A mark is in place if it stands as often as in the template, after the marks before it, and the slot that it
+    closes is filled; `clean` needs the exact template. So empty tags, repeated tags and junk around them are not paid
+    in full, as a plain count of tags would.
+    """
+    counts, wanted = Counter(mark for _, mark in positions(text, template)), Counter(template.marks)
+    at, good, slot = 0, 0, ""
+    for unit in template.units:
+        if unit in FILLED:
+            slot = unit
+            continue
+        here = text.find(unit, at)
+        if here >= 0 and counts[unit] == wanted[unit]:
+            good += not slot or FILLED[slot](text[at:here])
+            at = here + len(unit)
+        slot = ""
+    return (good + strict_format(text, template)) / (len(template.marks) + 1)
+
+
+def _wanted_units(template: Template) -> list[str]:
+    return [{"{boxed}": "boxed"}.get(unit, "text") if unit in FILLED else unit for unit in template.units]
+
+
+def _given_units(text: str, found: list[tuple[int, str]], template: Template) -> list[str]:
+    """The marks of a text and the "text" between them, where there is any; "boxed" where the template wants a box."""
+    units: list[str] = []
+    at = 0
+    reasoning_ends = {after for slot, after in pairwise(template.units) if slot == "{reasoning}"}
+    for position, mark in [*found, (len(text), "")]:
+        between = text[at:position]
+        shown = has_word if mark in reasoning_ends else has_content
+        if shown(between):
+            boxed = template.boxed_after is not None and units[-1:] == [template.boxed_after] and has_box(between)
+            units.append("boxed" if boxed else "text")
+        units += [mark] if mark else []
+        at = position + len(mark)
+    return units
+
+
+def _transitions(units: list[str]) -> Counter[tuple[str, str]]:
+    return Counter(zip(["start", *units], [*units, "end"], strict=True))
 
 
 class _PerCompletion:
-    """A reward that looks at one completion at a time, with the `<think>` a prompt may have opened put back."""
+    """A reward that looks at one completion at a time, with the first mark put back if the prompt wrote it."""
 
-    def __init__(self, name: str, measure: Callable[[str], float]) -> None:
+    def __init__(self, name: str, measure: Callable[[str, Template], float], template: str) -> None:
         self.__name__ = name
         self._measure = measure
+        self.template = read_template(template)
 
     def __call__(
         self,
@@ -83,25 +104,35 @@ class _PerCompletion:
         **columns: Any,
     ) -> list[float | None]:
         return Judged(
-            self._measure(with_opening(completion_text(completion), prompt_text(prompt)))
+            self._measure(self._as_read(completion_text(completion), prompt_text(prompt)), self.template)
             for prompt, completion in zip(prompts, completions, strict=True)
         )
 
-
-def with_opening(text: str, prompt: str) -> str:
-    """The completion as the reader sees it: with the `<think>` that the prompt wrote."""
-    return "<think>" + text if opened_by_prompt(prompt) else text
+    def _as_read(self, text: str, prompt: str) -> str:
+        first = self.template.marks[0]
+        return first + text if prompt.rstrip().endswith(first) else text
 
 
 class FormatReward(_PerCompletion):
-    """`format`: 1 for the exact template, else 0."""
+    """`format`: 1 for the exact template, else 0.
 
-    def __init__(self) -> None:
-        super().__init__("format", strict_format)
+    Args:
+        template: think_answer, think_boxed, summary, or text with slots (`rewards.template`).
+    """
+
+    def __init__(self, template: str = "think_answer") -> None:
+        super().__init__("format", strict_format, template)
 
 
 class FormatSimilarityReward(_PerCompletion):
-    """`format_similarity`: between 0 and 1, 1 only for the exact template."""
+    """`format_similarity`: between 0 and 1, 1 only for the exact template. `template` as for `format`."""
 
-    def __init__(self) -> None:
-        super().__init__("format_similarity", format_similarity)
+    def __init__(self, template: str = "think_answer") -> None:
+        super().__init__("format_similarity", format_similarity, template)
+
+
+class FormatTagCountReward(_PerCompletion):
+    """`format_tag_count`: between 0 and 1, 1 only for the exact template. `template` as for `format`."""
+
+    def __init__(self, template: str = "think_answer") -> None:
+        super().__init__("format_tag_count", tag_count, template)

@@ -7,6 +7,7 @@ the interpreter lock held.
 from dataclasses import dataclass
 
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+SUMMARY_MARK = "|special_token|"  # R1's cold start: mark, reasoning, mark, summary
 # A completion that goes on after one of these plays the next turn itself.
 TURN_MARKS = (
     "<|im_end|>",
@@ -55,6 +56,9 @@ def split(text: str, *, opened: bool = False) -> Sections:
     Without an opening tag, a closing one still ends the reasoning (templates that prefill it). Text after the last
     `</think>` is final unless the reasoning is opened again and left open.
     """
+    if text.lstrip().startswith(SUMMARY_MARK):
+        _, *parts = text.split(SUMMARY_MARK)
+        return Sections(parts[0], parts[1] if len(parts) == 2 else None)
     start, end = text.find("<think>"), text.rfind("</think>")
     if start < 0 and end < 0:
         return Sections(None, None if opened else text)
@@ -62,14 +66,3 @@ def split(text: str, *, opened: bool = False) -> Sections:
         return Sections(text[start + 7 :] if start >= 0 else text, None)
     inside = text[start + 7 : end] if 0 <= start < end else text[:end]
     return Sections(inside, text[end + 8 :])
-
-
-def tag_positions(text: str) -> list[tuple[int, str]]:
-    """Every think and answer tag with where it begins, in order."""
-    found = []
-    for tag in TAGS:
-        at = text.find(tag)
-        while at >= 0:
-            found.append((at, tag))
-            at = text.find(tag, at + len(tag))
-    return sorted(found)

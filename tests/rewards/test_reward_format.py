@@ -6,7 +6,8 @@ import time
 import pytest
 
 import rewards
-from rewards.format import format_similarity, strict_format
+from rewards.format import format_similarity, strict_format, tag_count
+from rewards.template import TEMPLATES, read_template
 
 GOOD = "<think>\nOne plus two.\n</think>\n<answer>\n3\n</answer>"
 BAD = {
@@ -69,9 +70,65 @@ def test_a_prompt_that_opened_the_thought_is_counted_in():
     assert strict([[{"role": "assistant", "content": "<think>"}]], [[{"role": "assistant", "content": rest}]]) == [1.0]
 
 
+MARK = "|special_token|"
+OTHER_TEMPLATES = [
+    ("think_boxed", r"<think>Two and one.</think> It is \boxed{3}.", True),
+    ("think_boxed", "<think>Two and one.</think> It is 3.", False),
+    ("think_boxed", r"<think>So \boxed{3}</think> It is 3.", False),
+    ("think_boxed", r"<think>Two and one.</think> \boxed{ }", False),
+    ("think_boxed", r"<think>Two and one.</think> \boxed{3", False),
+    ("summary", f"{MARK}Two and one.{MARK}It is 3.", True),
+    ("summary", f"{MARK}Two and one.{MARK}", False),
+    ("summary", f"{MARK}Two and one.{MARK}It is 3.{MARK}", False),
+    ("summary", f"So {MARK}Two and one.{MARK}It is 3.", False),
+    ("[R]{reasoning}[/R] [A]{answer}[/A]", "[R]a[/R]\n[A]3[/A]", True),
+    ("[R]{reasoning}[/R] [A]{answer}[/A]", "[R]a[/R]\n[A]3[/A].", False),
+]
+
+
+@pytest.mark.parametrize(("template", "text", "good"), OTHER_TEMPLATES)
+def test_the_template_can_be_chosen(template, text, good):
+    strict, graded, counted = (
+        rewards.get(f"rewards.format:{name}", template=template)([""], [text])[0]
+        for name in ("FormatReward", "FormatSimilarityReward", "FormatTagCountReward")
+    )
+    assert strict == float(good)
+    assert (graded == pytest.approx(1.0)) is good
+    assert (counted == 1.0) is good
+
+
+@pytest.mark.parametrize("template", ["think", "", "{answer}", "<a>{reasoning}{answer}</a>", "<a></a>"])
+def test_a_template_without_marks_or_slots_is_refused(template):
+    with pytest.raises(ValueError, match=r"format.template must be one of think_answer, think_boxed, summary, or text"):
+        rewards.get("format", template=template)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        (GOOD, 1.0),
+        ("3", 0.0),
+        ("<think>a</think>3", 2 / 5),  # two marks of four in place; one share for nothing outside
+        (GOOD + " bye", 4 / 5),
+        ("<think></think><answer></answer>", 2 / 5),  # what closes an empty slot is not in place
+        (GOOD * 2, 0.0),  # every mark stands twice
+        ("</answer><answer></think><think>", 1 / 5),  # in place: the first that is found, <think>; nothing after it
+    ],
+)
+def test_tags_in_place_are_counted(text, share):
+    assert tag_count(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_empty_talk_in_graded_formats_is_paid_less_than_the_template(template):
+    empty = "".join(read_template(template).marks)
+    assert format_similarity(empty, read_template(template)) < 0.8
+    assert tag_count(empty, read_template(template)) < 0.8
+
+
 @pytest.mark.parametrize("unit", ["<", "<think>", "</think><answer>", " ", "\n", "\u200b", "a"])
 def test_hostile_text_takes_no_time(unit):
     text = unit * (131072 // len(unit))
-    started = time.perf_counter()
-    strict_format(text), format_similarity(text)
-    assert time.perf_counter() - started < 0.5  # 50 ms each on an idle machine
+    started = time.process_time()
+    strict_format(text), format_similarity(text), tag_count(text)
+    assert time.process_time() - started < 0.5  # 50 ms each on an idle machine

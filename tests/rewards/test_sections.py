@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards.sections import first_turn, opened_by_prompt, split, tag_positions
+from rewards.sections import first_turn, opened_by_prompt, split
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,9 @@ from rewards.sections import first_turn, opened_by_prompt, split, tag_positions
         ("<think>a<think>b</think>c</think>d", "a<think>b</think>c", "d"),
         ("<think>a</think>b<think>c", "a</think>b<think>c", None),
         ("", None, ""),
+        ("|special_token|a|special_token|b", "a", "b"),  # R1's cold start
+        ("|special_token|a", "a", None),
+        ("<think>a</think>b|special_token|c", "a", "b|special_token|c"),  # it must begin with the mark
     ],
 )
 def test_reasoning_ends_with_its_last_closing_tag(text, reasoning, final):
@@ -36,7 +39,3 @@ def test_a_further_turn_is_cut_off():
     assert first_turn("a<|im_end|>\n<|im_start|>user\nb") == "a"
     assert first_turn("a") == "a"
     assert first_turn("<think>\nUser: hm\n</think>4\nUser: it is 3") == "<think>\nUser: hm\n</think>4"
-
-
-def test_tags_come_in_order():
-    assert [tag for _, tag in tag_positions("</think><answer><think>")] == ["</think>", "<answer>", "<think>"]
