@@ -188,4 +188,4 @@ LIMITS = {
 @pytest.mark.parametrize("reward", LIMITS)
 def test_our_rewards_hold_against_the_cases(reward, capsys):
     limits = [*LIMITS[reward], "not_left_out=0", "left_out=0", "crashes=0", "timeouts=0"]
-    assert main(["--reward", reward, "--fail-over", *limits]) == 0, capsys.readouterr().out
+    assert main(["--reward", reward, "--timeout", "60", "--fail-over", *limits]) == 0, capsys.readouterr().out
