@@ -165,6 +165,16 @@ def test_a_missing_reward_adds_nothing_and_a_completion_without_any_counts_nowhe
     np.testing.assert_allclose(decoupled(rewards, [1.0, 1.0]), [[0.0, -1.0, 1.0, 0.0]], atol=1e-6)
 
 
+def test_the_papers_formula_mean_of_the_batch_included():
+    # what is left out, the batch's mean, is 0
+    rng = np.random.default_rng(0)
+    rewards, weights = rng.normal(size=(3, 4, 5)).round(1), np.array([1.0, 0.3, 0.2])
+    each = (rewards - rewards.mean(axis=2, keepdims=True)) / (rewards.std(axis=2, ddof=1, keepdims=True) + 1e-4)
+    summed = (weights[:, None, None] * each).sum(axis=0)
+    expected = (summed - summed.mean()) / (summed.std(ddof=1) + 1e-4)
+    np.testing.assert_allclose(decoupled(rewards.tolist(), weights.tolist(), epsilon=1e-4), expected, atol=1e-5)
+
+
 def test_decoupled_shapes_are_checked():
     with pytest.raises(ValueError, match="rewards must be"):
         decoupled_advantages(mx.zeros((2, 3)), mx.zeros(2))
