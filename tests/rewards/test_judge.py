@@ -176,7 +176,7 @@ def test_a_failure_is_none_and_counted(server, failure):
     result = run(quick(server, timeout_seconds=0.3), WRONG)
     assert (list(result), dict(result.outcomes)) == ([None], {kind: 1})
     assert len(server.requests) == requests
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 6  # the drip alone goes on for 5 s, twice
     assert result.messages[kind]
 
 
@@ -200,13 +200,13 @@ def test_nobody_listens():
 
 def test_what_is_not_judged_in_time_is_left_out_and_the_rest_is_kept(server):
     server.answer = lambda judge, body, number: (
-        time.sleep(0.5 if "slow" in str(body) else 0),
+        time.sleep(5 if "slow" in str(body) else 0),
         judge.say(verdict(body)),
     )
-    reward = quick(server, batch_seconds=0.3, concurrency=2)
+    reward = quick(server, batch_seconds=1.0, timeout_seconds=9.0, concurrency=2)
     start = time.monotonic()
     result = run(reward, "quick one", "slow one")
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 4
     assert list(result) == [pytest.approx(0.1), None]
     assert result.outcomes["deadline"] == 1
 
