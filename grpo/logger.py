@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from grpo.config import LogSettings
 from grpo.scoring import GroupScores
-from grpo.types import Group
+from grpo.types import Credit, Group
 
 METRICS = "metrics.jsonl"
 
@@ -60,7 +60,7 @@ class RunLogger:
         return self.metrics.tell()
 
     def completions(
-        self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[float]]
+        self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[Credit]]
     ) -> None:
         """completions/step_NNNNNN.jsonl: what was said, what it got, and what was made of it."""
         folder = self.output / "completions"

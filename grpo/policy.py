@@ -41,6 +41,7 @@ class Policy:
         self.shares_prefixes = _shares_prefixes(self)
         self.adapters = {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
         self.reference_parameters: dict[str, mx.array] | None = None
+        self._decoding_head: mx.array | None = None  # [hidden, vocab], while decoding on a CPU
 
     @property
     def stop_tokens(self) -> set[int]:
@@ -74,6 +75,8 @@ class Policy:
         """Logits [n, vocab] of hidden states [n, hidden], with these parameters in place of the trained ones."""
         if self.head is None:
             return hidden
+        if self._decoding_head is not None:
+            return hidden @ self._decoding_head
         if not parameters:
             return self.head(hidden)
         kept = self.head.module.trainable_parameters()
@@ -111,15 +114,22 @@ class Policy:
     def decoding(self, *, merge: bool) -> Iterator[None]:
         """Inside, the network is ready to sample: no dropout, adapters added into copies of full-precision weights.
 
-        A quantised weight keeps its adapter beside it: adding and rounding again would sample from another policy.
+        A quantised weight keeps its adapter beside it: adding and rounding again would sample from another policy. On
+        a CPU the copies, and one of the vocabulary's projection, stand in memory as [input, output]: for the few rows
+        of decoding a BLAS spends most of a product on rearranging the matrix, and this way round it takes a third
+        less.
         """
         self.model.eval()
         merged: dict[str, nn.Module] = {
             name: _merged(part) for name, part in self.adapters.items() if merge and type(part.linear) is nn.Linear
         }
         mx.eval([part.weight for part in merged.values()])
-        with self._swapped(merged):
-            yield
+        self._decoding_head = _transposed(self.head) if merge and self.head is not None else None
+        try:
+            with self._swapped(merged):
+                yield
+        finally:
+            self._decoding_head = None
 
     @contextlib.contextmanager
     def _swapped(self, parts: dict[str, nn.Module]) -> Iterator[None]:
@@ -163,8 +173,11 @@ def load_policy(config: ModelSettings, model_path: str) -> Policy:
 
 
 def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str) -> Policy:
-    """The policy made of a loaded network: converted, frozen, given what is trained; ConfigError if that can't be."""
-    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    """The policy made of a loaded network: converted, frozen, given what is trained; ConfigError if that can't be.
+
+    fine_tune none trains nothing: a teacher.
+    """
+    on_cpu = _on_cpu()
     dtype = {
         "auto": mx.float32 if on_cpu else None,
         "float32": mx.float32,
@@ -182,7 +195,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
         model.unfreeze()
     elif config.adapter is not None:
         settings = _load_start_adapter(model, config.adapter)
-    else:
+    elif config.fine_tune != "none":
         settings = _add_adapters(model, config.lora, config.seed, dora=config.fine_tune == "dora")
     if config.gradient_checkpointing:
         recompute_blocks(model)
@@ -247,10 +260,27 @@ def _load_start_adapter(model: nn.Module, folder: str) -> dict[str, Any]:
     return {"num_layers": settings["num_layers"], "lora_parameters": settings["lora_parameters"]}
 
 
+def _on_cpu() -> bool:
+    return mx.default_device().type == mx.DeviceType.cpu
+
+
+def _transposed(head: _Head) -> mx.array | None:
+    """The vocabulary's projection as [hidden, vocab], where decoding gains by a copy and it is a plain product."""
+    module = head.module
+    if not _on_cpu() or type(module) not in (nn.Embedding, nn.Linear) or "bias" in module:
+        return None
+    weight = mx.contiguous(module.weight.T)
+    mx.eval(weight)
+    return weight
+
+
 def _merged(part: LoRALinear) -> nn.Linear:
-    linear = nn.Linear(1, 1, bias=False)
-    delta = (part.scale * part.lora_b.T) @ part.lora_a.T  # [output, input]
-    linear.weight = part.linear.weight + delta.astype(part.linear.weight.dtype)
+    linear, weight = nn.Linear(1, 1, bias=False), part.linear.weight  # [output, input]
+    if _on_cpu():
+        delta = part.lora_a @ (part.scale * part.lora_b)  # [input, output]
+        linear.weight = mx.contiguous(weight.T + delta.astype(weight.dtype)).T
+    else:
+        linear.weight = weight + ((part.scale * part.lora_b.T) @ part.lora_a.T).astype(weight.dtype)
     if "bias" in part.linear:
         linear.bias = part.linear.bias
     return linear

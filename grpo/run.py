@@ -26,17 +26,19 @@ FREE_TO_CHANGE = {"output", "steps", "save_every", "keep_checkpoints", "completi
 Say = Callable[[str], None]
 
 
-def open_run(config: Config, output: Path, *, resume: bool, say: Say, stop: StopFlag) -> Trainer:
+def open_run(
+    config: Config, output: Path, *, resume: bool, say: Say, stop: StopFlag, make: Callable[..., Trainer] = Trainer
+) -> Trainer:
     """A trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
-    Raises ConfigError or envs.DataError, one line, for anything the user can put right; nothing of an earlier run is
-    lost.
+    `make` is Trainer, or what gives a kind of it when called the same way. Raises ConfigError or envs.DataError, one
+    line, for anything the user can put right; nothing of an earlier run is lost.
     """
     start = claim(config, output, resume=resume, say=say)
     env, rewards = tasks(config, say), reward_set(config)
     policy = load_policy(_with_own_start(config, output), _model_path(config, output, say, stop))
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
-    trainer = Trainer(config, policy, env, rewards, output, resume_from=start)
+    trainer = make(config, policy, env, rewards, output, resume_from=start)
     # last, when nothing more can be refused: a directory with a config in it holds a run
     checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     return trainer

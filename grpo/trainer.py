@@ -28,7 +28,7 @@ from grpo.prompts import fitting, render
 from grpo.rollout import Request, generate
 from grpo.sampler import Sampling
 from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, reward_metrics, totals
-from grpo.types import Group, Prompt
+from grpo.types import Credit, Group, Prompt
 from rewards import RewardSet
 
 
@@ -95,9 +95,10 @@ class Trainer:
         prompts = self._batch_of(step)
         groups, scored, decoded = self._rollout(prompts, step)
         rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
-        advantages = self._advantages(scored, rewards).tolist()
+        advantages, credited = self.credit(groups, scored, rewards)
         scored_at = time.monotonic()
-        metrics = self._rollout_metrics(groups, scored, rewards) | self.learner.learn(groups, advantages, step)
+        metrics = self._rollout_metrics(groups, scored, rewards) | credited
+        metrics |= self.learner.learn(groups, advantages, step)
         learned = time.monotonic()
         tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
         self.state["step"] = step + 1
@@ -151,6 +152,12 @@ class Trainer:
         scored = [pending[index].result() for index in range(len(prompts))]
         self._report(scored)
         return [groups[index] for index in range(len(prompts))], scored, decoded
+
+    def credit(
+        self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
+    ) -> tuple[Sequence[Sequence[Credit]], dict[str, float]]:
+        """What each completion, or each of its tokens, is worth, and metrics of that: here its group advantage."""
+        return self._advantages(scored, rewards).tolist(), {}
 
     def _advantages(self, scored: Sequence[GroupScores], rewards: np.ndarray) -> np.ndarray:
         """[prompts, samples]; of the summed rewards, or of each reward on its own (GDPO)."""

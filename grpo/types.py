@@ -5,6 +5,7 @@ from typing import Literal
 
 from envs import Task
 
+Credit = float | tuple[float, ...]  # one advantage for a whole completion, or one a token
 StopReason = Literal["stop", "length"]
 
 
@@ -43,7 +44,7 @@ class Segment:
     prompts: tuple[tuple[int, ...], ...]  # [prompts][time]
     completions: tuple[tuple[int, ...], ...]  # [batch][time], a prompt's rows next to each other
     sampler_logprobs: tuple[tuple[float, ...], ...]  # [batch][time]
-    advantages: tuple[float, ...]  # [batch]
+    advantages: tuple[Credit, ...]  # [batch], all of one kind
 
     @property
     def samples(self) -> int:
