@@ -4,7 +4,11 @@ all-scenario stage.
 The model is behind an OpenAI-compatible endpoint (`mlx_lm.server --model M --port 8080` is one) or a function that is
 handed in. A failure is None and counted, never a score. Alone, any judge is farmed by what it likes (length,
 confidence, flattery): where there is a right answer give `accuracy` more weight, or let the judge count only where
-accuracy holds (`reward_gates: {judge: accuracy}`).
+accuracy holds (`reward_gates: {judge: accuracy}`). The all-scenario stage of R1, in a config:
+
+    reward_weights: {accuracy: 1.0, format: 0.3, language: 0.2, helpfulness: 0.5, harmlessness: 0.5}
+    reward_gates: {helpfulness: harmlessness}
+    reward_options: {helpfulness: {without_answer: true}}
 """
 
 import functools
@@ -35,6 +39,9 @@ class Outcome:
     said: str | None = None
 
 
+NOT_APPLICABLE = Outcome("not_applicable", None)
+
+
 @dataclass
 class JudgeReward:
     """A judge as a reward: between 0 and 1, None where no verdict was to be had.
@@ -46,6 +53,8 @@ class JudgeReward:
     Args:
         rubric: basic_logic, domain_consistency, deep_reasoning, helpfulness, harmlessness.
         criteria: your own, instead of the rubric's.
+        without_answer: judge only the rows whose column `answer` is empty, None for the others: in the all-scenario
+            stage rules judge what they can and a model the rest.
         domain: medical, legal, programming, science or general, where there is no column `domain`.
         url, model, max_tokens, temperature, extra: of the endpoint; extra holds further keys of its request. A key is
             read from the environment variable JUDGE_API_KEY.
@@ -62,6 +71,7 @@ class JudgeReward:
 
     rubric: str = "basic_logic"
     criteria: Sequence[str] | None = None
+    without_answer: bool = False
     domain: str = "general"
     url: str = "http://127.0.0.1:8080/v1"
     model: str = "default_model"
@@ -100,10 +110,13 @@ class JudgeReward:
         completions: Sequence[Completion],
         completion_ids: Sequence[Sequence[int]] | None = None,
         domain: Sequence[str | None] | None = None,
+        answer: Sequence[Any] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         domains = [self.domain] * len(completions) if domain is None else [name or self.domain for name in domain]
         rows = [self._case(*row) for row in zip(prompts, completions, domains, strict=True)]
+        if self.without_answer and answer is not None:
+            rows = [row if gold in (None, "") else NOT_APPLICABLE for row, gold in zip(rows, answer, strict=True)]
         asked = list(dict.fromkeys(row for row in rows if isinstance(row, Case)))
         end = time.monotonic() + self.batch_seconds
         outcomes = dict(zip(asked, self._judge_all(asked, end), strict=True))

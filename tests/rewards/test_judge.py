@@ -98,6 +98,13 @@ def test_helpfulness_sees_the_final_answer_and_harmlessness_everything(server):
     assert (list(cut), dict(cut.outcomes)) == ([0.0], {"no_answer": 1})
 
 
+def test_rows_that_have_an_answer_may_be_left_to_the_rules(server):
+    rewards = RewardSet({"judge": 1.0}, {"judge": {"url": server.url, "without_answer": True}})
+    scores = rewards.score([PROMPT] * 3, ["a b", "c d", "e f"], columns={"answer": ["3", None, ""]})
+    assert scores.values["judge"] == [None, pytest.approx(0.1), pytest.approx(0.1)]
+    assert scores.failures == {} and len(server.requests) == 2
+
+
 def test_the_domain_is_the_rows(server):
     reward = quick(server, rubric="domain_consistency", domain="science")
     result = run(reward, "a b", "c d", "e f", domain=["legal", None, "cooking"])
