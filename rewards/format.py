@@ -34,13 +34,14 @@ def format_similarity(text: str, template: Template = DEFAULT) -> float:
 
     The structure is the count of transitions between start, the marks, text and end:
     `cos = sum_k a_k b_k / (|a| |b|)`, times `marks of the template / marks` where there are more, since a cosine does
-    not see that the whole template was written twice.
+    not see that the whole template was written twice, and halved where the text goes on to a further turn.
     """
     found = positions(text, template)
     wanted, given = _transitions(_wanted_units(template)), _transitions(_given_units(text, found, template))
     dot = sum(given[pair] * count for pair, count in wanted.items())
     norms = math.sqrt(sum(n * n for n in given.values()) * sum(n * n for n in wanted.values()))
-    return dot / norms * min(1.0, len(template.marks) / max(len(found), 1))
+    turned = 0.5 if any(mark in text for mark in TURN_MARKS) else 1.0
+    return turned * dot / norms * min(1.0, len(template.marks) / max(len(found), 1))
 
 
 def tag_count(text: str, template: Template = DEFAULT) -> float:

@@ -27,6 +27,18 @@ _ANCHOR = re.compile(
     r"|(?:^|\n) ?(?:A|Réponse|Antwort|Respuesta|Risposta|Resposta) ?:|答案(?:是|为|：|:)|答え(?:は|：|:)",
     re.IGNORECASE,
 )
+_HEDGED = re.compile(
+    r"\b(?:maybe|may be|might|perhaps|possibly|either|or|not|never|no|wrong|incorrect|guess|between|about|around|almost"
+    r"|nearly|approximately|hundred|thousand|million|billion|dozen|half|times|percent)\b|n't|\?",
+    re.IGNORECASE,
+)
+_GUESSED = re.compile(r"\b(?:maybe|may be|might|perhaps|possibly|probably|either|guess)\b", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|never)\b|n't", re.IGNORECASE)
+_STATEMENT = re.compile(  # one number after a verb: "She has 18 eggs left."
+    r"[^0-9]*?\b(?:is|are|was|were|has|have|had|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?)\b"
+    r"[^0-9]{0,60}?([-$]{0,2}[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?%?)(?![0-9])[^0-9]*"
+)
+_LISTED = re.compile(r"(?:[0-9.]+ ?(?:,|;) ?){2,}(?:and )?[0-9.]+$")
 _JOINT = re.compile(r"(?:[\s,;.$*]|\\[\[\]()]|\\q?quad|\\text|[{}]|and|or|und|et|[A-Za-z](?:_\{?[0-9]\}?)? ?=)*")
 _PROSE_WORD = re.compile(r"(?<![A-Za-z\\{])[A-Za-z]{2,}(?![A-Za-z])")
 # 8 * 5 = 40, 3 g + 4 g = 7 g: no names before the last "="
@@ -74,7 +86,7 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
         lenient: take the last of several answer tags or contradicting boxes instead of none.
     """
     text = first_turn(text)
-    final = split(text, opened=opened).final
+    final = split(visible(text), opened=opened).final
     if final is None or (not lenient and _answered_before(text)):
         return None
     if extract == "hash":
@@ -94,7 +106,26 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
         return _from_tag(inside.strip(), lenient=lenient)
     if extract in ("boxed", "tag"):
         return None
-    return _last_number(final) if extract == "last_number" else _auto(final)
+    return _last_number(final, lenient=lenient) if extract == "last_number" else _auto(final, lenient=lenient)
+
+
+def visible(text: str) -> str:
+    r"""The text without what a reader doesn't see: HTML comments and `\phantom{}`."""
+    for opening, closing in (("<!--", "-->"), ("\\phantom{", "}"), ("\\hphantom{", "}")):
+        parts, at = [], 0
+        while (start := text.find(opening, at)) >= 0:
+            brace = start + len(opening) - 1
+            end = (
+                text.find(closing, start)
+                if closing != "}"
+                else start + closing_brace(text[start : start + MAX_ANSWER], brace - start)
+            )
+            if end < start:
+                break
+            parts.append(text[at:start])
+            at = end + len(closing)
+        text = " ".join([*parts, text[at:]]) if parts else text
+    return text
 
 
 def _closing_sentence(final: str) -> Answer | None:
@@ -199,18 +230,23 @@ def _from_tag(inside: str, *, lenient: bool) -> Answer | None:
     """The content of an answer tag: as a whole unless it is prose with one statement of the answer in it."""
     if not inside:
         return None
-    if _is_expression(inside) or len(inside) <= 40:
+    anchors = len(_ANCHOR.findall(inside[-_TAIL:]))
+    if anchors == 1 or (anchors and lenient):
+        return _after_anchor(inside)
+    if _is_expression(inside):
         return Answer(inside, "tag")
-    anchored = _after_anchor(inside)
-    if anchored is not None:
-        return anchored
+    said = _STATEMENT.fullmatch(inside) if len(inside) <= 200 and not _HEDGED.search(inside) else None
+    if said and len(_NUMBER.findall(inside)) == 1:
+        return Answer(said[1], "number")
+    if len(inside) <= 40:
+        return Answer(inside, "tag")
     numbers = list(dict.fromkeys(match.group().strip() for match in _NUMBER.finditer(inside[-_TAIL:])))
     if len(numbers) == 1 or (lenient and numbers):
         return Answer(numbers[-1], "number")
     return Answer(inside, "tag")
 
 
-def _auto(final: str) -> Answer | None:
+def _auto(final: str, *, lenient: bool) -> Answer | None:
     hashed = _after_hash(final)
     if hashed is not None:
         return hashed
@@ -220,9 +256,13 @@ def _auto(final: str) -> Answer | None:
         return anchored
     if _is_expression(whole):
         before, equals, after = whole.rpartition("=")
-        computed = _last_number(after) if equals and _COMPUTATION.fullmatch(before + equals) else None
+        computed = _last_number(after, lenient=lenient) if equals and _COMPUTATION.fullmatch(before + equals) else None
         return computed or Answer(whole, "whole")
-    return _last_formula(whole) or _last_number(whole) or (Answer(whole, "whole") if 0 < len(whole) <= 200 else None)
+    return (
+        _last_formula(whole)
+        or _last_number(whole, lenient=lenient)
+        or (Answer(whole, "whole") if 0 < len(whole) <= 200 else None)
+    )
 
 
 def _after_hash(text: str) -> Answer | None:
@@ -241,7 +281,7 @@ def _after_anchor(text: str) -> Answer | None:
     sentence = strip_end(_first_sentence(rest))
     if not sentence:
         return None
-    if _is_expression(sentence):
+    if _is_expression(sentence) or _NEGATED.search(sentence):
         return Answer(sentence, "anchor")
     formula = _last_formula(sentence)
     if formula is not None:
@@ -297,8 +337,14 @@ def _last_formula(text: str) -> Answer | None:
     return Answer(best[1].strip(), "formula")
 
 
-def _last_number(text: str) -> Answer | None:
-    last = None
-    for match in _NUMBER.finditer(text[-_TAIL:]):
+def _last_number(text: str, *, lenient: bool) -> Answer | None:
+    """The last number; strict: none that is guessed ("it may be 3"), and with the list that it ends."""
+    tail, last = text[-_TAIL:], None
+    for match in _NUMBER.finditer(tail):
         last = match
+    if last is not None and not lenient:
+        line = tail[tail.rfind("\n", 0, last.start()) + 1 : last.end()][-200:]
+        listed = _LISTED.search(line)
+        if listed or _GUESSED.search(line.rpartition(". ")[2]):
+            return Answer(listed.group() if listed else line.strip(), "number")
     return Answer(last.group().replace("$", "").strip(), "number") if last is not None else None

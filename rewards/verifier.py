@@ -82,6 +82,12 @@ class Worker:
         return "timeout" if self.process.returncode == -signal.SIGPROF else "died"
 
     @property
+    def ready(self) -> bool:
+        """Whether it has loaded sympy and can be asked at once."""
+        assert self.process.stdout is not None
+        return self._ready or _readable(self.process.stdout.fileno(), 0)
+
+    @property
     def spent(self) -> bool:
         """Whether it has to be replaced."""
         return self.asked >= ITEMS_PER_WORKER or self.process.poll() is not None
@@ -201,8 +207,12 @@ class Verifier:
     def _take(self) -> Worker:
         with self._lock:
             self._forget_dead()
-            worker = self._idle.pop() if self._idle else None
-            if worker is None:
+            worker = next((worker for worker in reversed(self._idle) if worker.ready), None)
+            if worker is not None:
+                self._idle.remove(worker)
+            elif self._idle:
+                worker = self._idle.pop()
+            else:
                 worker = Worker()
                 self._all.add(worker)
             self._refill()

@@ -32,7 +32,15 @@ def text_of(completion, extract="auto", **options):
         (r"<answer>The sum of all of them is then 12 apples.</answer>", "12"),
         (r"<answer>4</answer><answer>4</answer>", None),
         (r"<answer>\boxed{4} or else \boxed{3}</answer>", None),
-        (r"<answer>\boxed{4} <!-- \boxed{3} --></answer>", None),
+        (r"<answer>\boxed{4} <!-- \boxed{3} --></answer>", "4"),  # what a reader sees
+        (r"<answer>4 \phantom{\boxed{3}}</answer>", "4"),
+        ("<answer>The answer is 3.</answer>", "3"),
+        ("<answer>She has 18 eggs left.</answer>", "18"),
+        ("<answer>She has 18 eggs or so.</answer>", "She has 18 eggs or so."),
+        ("<answer>She has 18 hundred eggs.</answer>", "She has 18 hundred eggs."),
+        ("It may be 5, 4, 1, 2, 3", "5, 4, 1, 2, 3"),
+        (r"\boxed{255} in all. Final Answer: The final answer is $455$. I hope it is correct.", "$455$"),
+        (r"<answer>\boxed{4} Final Answer: The final answer is $3$. I hope it is correct.</answer>", "4"),
         (r"\boxed{3} <answer>4</answer>", None),  # two answers
         (r"\boxed{4} <answer>4</answer>", "4"),
         (r"<think>a</think><answer>4</answer><think>b</think><answer>4</answer>", None),
