@@ -28,7 +28,7 @@ HUB = {
 
 
 def code_problems(
-    data: str,
+    data: str | None = None,
     *,
     config: str | None = None,
     split: str = "train",
@@ -49,6 +49,8 @@ def code_problems(
     column `split` is "test" (MBPP has one); else `test_size` prompts are held out. `shown_tests` assert statements
     stand in the prompt, as long as one stays hidden.
     """
+    if data is None:
+        raise DataError("code_problems: data is required: a JSONL file of programming problems, or a hub data set id")
     if shown_tests < 0:
         raise DataError(f"code_problems: shown_tests must be at least 0, got {shown_tests}")
     how = Columns(prompt="prompt", answer_required=False, language=language, suffix=suffix)
@@ -58,18 +60,15 @@ def code_problems(
 
     tasks, skipped = tasks_of(_rows(data, config, split, revision), data)
     test: list[Task] = []
-    if test_data is not None or (test_split is not None and not _is_file(data)):
-        described = (
-            (config, test_split or "test", revision) if test_data is None else (None, test_split or "test", None)
-        )
-        test, test_skipped = tasks_of(_rows(test_data or data, *described), test_data or data)
-        skipped += test_skipped
+    if test_data is not None:
+        test, more = tasks_of(_rows(test_data, None, test_split or "test", None), test_data)
+        skipped += more
+    elif test_split is not None and not _is_file(data):
+        test, more = tasks_of(_rows(data, config, test_split, revision), data)
+        skipped += more
     elif test_size is None:
         tasks, test = _by_own_split(tasks)
-    if test:
-        splits, notes = _two_parts(tasks, test, seed=seed, limit=limit, source=data)
-    else:
-        splits, notes = split_tasks(tasks, seed=seed, test_size=test_size, limit=limit)
+    splits, notes = _splits(tasks, test, data, seed=seed, test_size=test_size, limit=limit)
     return Env(data, splits, reward_names=("code",), skipped=skipped, notes=notes)
 
 
@@ -106,9 +105,18 @@ def _by_own_split(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
     return (train, test) if train and test else (tasks, [])
 
 
-def _two_parts(
-    tasks: Sequence[Task], test: Sequence[Task], *, seed: int, limit: int | None, source: str
+def _splits(
+    tasks: Sequence[Task],
+    test: Sequence[Task],
+    source: str,
+    *,
+    seed: int,
+    test_size: int | float | None,
+    limit: int | None,
 ) -> tuple[dict[str, list[Task]], list[str]]:
+    """Seeded splits: `test` as it is, or `test_size` held out where there is none."""
+    if not test:
+        return split_tasks(tasks, seed=seed, test_size=test_size, limit=limit)
     train, notes = without_prompts(tasks, test)
     if not train:
         raise DataError(f"{source}: every prompt is also in the test data: nothing is left to train on")

@@ -126,6 +126,11 @@ def test_a_malformed_row_is_named_by_file_and_line(file, row, said):
         make("code_problems", data=path, strict=True)
 
 
+def test_problems_need_data():
+    with pytest.raises(DataError, match="code_problems: data is required"):
+        make("code_problems")
+
+
 def test_the_rows_own_split_is_kept_unless_a_size_is_given(file):
     rows = [{**MBPP, "prompt": f"Square {n}.", "split": "test" if n < 4 else "train"} for n in range(10)]
     env = make("code_problems", data=file(*rows))
