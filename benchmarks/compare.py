@@ -65,6 +65,8 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder} holds no results.json{hint}") from None
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder}/results.json is not the result of a benchmark") from None
+    if results["figures"]["pass@1"] is None:
+        raise ValueError(f"{folder} has no scored answer: there is nothing to compare")
     limit = results["figures"]["problems"]
     means = {}
     for items in by_problem([item for item in ItemFile(folder).read().values() if item.problem < limit]):

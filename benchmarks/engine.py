@@ -45,9 +45,11 @@ def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
     from grpo.blas import load_blas
 
     load_blas()
+    from benchmarks.model import check_paths
     from benchmarks.problems import load_problems
     from grpo.interrupt import Interrupted, StopFlag
 
+    check_paths(settings)  # before the hub is asked for data
     settings = _placed_by_launcher(settings)
     try:
         with StopFlag() as stop:
@@ -103,7 +105,8 @@ def _conclude(
     """results.json and table.md from the items of all."""
     from benchmarks.decoding import speed
     from benchmarks.model import surroundings
-    from benchmarks.summary import summarise, table
+    from benchmarks.summary import summarise
+    from benchmarks.table import table
     from grpo.checkpoint import write_text
 
     output = file.path.parent

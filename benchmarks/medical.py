@@ -19,33 +19,44 @@ from benchmarks.engine import run_command
 from benchmarks.settings import parser
 from benchmarks.spec import Benchmark, Source
 from rewards.base import Completion, Judged, prompt_text
+from rewards.judge import JudgeReward
+from rewards.rubrics import RUBRICS, Rubric
 
-CRITERIA = (
-    "The final answer names the same diagnosis, drug, mechanism, value or action as the reference answer.",
-    "Nothing in it contradicts the reference answer in a way that would matter for a patient.",
-    "It commits itself: a list of possibilities that holds the right one among others is not the same answer.",
+RUBRIC = Rubric(
+    "agrees_with_reference",
+    "Does the text give the same answer as the reference answer, which stands before the task?",
+    (
+        "It names the same diagnosis, drug, mechanism, value or action as the reference answer.",
+        "Nothing in it contradicts the reference answer in a way that would matter for a patient.",
+        "It commits itself: a list of possibilities that holds the right one among others is not the same answer.",
+        "Wording, length and further detail that is right do not matter.",
+    ),
+    sees="final",
 )
+RUBRICS.setdefault(RUBRIC.name, RUBRIC)
 
 
 class AgainstReference:
-    """1 where the judge lets an answer pass against its reference, else 0; None without a verdict."""
+    """1 where the judge lets a final answer pass against its reference, else 0; None without a verdict.
+
+    Options are those of rewards.judge.JudgeReward.
+    """
 
     def __init__(self, url: str = "http://127.0.0.1:8080/v1", model: str = "default_model", **options: Any) -> None:
-        from rewards.judge import JudgeReward
-
-        self.judge = JudgeReward(criteria=CRITERIA, url=url, model=model, domain="medical", **options)
+        self.judge = JudgeReward(rubric=RUBRIC.name, url=url, model=model, domain="medical", **options)
 
     def __call__(
         self, prompts: Sequence[Completion], completions: Sequence[Completion], answer: Sequence[str], **columns: Any
     ) -> list[float | None]:
-        asked = [
-            f"{prompt_text(prompt)}\n\nReference answer, which the text under judgement was written without:\n{one}"
+        asked = [  # the prompt last: its end says whether the thinking was opened there
+            f"Reference answer, which the text was written without seeing:\n{one}\n\nTask:\n{prompt_text(prompt)}"
             for prompt, one in zip(prompts, answer, strict=True)
         ]
         found = self.judge(asked, completions)
         passed = [None if value is None else float(value > 0.5) for value in found]
-        outcomes = getattr(found, "outcomes", None)
-        return Judged(passed, outcomes=outcomes, messages=getattr(found, "messages", None))
+        if isinstance(found, Judged):
+            return Judged(passed, outcomes=found.outcomes, messages=found.messages)
+        return passed
 
 
 def benchmark(url: str, model: str) -> Benchmark:

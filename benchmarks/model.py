@@ -14,16 +14,22 @@ PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "sympy", "math-verify", "trans
 HASHED = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja")
 
 
-def local_folder(settings: Settings) -> Path:
-    """Where the model's files are, downloaded first if it is the hub's. ConfigError, one line, if it can't be had."""
-    from mlx_lm.utils import _download  # what mlx_lm.load itself begins with: the same files, the same cache
-
+def check_paths(settings: Settings) -> None:
+    """ConfigError, one line, for a model or adapter that can't be there; asks nobody."""
     local = Path(settings.model).expanduser()
     looks_local = local.is_absolute() or settings.model.startswith((".", "~")) or settings.model.count("/") != 1
     if not local.exists() and looks_local:
         raise ConfigError(f"model {settings.model}: no such directory, and no hub id (owner/name) either")
     if settings.adapter is not None and not (Path(settings.adapter) / "adapter_config.json").exists():
         raise ConfigError(f"adapter {settings.adapter}: no adapter_config.json there")
+
+
+def local_folder(settings: Settings) -> Path:
+    """Where the model's files are, downloaded first if it is the hub's. ConfigError, one line, if it can't be had."""
+    from mlx_lm.utils import _download  # what mlx_lm.load itself begins with: the same files, the same cache
+
+    check_paths(settings)
+    local = Path(settings.model).expanduser()
     try:
         return Path(_download(str(local) if local.exists() else settings.model, revision=settings.revision))
     except Exception as error:  # whatever the hub client raises

@@ -1,4 +1,4 @@
-"""Figures of a run from its items, and the table that shows them."""
+"""Figures of a run from its items."""
 
 import statistics
 from collections.abc import Sequence
@@ -103,80 +103,3 @@ def _majority(
 def _vote(problem: Problem, main: str, k: int) -> float:
     votes = [item.vote for item in problem if item.scores[main] is not None]
     return cons_at_k(votes, 0, min(k, len(votes)))
-
-
-def table(results: dict[str, Any]) -> str:
-    """Markdown: ours with its interval, groups, what others published."""
-    settings, found = results["settings"], results["figures"]
-    title = f"{results['benchmark']}: {settings['model']}" + (
-        f" + {settings['adapter']}" if settings.get("adapter") else ""
-    )
-    how = (
-        f"{found['problems']} problems x {found['samples']} samples, temperature {settings['temperature']:g}, "
-        f"top-p {settings['top_p']:g}, at most {settings['max_tokens']} tokens, template {settings['template']}, "
-        f"seed {settings['seed']}"
-    )
-    rows = [f"## {title}", "", how, "", "| | |", "|---|---|", *_figure_rows(found)]
-    if results["speed"]:
-        rows.append(f"| tokens/s | {results['speed']['tokens_per_second']:.0f} |")
-    for name, values in results["groups"].items():
-        if len(values) > 1:
-            rows += ["", *_group_rows(name, values)]
-    if results["published"]:
-        rows += ["", *_published_rows(results["published"], found)]
-    return "\n".join(rows) + "\n"
-
-
-def _figure_rows(found: dict[str, Any]) -> list[str]:
-    rows = []
-    if found["pass@1"] is not None:
-        interval = f"{found['pass@1_low']:.3f} to {found['pass@1_high']:.3f}, {found['interval']}"
-        rows.append(f"| pass@1 | **{found['pass@1']:.3f}** ({interval}) |")
-    hidden = {"problems", "samples", "pass@1", "pass@1_low", "pass@1_high", "interval"}
-    for name, value in found.items():
-        at = name.partition("@")[2]
-        if (
-            name in hidden
-            or (name == "unscored" and not value)
-            or (at and int(at) & (int(at) - 1) and name != _last(found, name))
-        ):
-            continue
-        rows.append(
-            f"| {name.replace('_', ' ')} | {value:.1f} |" if "tokens" in name else f"| {name} | {_short(value)} |"
-        )
-    return rows
-
-
-def _last(found: dict[str, Any], like: str) -> str:
-    """The figure of this kind with the largest k."""
-    return [name for name in found if name.partition("@")[0] == like.partition("@")[0] and name[-1].isdigit()][-1]
-
-
-def _short(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _group_rows(name: str, values: dict[str, dict[str, Any]]) -> list[str]:
-    columns = [c for c in ("language", "truncated") if c in next(iter(values.values()))]
-    rows = [
-        f"| {name} | problems | pass@1 | 95% interval | " + " | ".join(columns) + " |",
-        "|---" * (4 + len(columns)) + "|",
-    ]
-    for value, found in values.items():
-        if found["pass@1"] is None:
-            continue
-        interval = f"{found['pass@1_low']:.3f} to {found['pass@1_high']:.3f}"
-        rest = " | ".join(f"{found[c]:.3f}" for c in columns)
-        rows.append(f"| {value} | {found['problems']} | {found['pass@1']:.3f} | {interval} | {rest} |")
-    return rows
-
-
-def _published_rows(published: Sequence[dict[str, Any]], found: dict[str, Any]) -> list[str]:
-    names = list(dict.fromkeys(name for one in published for name in one["figures"]))
-    rows = ["| | " + " | ".join(names) + " | source |", "|---" * (2 + len(names)) + "|"]
-    ours = [f"{found[name]:.3f}" if found.get(name) is not None else "" for name in names]
-    rows.append("| **this run** | " + " | ".join(ours) + " | measured here |")
-    for one in published:
-        cells = [f"{one['figures'][name]:.3f}" if name in one["figures"] else "" for name in names]
-        rows.append(f"| {one['model']} | " + " | ".join(cells) + f" | published: {one['source']} |")
-    return rows

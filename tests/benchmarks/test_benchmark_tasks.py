@@ -209,17 +209,27 @@ def test_livecodebench_chooses_contests_by_date(tmp_path):
     assert [task.columns["contest_date"] for task in found.tasks] == ["2024-09-15"]
 
 
-def test_the_medical_judge_sees_the_reference_and_its_verdict_is_all_or_nothing(monkeypatch):
-    reward = medical.AgainstReference()
-    seen = []
+def strict_reader(messages):
+    """A judge that passes a text in which the reference answer stands as it is."""
+    asked = messages[-1]["content"]
+    task, text = asked.split("BEGIN ")
+    reference = task.split("without seeing:")[1].split("Task:")[0].strip("| \n")
+    ticket = asked.rsplit('"nonce" being "', 1)[1].split('"')[0]
+    passed = reference in text
+    return json.dumps({"nonce": ticket, "passed": passed, "issues": [], "confidence": 0.9})
 
-    def judge(prompts, completions):
-        seen.extend(prompts)
-        return [0.9, 0.2, None]
 
-    reward.judge = judge
-    assert reward(["What is it?"] * 3, ["a", "b", "c"], answer=["Anaemia."] * 3) == [1.0, 0.0, None]
-    assert seen[0].startswith("What is it?") and seen[0].endswith("Anaemia.")
+def test_the_medical_judge_compares_the_final_answer_with_the_reference():
+    reward = medical.AgainstReference(generate=strict_reader)
+    prompts = ["What is it?<think>\n"] * 4
+    completions = ["Hm.</think>It is anaemia.", "anaemia?</think>It is gout.", "anaemia", "Hm.</think>anaemia, or gout"]
+    found = reward(prompts, completions, answer=["anaemia"] * 4)
+    assert found == [1.0, 0.0, 0.0, 1.0]  # what is only thought, or never ends, is no answer
+
+
+def test_a_judge_that_says_nothing_leaves_the_sample_unscored():
+    reward = medical.AgainstReference(generate=lambda messages: "I like it", retries=0)
+    assert reward(["What is it?"], ["Gout."], answer=["Gout."]) == [None]
 
 
 def test_reasoning_gym_problems_do_not_depend_on_the_sampling_seed():
