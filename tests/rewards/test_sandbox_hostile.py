@@ -250,17 +250,35 @@ def fenced(code):
     return f"```python\n{code}\n```"
 
 
-def sandboxed_processes():
-    """Processes that run the sandbox's program, anywhere on this machine, started by this process."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+def programs_of(ancestor):
+    """The processes under `ancestor` in which the sandbox's program runs. (Others on this machine may have theirs.)"""
+    parents, found = {}, set()
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes()
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if b"rewards.sandbox_guard" in words and b"GRPO" not in words:
-            found.append(path.parent.name)
+    for pid in parents:
+        above = pid
+        while above in parents and above != ancestor:
+            above = parents[above]
+        if above == ancestor and is_program(pid):
+            found.add(pid)
     return found
+
+
+def is_program(pid):
+    try:
+        return b"rewards.sandbox_guard" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def gone(pids, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while any(map(is_program, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(is_program, pids))
 
 
 def test_no_attack_gets_out(isolation, surroundings):
@@ -340,38 +358,42 @@ def test_resources_end_in_time(isolation, form):
 
 
 def test_nothing_is_left_behind(isolation):
-    code = "import os, time, threading\nthreading.Thread(target=time.sleep, args=(60,)).start()\ndef f(x): return x"
-    before = set(sandboxed_processes())
-    reward = CodeReward(isolation=isolation, cpu_seconds=1)
-    assert reward(prompts=[""], completions=[fenced(code)], tests=[["assert f(1) == 1"]]) == [1.0]
-    deadline = time.monotonic() + 5
-    while set(sandboxed_processes()) - before and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert set(sandboxed_processes()) - before == set()
+    code = "import time, threading\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(0.5)\n"
+    reward = CodeReward(isolation=isolation)
+    values = []
+
+    def run():
+        tests = [["assert f(1) == 1"]]
+        values.extend(reward(prompts=[""], completions=[fenced(code + "def f(x): return x")], tests=tests))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    seen = set()
+    while thread.is_alive():
+        seen |= programs_of(os.getpid())
+        time.sleep(0.02)
+    assert values == [1.0] and seen
+    assert gone(seen)
 
 
 def test_a_killed_parent_takes_its_programs_with_it(isolation):
     code = (
-        "import threading, time, os, signal\n"
         "from rewards.code import CodeReward\n"
         f"reward = CodeReward(isolation={isolation!r}, cpu_seconds=30)\n"
-        "def run(): reward(prompts=[''], completions=['```python\\nimport time\\ntime.sleep(60)\\n```'], "
+        "reward(prompts=[''], completions=['```python\\nimport time\\ntime.sleep(60)\\n```'], "
         "tests=[['assert f(1) == 1']])\n"
-        "threading.Thread(target=run, daemon=True).start()\n"
-        "time.sleep(2.5)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    before = set(sandboxed_processes())
-    process = subprocess.Popen([sys.executable, "-c", code])
-    seen = set()
-    while process.poll() is None:
-        seen |= set(sandboxed_processes()) - before
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(sandbox.__file__).parents[1])
+    deadline = time.monotonic() + 60
+    seen, since = set(), time.monotonic()
+    while time.monotonic() < deadline and not (seen and time.monotonic() - since > 1):  # past the probe
+        now = programs_of(process.pid)
+        seen, since = now, since if now == seen else time.monotonic()
         time.sleep(0.05)
+    process.kill()
+    process.wait()
     assert seen
-    deadline = time.monotonic() + 5
-    while set(sandboxed_processes()) & seen and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert set(sandboxed_processes()) & seen == set()
+    assert gone(seen)
 
 
 def test_a_killed_process_costs_one_item(isolation, monkeypatch):
