@@ -18,7 +18,7 @@ from rewards.base import Completion, Judged, completion_text, prompt_text
 from rewards.code_answer import program_in
 from rewards.code_judge import Verdict, judge
 from rewards.code_tests import BadTests, Plan, Row, plan_of
-from rewards.sandbox import StartError, Unavailable, choose
+from rewards.sandbox import StartError, Unavailable, choose, describe
 from rewards.sandbox_commands import ISOLATIONS, Isolation, Limits
 from rewards.sections import opened_by_prompt
 
@@ -73,6 +73,7 @@ class CodeReward:
         self.limits = Limits(cpu_seconds=cpu_seconds, memory_bytes=memory_mb << 20)
         self.workers = workers or _cores()
         self._closing = threading.Event()
+        self._described = False
         self.__name__ = "code"
 
     def __call__(
@@ -101,6 +102,11 @@ class CodeReward:
             if verdict.helpers:
                 names = ", ".join(verdict.helpers)
                 result.count("helper_of_program", f"tests use {names} of the program itself: define it in setup")
+        if verdicts and not self._described:
+            self._described = True
+            description = describe(self.isolation)
+            if description.reasons and description.isolation is not None:  # second best, and not in silence
+                result.messages["isolation"] = str(description)
         return result
 
     def close(self) -> None:

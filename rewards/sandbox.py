@@ -5,14 +5,17 @@ AppArmor take parts of it away in silence; one that does not hold is refused wit
 less than isolation unless the caller asks for "rlimits" by name. `describe` says what is in use.
 """
 
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rewards.sandbox_commands import AUTOMATIC, ENVIRONMENT, ISOLATIONS, Isolation, Limits
 from rewards.sandbox_process import Died, Late, SandboxProcess, StartError, TooMuchMemory, Unsolicited
 
 START_ATTEMPTS = 3
+RETRY_SECONDS = 60.0  # after which a machine without isolation is tried again: it may have been out of memory
 # What an escaping program would try; returns the names of what was held. Only ever run in a sandbox.
 PROBE = """
 import ctypes, os, socket, sys, threading
@@ -69,7 +72,7 @@ class Description:
         return f"code sandbox: {self.isolation}: {self.layers}; {self.start_seconds * 1000:.0f} ms a process{notes}"
 
 
-_found: dict[str, Description] = {}
+_found: dict[str, tuple[float, Description]] = {}  # when it was found out, and what
 _lock = threading.Lock()
 
 
@@ -78,9 +81,12 @@ def describe(isolation: str = "auto") -> Description:
     if isolation != "auto" and isolation not in ISOLATIONS:
         raise ValueError(f"isolation must be one of auto, {', '.join(ISOLATIONS)}, got {isolation!r}")
     with _lock:
-        if isolation not in _found:
-            _found[isolation] = _search(AUTOMATIC if isolation == "auto" else (isolation,))
-        return _found[isolation]
+        since, description = _found.get(isolation, (0.0, None))
+        if description is None or (description.isolation is None and time.monotonic() - since > RETRY_SECONDS):
+            names = [name for name in AUTOMATIC if ISOLATIONS[name].platform == sys.platform] or AUTOMATIC
+            description = _search(names if isolation == "auto" else (isolation,))
+            _found[isolation] = time.monotonic(), description
+        return description
 
 
 def choose(isolation: str = "auto") -> Isolation:
@@ -115,7 +121,7 @@ def start(module: str, limits: Limits, isolation: Isolation) -> SandboxProcess:
     return process
 
 
-def _search(names: tuple[str, ...]) -> Description:
+def _search(names: Sequence[str]) -> Description:
     reasons: list[str] = []
     for name in names:
         isolation = ISOLATIONS[name]

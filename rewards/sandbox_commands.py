@@ -1,8 +1,8 @@
 """The ways to isolate a process, each as the command that starts it.
 
 bubblewrap: new namespaces, a read-only file system of Python's own files, sized memory for /tmp. landlock: Landlock
-and seccomp, which any Linux process can put on itself. sandbox-exec: macOS (untested). rlimits: limits alone, no
-isolation; only on explicit request.
+and seccomp, which any Linux process can put on itself; such a program can write no file at all. sandbox-exec: macOS
+(untested). rlimits: limits alone, no isolation; only on explicit request.
 """
 
 import functools
@@ -57,10 +57,18 @@ class Isolation:
     name: str
     layers: str
     command: Callable[[str, Limits], list[str]]  # module of this package that serves, limits -> command
-    missing: Callable[[], str | None]  # why it can't be used here; None if it may work
+    platform: str | None  # the one it is for; None: any
+    program: str | None  # what has to be installed
     holds: frozenset[str]  # what a probe has to find held
     forks: bool = True  # whether a process serves several inputs by forking, or one
     limits_memory: bool = True
+
+    def missing(self) -> str | None:
+        """Why it can't be used on this machine; None if it may work."""
+        if self.platform not in (None, sys.platform):
+            return f"is for {self.platform}"
+        lacks = self.program is not None and shutil.which(self.program) is None
+        return f"needs {self.program}, which is not installed" if lacks else None
 
 
 def _python(package: str, module: str, confinement: Confinement) -> list[str]:
@@ -164,26 +172,18 @@ def rlimits(module: str, limits: Limits) -> list[str]:
     return _python(str(PACKAGE), module, _confinement(limits, processes=512, readable=None, seccomp=False))
 
 
-def _needs(platform: str, program: str | None = None) -> Callable[[], str | None]:
-    def missing() -> str | None:
-        if sys.platform != platform:
-            return f"is for {platform}"
-        return f"{program} is not installed" if program is not None and shutil.which(program) is None else None
-
-    return missing
-
-
 FULL = frozenset({"files", "network", "processes", "writes", "environment"})
 ISOLATIONS = {
     one.name: one
     for one in (
-        Isolation("bubblewrap", "namespaces, read-only files, seccomp", bubblewrap, _needs("linux", "bwrap"), FULL),
-        Isolation("landlock", "Landlock, seccomp", landlock, _needs("linux"), FULL),
+        Isolation("bubblewrap", "namespaces, read-only files, seccomp", bubblewrap, "linux", "bwrap", FULL),
+        Isolation("landlock", "Landlock, seccomp", landlock, "linux", None, FULL),
         Isolation(
             "sandbox-exec",
             "sandbox profile (untested)",
             sandbox_exec,
-            _needs("darwin", "sandbox-exec"),
+            "darwin",
+            "sandbox-exec",
             FULL,
             forks=False,
             limits_memory=False,
@@ -192,7 +192,8 @@ ISOLATIONS = {
             "rlimits",
             "limits only: NO isolation",
             rlimits,
-            lambda: None,
+            None,
+            None,
             frozenset({"environment"}),
             forks=sys.platform != "darwin",
             limits_memory=sys.platform != "darwin",

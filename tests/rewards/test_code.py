@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -242,7 +243,8 @@ def test_a_helper_of_the_tests_comes_from_the_prompt_not_from_the_program(reward
 
 
 def test_without_isolation_every_row_is_left_out(monkeypatch):
-    monkeypatch.setattr(sandbox, "_found", {"auto": Description(None, "", 0.0, ("bubblewrap is not installed",))})
+    nothing = Description(None, "", 0.0, ("bubblewrap is not installed",))
+    monkeypatch.setattr(sandbox, "_found", {"auto": (time.monotonic(), nothing)})
     judged = CodeReward()(prompts=["", ""], completions=[fenced(SQUARE), "no code"], tests=[TESTS, TESTS])
     assert list(judged) == [None, 0.0]
     assert judged.outcomes == {"refused": 1, "no_code": 1}

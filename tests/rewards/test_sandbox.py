@@ -8,6 +8,7 @@ import time
 import pytest
 
 from rewards import sandbox, sandbox_commands
+from rewards.code import CodeReward
 from rewards.code_judge import judge
 from rewards.code_tests import Call, Calls, Pair, Pairs
 from rewards.sandbox import Unavailable, choose, describe, start
@@ -40,7 +41,7 @@ def isolations(monkeypatch):
 
 def unavailable(table, *names):
     for name in names:
-        table[name] = dataclasses.replace(table[name], missing=lambda: "is not installed")
+        table[name] = dataclasses.replace(table[name], platform=sys.platform, program="no-such-program")
 
 
 def test_the_description_says_what_is_in_use_after_a_run():
@@ -53,17 +54,19 @@ def test_the_description_says_what_is_in_use_after_a_run():
 
 
 def test_the_next_best_is_used_and_the_reason_said(isolations):
-    isolations["bubblewrap"] = dataclasses.replace(isolations["bubblewrap"], missing=lambda: "is not installed")
+    unavailable(isolations, "bubblewrap")
     found = describe()
     if found.isolation is None:
         pytest.skip("no second isolation here")
     assert found.isolation == "landlock"
-    assert "bubblewrap is not installed" in str(found)
+    assert "bubblewrap needs no-such-program, which is not installed" in str(found)
+    judged = CodeReward()(prompts=[""], completions=["```python\ndef f(): return 1\n```"], tests=[["assert f() == 1"]])
+    assert (list(judged), judged.messages) == ([1.0], {"isolation": str(found)})
 
 
 def test_limits_alone_are_never_chosen_but_may_be_asked_for(isolations):
     unavailable(isolations, "bubblewrap", "landlock", "sandbox-exec")
-    with pytest.raises(Unavailable, match="no isolation for model-written code: bubblewrap is not installed; landlock"):
+    with pytest.raises(Unavailable, match="no isolation for model-written code: bubblewrap needs no-such-program"):
         choose()
     assert choose("rlimits").name == "rlimits"
     assert "NO isolation" in str(describe("rlimits"))
@@ -81,7 +84,7 @@ def test_an_isolation_that_does_not_hold_is_refused(isolations):
 
 def test_an_isolation_that_does_not_start_is_refused(isolations):
     command = [sys.executable, "-c", "raise SystemExit(1)"]
-    isolations["bubblewrap"] = Isolation("bubblewrap", "", lambda module, limits: command, lambda: None, frozenset())
+    isolations["bubblewrap"] = Isolation("bubblewrap", "", lambda module, limits: command, None, None, frozenset())
     assert "bubblewrap does not work: the sandbox did not start" in describe("bubblewrap").reasons[0]
 
 
@@ -94,6 +97,16 @@ def test_what_was_found_out_is_remembered(isolations, monkeypatch):
     first = describe("rlimits")
     monkeypatch.setattr(sandbox, "start", lambda *arguments: pytest.fail("probed again"))
     assert describe("rlimits") is first
+
+
+def test_a_machine_that_had_no_isolation_is_tried_again(isolations, monkeypatch):
+    broken = isolations["rlimits"]
+    isolations["rlimits"] = dataclasses.replace(broken, program="no-such-program")
+    assert describe("rlimits").isolation is None
+    isolations["rlimits"] = broken
+    assert describe("rlimits").isolation is None
+    monkeypatch.setattr(sandbox, "RETRY_SECONDS", -1.0)
+    assert describe("rlimits").isolation == "rlimits"
 
 
 def test_threads_start_processes_at_the_same_time():
