@@ -25,6 +25,7 @@ class SFTConfig(Section):
     )
 
     data: str = Field(description="corpus: a JSONL, JSON, parquet or CSV file, or a hub data set")
+    data_config: str | None = Field(None, description="configuration (subset) of a hub data set")
     data_revision: str | None = Field(None, description="branch, tag or commit of a hub data set")
     validation_data: str | None = Field(None, description="another corpus to validate on; its prompts are not trained")
     validation_share: float = Field(

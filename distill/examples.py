@@ -147,14 +147,14 @@ class Renderer:
         return self.tokenizer.eos_token_id
 
 
-def rows_of(source: str, *, split: str = "train", revision: str | None = None) -> Iterator[tuple[str, Any]]:
+def rows_of(source: str, *, config: str | None = None, revision: str | None = None) -> Iterator[tuple[str, Any]]:
     """(place, row) of a JSONL, JSON, parquet or CSV file or a hub data set; a row that can't be read is a ValueError.
 
     Raises envs.DataError, one line, if there is nothing to read.
     """
     if source.endswith(JSON_SUFFIXES):
         return file_rows(source)
-    return hub_rows(source, configs=[None], split=split, revision=revision)
+    return hub_rows(source, configs=[config], split="train", revision=revision)
 
 
 def tokenised(

@@ -46,7 +46,16 @@ def _origin(config: "ExportConfig", recipe: dict[str, Any]) -> str:
 
 
 def _data(recipe: dict[str, Any]) -> str:
-    keys = ("data", "data_revision", "data_options", "max_rows", "validation_data", "validation_share", "template")
+    keys = (
+        "data",
+        "data_config",
+        "data_revision",
+        "data_options",
+        "max_rows",
+        "validation_data",
+        "validation_share",
+        "template",
+    )
     rows = [f"- {key}: {_shown(key, recipe[key])}" for key in keys if recipe.get(key) not in (None, {})]
     return "## Data\n\n" + "\n".join(rows) + "\n"
 

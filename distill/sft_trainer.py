@@ -51,8 +51,8 @@ def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Exam
     """Training and validation examples; what was left out is said."""
     renderer = Renderer(policy.tokenizer, Rendering(config.template, config.train_on, config.system_prompt))
 
-    def read(source: str) -> list[Example]:
-        rows = list(itertools.islice(rows_of(source, revision=config.data_revision), config.max_rows))
+    def read(source: str, **where: str | None) -> list[Example]:
+        rows = list(itertools.islice(rows_of(source, **where), config.max_rows))
         examples, skipped = tokenised(rows, renderer, max_length=config.max_length)
         for line in skipped[:3]:
             print(f"  left out {line}")
@@ -62,7 +62,7 @@ def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Exam
             raise ConfigError(f"data {source}: none of its {len(rows)} rows gives an example, e.g. {skipped[0]}")
         return examples
 
-    examples = read(config.data)
+    examples = read(config.data, config=config.data_config, revision=config.data_revision)
     if config.validation_data is None:
         return split_by_prompt(examples, config.validation_share if config.eval_every else 0.0, config.seed)
     validation = read(config.validation_data)

@@ -1,15 +1,21 @@
 """Whole runs of the command on a tiny model."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from small_models import corpus, model_directory
 
+from distill.config import SFTConfig
 from distill.sft import main
+from grpo.config import load as load_config
 from grpo.interrupt import Interrupted
 
+ROOT = Path(__file__).parents[2]
 SMALL = ["examples_per_step=4", "token_budget=40", "learning_rate=0.01", "eval_every=3", "save_every=2"]
 
 
@@ -116,3 +122,21 @@ def test_what_can_not_be_is_one_line_and_code_2(train, tmp_path):
     train("run", "total_steps=1")
     _, code, shown = train("run", "total_steps=1")
     assert code == 2 and "--resume" in shown.err
+
+
+@pytest.mark.parametrize("name", ["medical_cot_lora", "mlx_lora_32b"])
+def test_the_checked_in_recipes_parse(name):
+    config = load_config(SFTConfig, ROOT / "configs" / f"{name}.yaml")
+    assert config.lora.rank == 16 and config.max_length == 2048
+
+
+def test_help_needs_no_mlx():
+    code = (
+        "import sys; sys.argv = ['x', '--help']\n"
+        "try:\n    from distill.{0} import main; main()\n"
+        "finally:\n    assert 'mlx' not in sys.modules"
+    )
+    for command in ("sft", "student", "export"):
+        done = subprocess.run([sys.executable, "-c", code.format(command)], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        assert "--output" in done.stdout
