@@ -6,7 +6,6 @@ before the answer and that the tests may use; it must hold no answers), `test_im
 messages: a test that looks at an argument after the call, or passes a function, can't be judged.
 """
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from rewards.base import Completion, Judged, completion_text, prompt_text
 from rewards.code_answer import program_in
-from rewards.code_judge import Verdict, judge
+from rewards.code_judge import Verdict, cores, judge
 from rewards.code_tests import BadTests, Plan, Row, plan_of
 from rewards.sandbox import StartError, Unavailable, choose, describe
 from rewards.sandbox_commands import ISOLATIONS, Isolation, Limits
@@ -71,7 +70,7 @@ class CodeReward:
             raise ValueError(f"code.deadline_seconds must be positive, got {deadline_seconds}")
         self.credit, self.isolation, self.deadline_seconds = credit, isolation, deadline_seconds
         self.limits = Limits(cpu_seconds=cpu_seconds, memory_bytes=memory_mb << 20)
-        self.workers = workers or _cores()
+        self.workers = workers or cores()
         self._closing = threading.Event()
         self._described = False
         self.__name__ = "code"
@@ -144,10 +143,6 @@ class CodeReward:
             return judge(job.code, job.plan, self.limits, isolation, to_the_end=self.credit == "fraction")
         except StartError as error:
             return Verdict("refused", 0, 0, str(error))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _plan(row: Row, question: str) -> Plan | Verdict:

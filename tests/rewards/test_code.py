@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rewards import sandbox
+from rewards import code_judge, sandbox
 from rewards.base import get
 from rewards.code import CodeReward
 from rewards.sandbox import Description
@@ -262,6 +262,13 @@ def test_a_sandbox_that_does_not_start_is_not_the_programs_fault(monkeypatch):
 
 def test_what_is_late_is_left_out():
     assert score(CodeReward(deadline_seconds=1e-9), fenced(SQUARE), tests=TESTS) == (None, ["deadline"])
+
+
+@pytest.mark.parametrize(("load", "factor"), [(0.0, 1.0), (3.0, 1.5), (100.0, 4.0)])
+def test_a_crowded_machine_is_given_time(monkeypatch, load, factor):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(code_judge, "cores", lambda: 2)
+    assert code_judge.crowding() == factor  # 3 that want to run on 2 cores: half as long again
 
 
 def test_equal_programs_run_once(reward, monkeypatch):

@@ -340,7 +340,8 @@ class Hurried(Limits):
 
 
 @pytest.mark.parametrize("form", ["calls", "pairs"])
-def test_resources_end_in_time(isolation, form):
+def test_resources_end_in_time(isolation, form, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))  # else the clock is more patient
     limits = Hurried(cpu_seconds=1, memory_bytes=256 << 20)
     plan = Calls((Call("f", [1], {"dict": []}, "equal", 1),), "") if form == "calls" else Pairs((Pair("1", "1"),))
 
