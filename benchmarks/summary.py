@@ -36,7 +36,8 @@ def figures(problems: Sequence[Problem], benchmark: Benchmark, *, brief: bool = 
     """pass@1 with its 95% interval, every pass@k, cons@k, other rewards, truncation and lengths.
 
     pass@1 is the mean over samples. What has no score (an unreadable reference, a verifier that failed) is left out
-    and counted as `unscored`. The interval is Wilson's for one sample a problem, else a bootstrap over problems.
+    and counted as `unscored`. The interval is Wilson's for one sample a problem and where
+    all are right or all wrong, else a bootstrap over problems.
     """
     main = benchmark.rewards[0]
     scored = [[right(item, main) for item in problem if item.scores[main] is not None] for problem in problems]
@@ -75,6 +76,9 @@ def _pass_at_1(scored: Sequence[Sequence[bool]]) -> dict[str, Any]:
     if all(len(values) == 1 for values in scored):
         low, high = wilson_interval(sum(values[0] for values in scored), len(scored))
         method = "Wilson"
+    elif mean in (0.0, 1.0):  # resampling what is all alike would claim to be certain
+        low, high = wilson_interval(mean * len(scored), len(scored))
+        method = "Wilson over problems"
     else:
         low, high = bootstrap_interval([[float(value) for value in values] for values in scored])
         method = "bootstrap over problems"

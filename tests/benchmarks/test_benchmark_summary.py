@@ -53,6 +53,12 @@ def test_one_sample_has_wilsons_interval():
     assert not any(name.startswith("cons") for name in found)
 
 
+def test_nothing_right_is_no_certainty():
+    found = figures(*[[(0.0, 1), (0.0, 1)]] * 10)
+    assert found["interval"] == "95%, Wilson over problems"
+    assert (found["pass@1_low"], found["pass@1_high"]) == pytest.approx((0.0, 0.278), abs=0.001)  # 3.84 / 13.84
+
+
 def test_what_has_no_score_is_left_out_and_counted():
     found = figures([(1.0, 0), (None, None)], [(None, None), (None, None)])
     assert found["pass@1"] == 1.0 and found["unscored"] == 3 and found["problems"] == 2

@@ -242,3 +242,12 @@ def test_reasoning_gym_problems_do_not_depend_on_the_sampling_seed():
     assert other.sha256 != first.sha256
     with pytest.raises(DataError, match="makes its problems itself"):
         load_problems(benchmark, Settings(model="m", data="f.jsonl"))
+
+
+def test_every_command_is_listed_with_a_line_of_its_own():
+    from benchmarks.__main__ import commands
+
+    listed = commands()
+    assert set(NAMES) <= listed.keys() and all(
+        line.endswith((".", "?", "`.")) or ":" in line for line in listed.values()
+    )
