@@ -20,7 +20,8 @@ EQUAL = [
     ("Petya will receive the last token.", "Petya"), ("617", "1234/2"),
     (r"(a,b)=(3,2)", "b=2, a=3"), ("A room is 240 yuan and a hall is 210 yuan.", "240, 210"),
     (r"\{x | x < 3/2\} - \{-6\}", r"(-\infty,-6) \cup (-6, 1.5)"), (r"\mathbb{R} \setminus \{0\}", r"x \neq 0"),
-    (r"\mathbb{R} \setminus \{2, 1\}", r"(-\infty,1) \cup (1,2) \cup (2,\infty)"), (r"1 \leq |z| < 2", r"(-2,-1] \cup [1,2)"),
+    (r"\mathbb{R} \setminus \{2, 1\}", r"(-\infty,1) \cup (1,2) \cup (2,\infty)"),
+    (r"1 \leq |z| < 2", r"(-2,-1] \cup [1,2)"),
     (r"|x| \leq 3", "[-3,3]"), ("|x| > 3", r"(-\infty,-3) \cup (3,\infty)"),
     ("Any odd number of people", "odd"), ("0.5", r"\frac{2}{4}"), ("8/46", "4/23"),
 ]  # fmt: skip
@@ -32,7 +33,7 @@ DIFFERENT = [
     ("16,3,1,1", "16,3,1"), ("-2,-2", "-2,-1"), ("2:1", "1"), ("12:00", "1:00"), ("28%", "27"),
     ("3 < x < 4", "(3,5)"), ("k < -5", "k > -5"), ("The function is not odd at all", "odd"), ("1112_3", "1112_4"),
     ("12", ""), ("", "12"), ("1/2", r"\frac{2}{4}"), (r"x \in [-2,7]", r"-2 \leq x \leq 7"), ("(a,b)=(3,2)", "2,3"),
-    ("A room is 240 yuan and a hall is 210 yuan.", "210, 240"), 
+    ("A room is 240 yuan and a hall is 210 yuan.", "210, 240"),
     (r"|x| \leq 3", "[0,3]"), (r"[0,1] \setminus \{1\}", "[0,1]"), ("There are not 3 ways to do it", "3"),
 ]  # fmt: skip
 
