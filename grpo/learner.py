@@ -55,6 +55,7 @@ class Learner:
                 loss, norm, sums = self._update(groups[part], advantages[part], step)
                 totals.update({"loss": loss, **sums})
                 norms.append(norm)
+        self.policy.unmerge()
         self.policy.model.eval()
         return self._metrics(totals, norms, step)
 
@@ -103,6 +104,8 @@ class Learner:
         and the gradient that gathers there goes through the prompts at the end.
         """
         self._dropout_seed += 1
+        if self.config.merge_adapter and self.policy.learns_merged:
+            self.policy.merge()
         if len(bundle) == 1 or not self.policy.shares_prefixes:
             mx.random.seed(self._dropout_seed)
             return _added([self._scored(segment, denominator)[0] for segment in bundle])

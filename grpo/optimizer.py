@@ -60,6 +60,7 @@ class Optimizer:
         self.adamw.learning_rate = learning_rate(self.config, step)
         scaled = {name: leaf * scale for name, leaf in gradient.items()}
         self.adamw.update(self.policy.model, tree_unflatten(list(scaled.items())))
+        self.policy.unmerge()
         mx.eval(self.policy.model.trainable_parameters(), self.adamw.state)
         return norm, True
 

@@ -13,11 +13,12 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.tuner.lora import LoRALinear
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import load as load_from_mlx_lm
 
 from grpo import prefix
+from grpo.adapters import MergingLoRA
+from grpo.adapters import install as install_adapters
 from grpo.config import ConfigError, LoRA, ModelSettings
 from grpo.recompute import recompute_blocks
 
@@ -39,7 +40,7 @@ class Policy:
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
         self.trunk, self.head = _split(model)
         self.shares_prefixes = _shares_prefixes(self)
-        self.adapters = {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
+        self.adapters = install_adapters(model)
         self.reference_parameters: dict[str, mx.array] | None = None
         self._decoding_head: mx.array | None = None  # [hidden, vocab], while decoding on a CPU
 
@@ -66,6 +67,7 @@ class Policy:
                 f"e.g. {sorted(wrong)[0]}"
             )
         self.model.update(tree_unflatten(list(weights.items())))
+        self.unmerge()
 
     def head_parameters(self) -> dict[str, Any]:
         """What of the vocabulary projection is trained (empty for LoRA), for grpo.logprobs.chunked_logprobs."""
@@ -114,22 +116,41 @@ class Policy:
     def decoding(self, *, merge: bool) -> Iterator[None]:
         """Inside, the network is ready to sample: no dropout, adapters added into copies of full-precision weights.
 
-        A quantised weight keeps its adapter beside it: adding and rounding again would sample from another policy. On
-        a CPU the copies, and one of the vocabulary's projection, stand in memory as [input, output]: for the few rows
-        of decoding a BLAS spends most of a product on rearranging the matrix, and this way round it takes a third
-        less.
+        The copies stay for the learner where it can use them. On a CPU the vocabulary's projection stands in memory
+        as [hidden, vocab] meanwhile: for few rows a BLAS spends most of a product on rearranging the matrix, and this
+        way round it takes a third less.
         """
         self.model.eval()
-        merged: dict[str, nn.Module] = {
-            name: _merged(part) for name, part in self.adapters.items() if merge and type(part.linear) is nn.Linear
-        }
-        mx.eval([part.weight for part in merged.values()])
+        if merge:
+            self.merge()
         self._decoding_head = _transposed(self.head) if merge and self.head is not None else None
         try:
-            with self._swapped(merged):
-                yield
+            yield
         finally:
             self._decoding_head = None
+            self.unmerge(keep=self.learns_merged)
+
+    def merge(self) -> None:
+        """Compute with copies of the weights that the adapters of now are added into, where that is possible."""
+        parts = [part for part in self.adapters.values() if isinstance(part, MergingLoRA)]
+        for part in parts:
+            part.merge()
+        mx.eval([part.sum.weight for part in parts if part.sum])
+
+    def unmerge(self, *, keep: bool = False) -> None:
+        """Use the copies no longer; `keep` those that still hold for the next `merge`."""
+        for part in self.adapters.values():
+            if isinstance(part, MergingLoRA):
+                part.unmerge(keep=keep)
+
+    @property
+    def learns_merged(self) -> bool:
+        """Whether the learner may use the copies: in float32, where adding an adapter in loses nothing, and where the
+        reference is the bare network, so that it and the policy are computed alike.
+        """
+        return self.reference_parameters is None and all(
+            isinstance(part, MergingLoRA) and part.linear.weight.dtype == mx.float32 for part in self.adapters.values()
+        )
 
     @contextlib.contextmanager
     def _swapped(self, parts: dict[str, nn.Module]) -> Iterator[None]:
@@ -272,18 +293,6 @@ def _transposed(head: _Head) -> mx.array | None:
     weight = mx.contiguous(module.weight.T)
     mx.eval(weight)
     return weight
-
-
-def _merged(part: LoRALinear) -> nn.Linear:
-    linear, weight = nn.Linear(1, 1, bias=False), part.linear.weight  # [output, input]
-    if _on_cpu():
-        delta = part.lora_a @ (part.scale * part.lora_b)  # [input, output]
-        linear.weight = mx.contiguous(weight.T + delta.astype(weight.dtype)).T
-    else:
-        linear.weight = weight + ((part.scale * part.lora_b.T) @ part.lora_a.T).astype(weight.dtype)
-    if "bias" in part.linear:
-        linear.bias = part.linear.bias
-    return linear
 
 
 def _split(model: nn.Module) -> tuple[Any, _Head | None]:

@@ -282,9 +282,38 @@ def test_a_merged_adapter_gives_the_same_logits(tiny, kind):
     policy = tiny.policy(kind, fine_tune="lora", adapter_noise=0.2)
     expected = np.array(policy.model(TOKENS))
     with policy.decoding(merge=True):
-        assert not any(name.endswith("lora_a") for name, _ in tree_flatten(policy.model.parameters()))
+        assert all(part.sum is not None for part in policy.adapters.values())
         np.testing.assert_allclose(np.array(policy.model(TOKENS)), expected, rtol=1e-4, atol=1e-4)
     assert (np.array(policy.model(TOKENS)) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_a_merged_adapter_has_the_gradient_of_an_adapter_beside_its_weight(tiny, kind):
+    policy = tiny.policy(kind, fine_tune="lora", adapter_noise=0.2)
+    policy.model.train()
+
+    def gradient():
+        squares = nn.value_and_grad(policy.model, lambda tokens: policy.model(tokens).square().mean())
+        return dict(tree_flatten(squares(TOKENS)[1]))
+
+    beside = gradient()
+    policy.merge()
+    merged = gradient()
+    assert policy.adapters and merged.keys() == beside.keys()
+    for name, leaf in beside.items():
+        scale = mx.abs(leaf).max().item()
+        np.testing.assert_allclose(np.array(merged[name]), np.array(leaf), atol=1e-5 * scale, err_msg=name)
+
+
+def test_a_changed_adapter_is_merged_anew(tiny):
+    policy = tiny.policy(fine_tune="lora", adapter_noise=0.2)
+    with policy.decoding(merge=True):
+        before = np.array(policy.model(TOKENS))
+    policy.load_trainable({name: 2 * leaf for name, leaf in policy.trainable().items()})
+    expected = np.array(policy.model(TOKENS))
+    with policy.decoding(merge=True):
+        np.testing.assert_allclose(np.array(policy.model(TOKENS)), expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(before - expected).max() > 1e-2
 
 
 def test_dropout_is_off_while_decoding(tiny):

@@ -1,0 +1,82 @@
+"""LoRA layers that multiply by one matrix: base weight and adapter added up once, for all tokens until one changes."""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.tuner.lora import LoRALinear
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """W + scale (A B)', [output, input], and the A and B of it; an object, as mlx would take arrays for parameters."""
+
+    weight: mx.array
+    a: mx.array
+    b: mx.array
+
+
+class MergingLoRA(LoRALinear):
+    """A LoRALinear that uses W + scale (A B)' after `merge`, in the forward pass and for the gradient of its input.
+
+    Only the gradients of A and B still take the products through the rank. Dropout acts on the adapter's input alone:
+    with it a merged layer computes the two paths apart in training, as LoRALinear does.
+    """
+
+    def merge(self) -> None:
+        """Use the sum from now on; it is formed anew if it is not that of the adapter as it is."""
+        kept: _Sum | None = getattr(self, "kept", None)
+        if kept is None or kept.a is not self.lora_a or kept.b is not self.lora_b:
+            weight = self.linear.weight
+            delta = (self.scale * self.lora_b.T) @ self.lora_a.T  # [output, input]
+            kept = _Sum(weight + delta.astype(weight.dtype), self.lora_a, self.lora_b)
+        self.kept: _Sum | None = kept
+        self.sum: _Sum | None = kept
+
+    def unmerge(self, *, keep: bool = False) -> None:
+        """Use it no longer; `keep` it for the next `merge`."""
+        self.sum = None
+        if not keep:
+            self.kept = None
+
+    def __call__(self, x: mx.array) -> mx.array:
+        merged: _Sum | None = getattr(self, "sum", None)
+        if merged is None or (self.training and self.dropout._p_1 < 1):
+            return cast(mx.array, super().__call__(x))
+        product = (
+            _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.weight.T
+        )
+        return product + self.linear.bias if "bias" in self.linear else product
+
+
+def _adapted(scale: float, weight: mx.array) -> Any:
+    """(x, a, b) -> x @ weight', weight standing for W + scale (a b)': the gradients are those of x @ W' + scale x a b.
+
+    x: [..., input]. a: [input, rank]. b: [rank, output]. weight: [output, input], frozen.
+    """
+
+    @mx.custom_function
+    def product(x: mx.array, a: mx.array, b: mx.array) -> mx.array:
+        return x @ weight.T
+
+    @product.vjp
+    def gradient(primals: tuple[mx.array, ...], cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
+        x, a, b = primals
+        rows, pulled = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, cotangent.shape[-1])
+        by_a = rows.T @ (pulled @ (scale * b).T)
+        by_b = (rows @ (scale * a)).T @ pulled
+        return cotangent @ weight, by_a.astype(a.dtype), by_b.astype(b.dtype)
+
+    return product
+
+
+def install(model: nn.Module) -> dict[str, LoRALinear]:
+    """All LoRA layers by name; those on plain weights can merge from now on (a quantised weight keeps its adapter
+    beside it: adding and rounding again would make another policy).
+    """
+    adapters: dict[str, Any] = {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
+    for part in adapters.values():
+        if type(part) is LoRALinear and type(part.linear) is nn.Linear:
+            part.__class__ = MergingLoRA
+    return adapters
