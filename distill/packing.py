@@ -10,7 +10,7 @@ Axes: heads, time (all examples of a row one after another), dims.
 import functools
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,11 +163,3 @@ def padding_share(bins: Sequence[Sequence[int]], lengths: Sequence[int], *, pack
         return 0.0
     total = sum(len(chosen) * max(lengths[i] for i in chosen) for chosen in bins)
     return 1 - used / total
-
-
-def spans_of(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each example in a row."""
-    end = 0
-    for length in lengths:
-        yield end, end + length
-        end += length
