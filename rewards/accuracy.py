@@ -112,7 +112,7 @@ class AccuracyReward:
             answer = said
         if answer.endswith("%") and not gold.text.endswith("%") and (gold.percent or _asks_percent(question)):
             answer = answer.rstrip("% ")
-        if self.strict and _copied(answer, question):
+        if self.strict and answer.replace(" ", "") != gold.text.replace(" ", "") and _copied(answer, question):
             return "wrong"
         if depth_of(answer) > MAX_DEPTH:
             return "refused"

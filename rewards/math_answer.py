@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rewards.box_context import in_context
 from rewards.math_text import MAX_ANSWER, closing_brace, list_items, strip_end
 from rewards.sections import first_turn, split
 
@@ -94,10 +95,15 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
     tagged = _tagged(final, lenient=lenient)
     if tagged is None:
         return None
-    inside, has_tag = tagged
+    inside, has_tag = _unfenced(tagged[0]), tagged[1]
     if not has_tag and (closing := _closing_sentence(final)):
         return closing
     boxed = _boxed(inside, one=has_tag and not lenient)
+    if boxed and not lenient:
+        boxes = last_boxes(inside)
+        boxed = in_context(inside[: boxes[0][0]], boxed, inside[boxes[-1][1] :])
+        if boxed is None:
+            return None
     if boxed is not None and extract != "tag":
         return _from_box(boxed, lenient=lenient) if boxed.strip() and _agrees(final, inside, boxed) else None
     if boxed is None and has_tag and extract != "boxed" and "\\boxed" in final and (outside := _boxed(final)):
@@ -107,6 +113,12 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
     if extract in ("boxed", "tag"):
         return None
     return _last_number(final, lenient=lenient) if extract == "last_number" else _auto(final, lenient=lenient)
+
+
+def _unfenced(text: str) -> str:
+    """The text without code blocks, unless it is nothing else."""
+    outside = " ".join(text.split("```")[::2])
+    return outside if "```" in text and any(ch.isalnum() for ch in outside) else text
 
 
 def visible(text: str) -> str:

@@ -39,6 +39,7 @@ _TEXT_OF_NO_WORD = re.compile(r"\\text ?\{ ?([A-Za-z]|[^A-Za-z{}]*) ?\}")
 _TEXT_NAMES = re.compile(
     r"\\(?:mbox|hbox|text[a-z]{2}|textnormal|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|operatorname\*?|rm|bf)(?=\s*\{)"
 )
+_EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 _BLANKS = re.compile(r"\s+")
 _PERCENT_WORD = re.compile(
     r"(?<=[0-9}$ ]) ?(?:\\text ?\{ ?)?(?:percent(?:age)?|per cent|pct)(?![A-Za-z]) ?\}?", re.IGNORECASE
@@ -92,8 +93,10 @@ def normalise(text: str) -> str:
 
 
 def strip_end(text: str) -> str:
-    """Without the punctuation and emphasis around an answer; `x!` and `...` keep theirs."""
-    text = text.strip(" \t*`_\"'") if "'" not in text[-1:] else text.strip(' \t*`_"')
+    """Without the punctuation and emphasis around an answer; `x!` and `...` keep theirs, and so does a lone `*`."""
+    text = _EMPHASIS.sub("", text.strip(" \t`\"'") if "'" not in text[-1:] else text.strip(' \t`"')).strip()
+    while len(text) > 2 and text[0] == text[-1] and text[0] in "*_":
+        text = text[1:-1].strip()
     while text and text[-1] in ".,;:^" and not text.endswith(".."):
         text = text[:-1].rstrip()
     return text

@@ -14,6 +14,8 @@ _UNEVALUATED = re.compile(
     r"|[!*|]|(?<=[0-9A-Za-z)}\] ])[+-]|\b(?:log|ln|sin|cos|tan|sum|int|max|min|gcd|mod|factorial|binomial)\b"
 )
 _UNFINISHED = re.compile(r"\\sqrt|\^(?! ?\{? ?\\circ)")  # of an integer: a root, a power that is no plain number
+_COMMAND = re.compile(r"\\text ?\{[^{}]*\}|\\[A-Za-z]+")
+_VARIABLE = re.compile(r"(?<![A-Za-z])[a-dfghj-z](?![A-Za-z])")  # all but e and i; in capitals, units
 _FRACTION = re.compile(r"[+-]?(?:\\frac\{([0-9]{1,30})\}\{([0-9]{1,30})\}|([0-9]{1,30})/([0-9]{1,30}))")
 _CLOCK = re.compile(r"^[0-9]{1,2}:[0-5][0-9]$")
 _SUBSCRIPT_BASE = re.compile(r"^([0-9A-F]+)_(?:\{ ?([0-9]+) ?\}|([0-9]+))$")
@@ -50,6 +52,8 @@ def same_numbers(gold: str, answer: str, *, strict: bool) -> bool | None:
     if bases[1] and wanted is not None:
         return False
     if wanted is not None and is_words(answer):
+        return False
+    if wanted is not None and strict and _VARIABLE.search(_COMMAND.sub(" ", answer)):
         return False
     if wanted is not None and strict and wanted.value.denominator == 1 and _UNFINISHED.search(answer):
         return False
