@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from grpo.exponential import exp
+from grpo.nucleus import nucleus
 
 BLOCK, LOWEST = 256, -1e30
 
@@ -95,6 +96,8 @@ def _filtered(masses: mx.array, total: mx.array, sampling: Sampling) -> mx.array
     """Masses outside the top_k likeliest tokens, then outside the smallest set holding top_p of what is left,
     set to 0.
     """
+    if mx.default_device().type == mx.DeviceType.cpu:
+        return nucleus(masses, top_p=sampling.top_p, top_k=sampling.top_k)
     order = mx.argsort(-masses, axis=-1)
     ranked = mx.take_along_axis(masses, order, axis=-1)
     keep = mx.ones_like(ranked)
