@@ -271,7 +271,7 @@ last = Last()
 
 @pytest.fixture(scope="module")
 def reward():
-    return CodeReward(cpu_seconds=1, deadline_seconds=600)
+    return CodeReward(cpu_seconds=1, memory_mb=128, deadline_seconds=600)
 
 
 def fenced(code):

@@ -339,23 +339,27 @@ class Hurried(Limits):
     wall_seconds = 3.0
 
 
-@pytest.mark.parametrize("form", ["calls", "pairs"])
-def test_resources_end_in_time(isolation, form, monkeypatch):
+def test_resources_end_in_time(isolation, monkeypatch):
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))  # else the clock is more patient
     limits = Hurried(cpu_seconds=1, memory_bytes=256 << 20)
-    plan = Calls((Call("f", [1], {"dict": []}, "equal", 1),), "") if form == "calls" else Pairs((Pair("1", "1"),))
+    plans = {
+        "calls": Calls((Call("f", [1], {"dict": []}, "equal", 1),), ""),
+        "pairs": Pairs((Pair("1", "1"),)),
+    }
 
-    def outcome(code):
+    def outcome(case):
+        form, name = case
         started = time.monotonic()
-        verdict = judge(code, plan, limits, sandbox.choose(isolation))
+        verdict = judge(RESOURCES[name][0], plans[form], limits, sandbox.choose(isolation))
         assert time.monotonic() - started < limits.wall_seconds + 2
         return verdict.outcome
 
-    with ThreadPoolExecutor(4) as executor:
-        seen = dict(zip(RESOURCES, executor.map(outcome, [code for code, _ in RESOURCES.values()]), strict=True))
+    cases = [(form, name) for name in RESOURCES for form in plans]
+    with ThreadPoolExecutor(5) as executor:
+        seen = dict(zip(cases, executor.map(outcome, cases), strict=True))
     assert "pass" not in seen.values()
-    expected = {name: outcome for name, (_, outcome) in RESOURCES.items() if outcome is not None}
-    assert {name: seen[name] for name in expected} == expected
+    expected = {case: RESOURCES[case[1]][1] for case in cases if RESOURCES[case[1]][1] is not None}
+    assert {case: seen[case] for case in expected} == expected
 
 
 def test_nothing_is_left_behind(isolation):
