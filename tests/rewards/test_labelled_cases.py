@@ -93,6 +93,14 @@ def test_model_solutions_of_gsm8k(accuracy, shared_data):
     assert (table[True, True] + table[False, False]) / len(rows) >= 0.998
 
 
+def test_reference_solutions_of_math_are_paid(accuracy, shared_data):
+    # measured: all but one, which boxes a mixed number and the fraction, "or"
+    rows = [json.loads(line) for line in (shared_data / "math500.jsonl").open(encoding="utf-8")]
+    golds = [row["answer"] for row in rows]
+    values = accuracy([row["problem"] for row in rows], [row["solution"] for row in rows], answer=golds)
+    assert sum(value == 1.0 for value in values) >= len(rows) - 2
+
+
 def test_every_listed_convention_is_a_row_we_judge_otherwise(accuracy, shared_data):
     rows = {(str(row["gold"]), str(row["prediction"])): row for name in SETS for row in labelled(shared_data, name)}
     both_ways = {key for key, reason in CONVENTIONS.items() if reason == "labelled both ways"}
