@@ -1,9 +1,9 @@
-"""Causal attention in blocks of queries: half the products, and nothing of size time x time is kept for the backward
-pass.
+"""Causal attention in blocks of queries, with a gradient of its own.
 
-A block of queries looks only at the keys up to its own end, so what stands above the diagonal is never computed. The
-backward pass makes a block's weights again from queries and keys (as FlashAttention does, arXiv 2205.14135), so memory
-grows with the length and not with its square. Same numbers as `mx.fast.scaled_dot_product_attention` to rounding.
+A block of queries looks only at the keys up to its own end, so what stands above the diagonal is never computed. On a
+GPU the backward pass makes a block's weights again from queries and keys (as FlashAttention does, arXiv 2205.14135), so
+memory grows with the length and not with its square; on a CPU, where exponentials are dear, they are kept, once. Same
+numbers as `mx.fast.scaled_dot_product_attention` to rounding.
 """
 
 from typing import cast
@@ -11,6 +11,7 @@ from typing import cast
 import mlx.core as mx
 
 from distill.exponential import exp_minus
+from grpo.exponential import on_cpu
 
 BLOCK = 128  # queries
 
@@ -56,28 +57,34 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, 
     def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [kv_heads, group * n, keys]
         return mx.addmm(bias, rows, keys.swapaxes(-1, -2), alpha=scale).astype(mx.float32)
 
+    keeps = on_cpu(queries)
+
     @mx.custom_function
-    def attend(rows: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+    def attend(rows: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, ...]:
         scored = scores(rows, keys)
         highest = scored.max(axis=-1, keepdims=True)
         masses = exp_minus(scored, highest)
         total = masses.sum(axis=-1, keepdims=True)
-        return (masses.astype(values.dtype) @ values) / total.astype(values.dtype), highest + mx.log(total)
+        attended = (masses.astype(values.dtype) @ values) / total.astype(values.dtype)
+        return (attended, total, masses) if keeps else (attended, highest + mx.log(total))
 
     @attend.vjp
     def gradient(
         primals: tuple[mx.array, ...], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
     ) -> tuple[mx.array, mx.array, mx.array]:
-        cotangent, (attended, log_total) = cotangents[0], outputs
+        cotangent, attended = cotangents[0], outputs[0]
         rows, keys, values = mx.depends(list(primals), [cotangent])  # not before the backward pass gets here
-        weights = exp_minus(scores(rows, keys), log_total).astype(values.dtype)
-        mean = (cotangent * attended).sum(axis=-1, keepdims=True)  # over the keys, of weight * pulled
-        pulled = (cotangent @ values.swapaxes(-1, -2) - mean) * weights
+        if keeps:
+            share, weights = cotangent / outputs[1], outputs[2]
+        else:
+            share, weights = cotangent, exp_minus(scores(rows, keys), outputs[1]).astype(values.dtype)
+        mean = (share * attended).sum(axis=-1, keepdims=True)  # over the keys, of weight * pulled
+        pulled = (share @ values.swapaxes(-1, -2) - mean) * weights
         return (
             scale * (pulled @ keys),
             scale * (pulled.swapaxes(-1, -2) @ rows),
-            weights.swapaxes(-1, -2) @ cotangent,
+            weights.swapaxes(-1, -2) @ share,
         )
 
     rows = queries.reshape(kv_heads, heads // kv_heads * n, dims)
-    return cast("tuple[mx.array, mx.array]", attend(rows, keys, values))[0].reshape(heads, n, dims)
+    return cast("tuple[mx.array, ...]", attend(rows, keys, values))[0].reshape(heads, n, dims)

@@ -62,8 +62,11 @@ def weighted_loss(
 
         projected = logits(states, *leaves)[0]
         losses, by_logits = head(projected.astype(mx.float32), chunk)
-        by_logits = (by_logits * weights[:, None]).astype(projected.dtype)
-        return losses, *mx.vjp(logits, [states, *leaves], [by_logits])[1]
+        if leaves:
+            by_logits = (by_logits * weights[:, None]).astype(projected.dtype)
+            return losses, *mx.vjp(logits, [states, *leaves], [by_logits])[1]
+        by_states = mx.vjp(logits, [states], [by_logits.astype(projected.dtype)])[1][0]
+        return losses, by_states * weights[:, None].astype(by_states.dtype)  # the narrower of the two to scale
 
     @total.vjp
     def gradient(primals: Any, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]) -> Any:
@@ -85,9 +88,10 @@ def cross_entropy(tokens: mx.array) -> Head:
 
     def head(logits: mx.array, chunk: slice) -> tuple[mx.array, mx.array]:
         places = tokens[chunk][:, None]  # [m, 1]
-        log_total = log_sum_exp(logits)[:, None]
+        highest, masses, total = _masses(logits)
+        log_total = highest + mx.log(total)
         chosen = mx.take_along_axis(logits, places, axis=-1)
-        probabilities = exp_minus(logits, log_total)
+        probabilities = masses * (1 / total)
         by_logits = mx.put_along_axis(probabilities, places, mx.exp(chosen - log_total) - 1, axis=-1)
         return (log_total - chosen)[:, 0], by_logits
 
@@ -99,13 +103,18 @@ def log_sum_exp(logits: mx.array) -> mx.array:
 
     In blocks: one float32 sum over a vocabulary of which few tokens are likely is 1e-4 off on a CPU.
     """
+    highest, _, total = _masses(logits)
+    return (highest + mx.log(total))[..., 0]
+
+
+def _masses(logits: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """Largest logit [..., 1], exp(logits - it) [..., vocab], and the sum of these [..., 1]."""
     highest = logits.max(axis=-1, keepdims=True)
     masses = exp_minus(logits, highest)
     padding = -logits.shape[-1] % BLOCK
-    if padding:
-        masses = mx.pad(masses, [(0, 0)] * (logits.ndim - 1) + [(0, padding)])
-    sums = masses.reshape(*masses.shape[:-1], -1, BLOCK).sum(axis=-1).sum(axis=-1)
-    return mx.log(sums) + highest[..., 0]
+    padded = mx.pad(masses, [(0, 0)] * (logits.ndim - 1) + [(0, padding)]) if padding else masses
+    sums = padded.reshape(*padded.shape[:-1], -1, BLOCK).sum(axis=-1)
+    return highest, masses, sums.sum(axis=-1, keepdims=True)
 
 
 def _flatten(tree: Any) -> tuple[Any, list[mx.array]]:

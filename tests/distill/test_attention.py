@@ -5,6 +5,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from distill import attention
 from distill.attention import causal_attention
 from distill.cross_entropy import cross_entropy, weighted_loss
 from distill.exponential import exp_minus
@@ -21,8 +22,10 @@ def reference(queries, keys, values, window):
     return mx.fast.scaled_dot_product_attention(queries[None], keys[None], values[None], scale=0.3, mask=seen)[0]
 
 
+@pytest.mark.parametrize("keeps", [True, False])  # the weights for the backward pass: on a CPU, not on a GPU
 @pytest.mark.parametrize(("time", "window"), [(1, None), (7, None), (37, None), (37, 5), (32, 16)])
-def test_blocks_give_plain_attention_and_its_gradient(time, window):
+def test_blocks_give_plain_attention_and_its_gradient(time, window, keeps, monkeypatch):
+    monkeypatch.setattr(attention, "on_cpu", lambda _: keeps)
     queries, keys, values, weights = arrays(time)
 
     def blocked(q, k, v):
