@@ -44,6 +44,9 @@ class SFTConfig(Section):
     examples_per_step: int = Field(8, ge=1, description="of an optimizer step, in as many micro-batches as it takes")
     token_budget: int = Field(2048, ge=1, description="positions of a micro-batch; less = less memory, same gradient")
     packing: bool = Field(True, description="examples in one row, attention kept inside each, where the model allows")
+    merge_adapter: bool = Field(
+        True, description="in float32 compute with the adapter added into the weights: faster, same numbers to rounding"
+    )
     logits_chunk: int = Field(256, ge=1, description="positions whose vocabulary row exists at a time")
 
     learning_rate: float = Field(1e-4, gt=0, description="peak rate of AdamW")

@@ -156,6 +156,8 @@ class SFTTrainer:
         """One optimizer step: (mean loss of the counted tokens, gradient norm, share of padding)."""
         mx.random.seed((self.config.seed << 32) + step)  # adapter dropout, the only draw on the device
         self.policy.model.train()
+        if self.config.merge_adapter and self.policy.learns_merged:
+            self.policy.merge()  # the update lets go of it
         denominator = float(counted(examples))
         batches, padding = self.supervised.micro_batches(examples)
         loss, gradient = 0.0, None

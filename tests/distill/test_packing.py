@@ -55,6 +55,17 @@ def test_packed_loss_and_gradient_are_those_of_examples_alone(kind, fine_tune):
     assert worst(scored.gradient, gradient) < 1e-5
 
 
+def test_the_adapter_added_into_the_weights_gives_the_same_gradient():
+    policy = TINY.policy("llama", fine_tune="lora", adapter_noise=0.3)
+    policy.model.train()
+    loss, gradient = alone(policy, BATCH)
+    assert policy.learns_merged
+    policy.merge()
+    scored = supervised(policy).loss_and_gradient(BATCH, counted(BATCH))
+    assert scored.loss == pytest.approx(loss, rel=1e-5)
+    assert worst(scored.gradient, gradient) < 1e-5
+
+
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])
 def test_padded_rows_give_the_same_loss_and_gradient(kind):
     policy = TINY.policy(kind)
