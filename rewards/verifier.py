@@ -23,7 +23,7 @@ from pathlib import Path
 
 from rewards.resident import resident_bytes
 
-WALL_SECONDS = 3.0  # backstop; the worker's own CPU limit decides, else rewards would depend on the machine's load
+WALL_SECONDS = 6.0  # backstop; the worker's own CPU limit decides, else rewards would depend on the machine's load
 RESIDENT_BYTES = 1 << 30  # of a worker; an idle one holds about 100 MB
 WATCH_SECONDS = 0.05  # between two looks at it; ordinary answers are done before the first
 START_SECONDS = 60.0

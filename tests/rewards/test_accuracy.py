@@ -140,7 +140,7 @@ def test_hostile_answers_cost_no_time_and_no_reward(accuracy):
         for gold in ("3", r"x^2-1+\sqrt{2}"):
             started = time.monotonic()
             assert one(accuracy, rf"\boxed{{{answer}}}", gold) == 0.0
-            assert time.monotonic() - started < 5.0
+            assert time.monotonic() - started < 8.0  # 1 s of CPU; the wall clock limit is 6 s
         assert one(accuracy, r"\boxed{2+x}", "x+2") == 1.0
 
 
