@@ -21,6 +21,7 @@ TEMPLATES = {
     "think_boxed": "<think>{reasoning}</think> {boxed}",
     "summary": f"{SUMMARY_MARK}{{reasoning}}{SUMMARY_MARK}{{answer}}",
 }
+BLANK = "\u115f\u1160\u3164\uffa0\u2800"  # letters and symbols that show nothing: Hangul fillers, Braille blank
 _SLOT = re.compile(r"\{(reasoning|answer|boxed)\}")
 
 
@@ -61,12 +62,12 @@ def read_template(text: str) -> Template:
 
 def has_content(text: str) -> bool:
     """Whether a reader sees something: white space, zero-width and control characters are nothing."""
-    return any(not ch.isspace() and unicodedata.category(ch)[0] != "C" for ch in text.strip())
+    return any(not ch.isspace() and ch not in BLANK and unicodedata.category(ch)[0] != "C" for ch in text.strip())
 
 
 def has_word(text: str) -> bool:
     """Whether there is a letter or a digit: dots and dashes are no reasoning."""
-    return any(ch.isalnum() for ch in text)
+    return any(ch.isalnum() and ch not in BLANK for ch in text)
 
 
 def has_box(text: str) -> bool:

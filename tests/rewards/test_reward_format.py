@@ -22,6 +22,8 @@ BAD = {
     "empty thought": "<think> \n </think><answer>3</answer>",
     "thought without a word": "<think>...</think><answer>3</answer>",
     "zero-width answer": "<think>a</think><answer>\u200b\u2060</answer>",
+    "thought of fillers": "<think>\u3164\u115f</think><answer>3</answer>",
+    "blank answer": "<think>a</think><answer>\u2800</answer>",
     "empty answer": "<think>a</think><answer>\n</answer>",
     "unclosed": "<think>a</think><answer>3",
     "other case inside": "<think>a</THINK>b</think><answer>3</answer>",
