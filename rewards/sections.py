@@ -6,7 +6,6 @@ the interpreter lock held.
 
 from dataclasses import dataclass
 
-TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 SUMMARY_MARK = "|special_token|"  # R1's cold start: mark, reasoning, mark, summary
 # A completion that goes on after one of these plays the next turn itself.
 TURN_MARKS = (
