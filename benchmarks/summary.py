@@ -36,8 +36,8 @@ def figures(problems: Sequence[Problem], benchmark: Benchmark, *, brief: bool = 
     """pass@1 with its 95% interval, every pass@k, cons@k, other rewards, truncation and lengths.
 
     pass@1 is the mean over samples. What has no score (an unreadable reference, a verifier that failed) is left out
-    and counted as `unscored`. The interval is Wilson's for one sample a problem and where
-    all are right or all wrong, else a bootstrap over problems.
+    and counted as `unscored`; where scores lie between 0 and 1, mean_score is their mean. The interval is Wilson's for
+    one sample a problem and where all are right or all wrong, else a bootstrap over problems.
     """
     main = benchmark.rewards[0]
     scored = [[right(item, main) for item in problem if item.scores[main] is not None] for problem in problems]
@@ -50,6 +50,9 @@ def figures(problems: Sequence[Problem], benchmark: Benchmark, *, brief: bool = 
         **_pass_at_1(scored),
     }
     found |= _majority(problems, scored, main, benchmark, brief=brief)
+    graded = [value for item in items if (value := item.scores[main]) is not None]
+    if any(value not in (0.0, 1.0) for value in graded):
+        found["mean_score"] = statistics.fmean(graded)
     for name in benchmark.rewards[1:]:
         values = [value for item in items if (value := item.scores[name]) is not None]
         if values:

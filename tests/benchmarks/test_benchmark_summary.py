@@ -53,6 +53,12 @@ def test_one_sample_has_wilsons_interval():
     assert not any(name.startswith("cons") for name in found)
 
 
+def test_partial_scores_are_not_right_but_have_a_mean():
+    found = figures([(0.5, None), (1.0, 0)], [(0.25, None), (0.25, None)])
+    assert found["pass@1"] == 0.25 and found["mean_score"] == 0.5
+    assert "mean_score" not in figures([(1.0, 0)])
+
+
 def test_nothing_right_is_no_certainty():
     found = figures(*[[(0.0, 1), (0.0, 1)]] * 10)
     assert found["interval"] == "95%, Wilson over problems"
