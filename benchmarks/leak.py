@@ -12,28 +12,13 @@ Exit code 0 whether or not something is found; 1 with --fail if something is.
 
 import argparse
 import json
-import re
 import sys
-import unicodedata
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-PROMPTS = ("problem", "question", "prompt", "Question", "question_content")
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|[^\W_]+")
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A problem and the training row that holds most of it."""
-
-    problem: str  # FILE:LINE
-    row: str
-    shared: int  # 10-grams
-    share: float  # of the problem's
-    text: str  # the first run of words they share
+from distill.duplicates import Leak, find_leaks, object_rows, problem_texts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,37 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if options.fail and leaks else 0
 
 
-def words_of(text: str) -> list[str]:
-    """The words that are compared."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).lower())
-
-
-def problem_texts(file: str) -> list[tuple[str, str]]:
-    """(place, problem) of every row. DataError for a file without problems."""
-    from envs import DataError
-
-    found = []
-    for place, row in _rows(file):
-        text = next((str(row[name]) for name in PROMPTS if isinstance(row.get(name), str)), None)
-        if text is not None and words_of(text):
-            found.append((place, text))
-    if not found:
-        raise DataError(f"{file}: no row has a column {', '.join(PROMPTS)}")
-    return found
-
-
 def row_texts(file: str) -> Iterator[tuple[str, str]]:
     """(place, all its text) of every row."""
-    for place, row in _rows(file):
+    for place, row in object_rows(file):
         yield place, " \n ".join(_strings(row))
-
-
-def _rows(file: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    from envs.files import file_rows
-
-    for place, row in file_rows(file):
-        if isinstance(row, Mapping):
-            yield place, row
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -106,48 +64,6 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _strings(inner)
-
-
-def find_leaks(problems: Sequence[tuple[str, str]], rows: Iterator[tuple[str, str]], size: int = 10) -> list[Leak]:
-    """The leaked problems with the row that shares most, in the problems' order.
-
-    Memory is that of the problems; training rows are read once, one after the other.
-    """
-    index: dict[tuple[str, ...], list[int]] = {}
-    totals = []
-    lengths = set()
-    for number, (_, text) in enumerate(problems):
-        grams = _grams(words_of(text), size)
-        totals.append(len(grams))
-        lengths |= {len(next(iter(grams)))}
-        for gram in grams:
-            index.setdefault(gram, []).append(number)
-    best: dict[int, Leak] = {}
-    for place, text in rows:
-        words = words_of(text)
-        for number, (shared, first) in _shared(words, lengths, index).items():
-            if number not in best or shared > best[number].shared:
-                best[number] = Leak(problems[number][0], place, shared, shared / totals[number], " ".join(first))
-    return [best[number] for number in sorted(best)]
-
-
-def _grams(words: Sequence[str], size: int) -> set[tuple[str, ...]]:
-    """Every run of `size` words; a shorter text is one run."""
-    return {tuple(words[at : at + size]) for at in range(max(1, len(words) - size + 1))}
-
-
-def _shared(
-    words: Sequence[str], lengths: set[int], index: Mapping[tuple[str, ...], Sequence[int]]
-) -> dict[int, tuple[int, tuple[str, ...]]]:
-    """Problem -> (how many different runs a row shares with it, the first of them)."""
-    counts: Counter[int] = Counter()
-    first: dict[int, tuple[str, ...]] = {}
-    for length in lengths:
-        for gram in dict.fromkeys(tuple(words[at : at + length]) for at in range(len(words) - length + 1)):
-            for number in index.get(gram, ()):
-                counts[number] += 1
-                first.setdefault(number, gram)
-    return {number: (count, first[number]) for number, count in counts.items()}
 
 
 def _print(files: Sequence[str], problems: Sequence[tuple[str, str]], leaks: Sequence[Leak]) -> None:
