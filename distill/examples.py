@@ -5,19 +5,18 @@ as it stands, then the stop token. So the model is trained on the ids it will se
 strip from its history is kept, a `<think>` that the template opens itself is not doubled, and no BOS is added twice.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from envs.files import JSON_SUFFIXES, file_rows, hub_rows
+from distill.readers import THINK, Message, messages_of
+from distill.readers import rows_of as rows_of
 from grpo.config import ConfigError
 
 Template = Literal["chat", "plain"]
 TrainOn = Literal["assistant", "all"]
-Message = Mapping[str, str]
-THINK = "<think>"
 
 
 @dataclass(frozen=True)
@@ -41,39 +40,6 @@ class Rendering:
     template: Template = "chat"
     train_on: TrainOn = "assistant"
     system_prompt: str | None = None
-
-
-def messages_of(row: Mapping[str, Any]) -> list[Message]:
-    """The conversation in a row: messages, prompt + completion, or the medical-o1 columns.
-
-    Raises ValueError, one line, where a row has none of these.
-    """
-    if not isinstance(row, Mapping):
-        raise ValueError(f"a row must be an object, got a {type(row).__name__}")
-    if "messages" in row:
-        messages = row["messages"]
-    elif "prompt" in row and "completion" in row:
-        messages = [*_said(row["prompt"], "user"), *_said(row["completion"], "assistant")]
-    elif {"Question", "Complex_CoT", "Response"} <= row.keys():
-        answer = f"{THINK}\n{row['Complex_CoT']}\n</think>\n\n{row['Response']}"
-        messages = [{"role": "user", "content": row["Question"]}, {"role": "assistant", "content": answer}]
-    else:
-        raise ValueError(
-            f"a row needs messages, prompt and completion, or Question, Complex_CoT and Response, "
-            f"got {', '.join(sorted(row)) or 'nothing'}"
-        )
-    if not isinstance(messages, list) or not all(
-        isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
-        for m in messages
-    ):
-        raise ValueError("messages must be a list of {role, content}, both text")
-    if not messages or messages[-1]["role"] != "assistant":
-        raise ValueError("the last message must be the assistant's: there is nothing to learn from otherwise")
-    return messages
-
-
-def _said(text: Any, role: str) -> list[Message]:
-    return [{"role": role, "content": text}] if isinstance(text, str) else list(text)
 
 
 class Renderer:
@@ -145,16 +111,6 @@ class Renderer:
             if tail and tail[0] in self.tokenizer.eos_token_ids:
                 return tail[0]
         return self.tokenizer.eos_token_id
-
-
-def rows_of(source: str, *, config: str | None = None, revision: str | None = None) -> Iterator[tuple[str, Any]]:
-    """(place, row) of a JSONL, JSON, parquet or CSV file or a hub data set; a row that can't be read is a ValueError.
-
-    Raises envs.DataError, one line, if there is nothing to read.
-    """
-    if source.endswith(JSON_SUFFIXES):
-        return file_rows(source)
-    return hub_rows(source, configs=[config], split="train", revision=revision)
 
 
 def tokenised(

@@ -36,7 +36,7 @@ def open_run(
     """
     start = claim(config, output, resume=resume, say=say)
     env, rewards = tasks(config, say), reward_set(config)
-    policy = load_policy(_with_own_start(config, output), _model_path(config, output, say, stop))
+    policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
     trainer = make(config, policy, env, rewards, output, resume_from=start)
     # last, when nothing more can be refused: a directory with a config in it holds a run
@@ -105,7 +105,7 @@ def claim(
     return path
 
 
-def _model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
+def model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
     """Where the model is; the miniature is made first, or found where this run has made it before."""
     if config.model != "miniature":
         return config.model

@@ -1,0 +1,182 @@
+"""`python -m distill.rejection`: samples, filters, writes an SFT corpus with its statistics.
+
+Every prompt is answered several times, by an MLX model or by an OpenAI-compatible server. What is right, in the
+format, in one language and not a copy stays; then a judge, if one is asked for; then the shortest, the most diverse or
+the best judged of each prompt, without near duplicates and benchmark problems. Run it again to go on after a kill;
+run it with shard=1/4 ... shard=4/4 to share the work; change a rule and run it again to build from the same samples.
+"""
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.command import configure, guarded, parse, refuse, say
+from distill.rejection_config import FREE_TO_CHANGE, RejectionConfig
+from grpo.config import ConfigError
+
+CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS = (
+    "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl",
+)  # fmt: skip
+
+
+def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | None:
+    """Sample this process's share in `output` and, if all is sampled then, build the corpus.
+
+    Returns what summary.json holds; None while other shards have prompts to sample. Goes on where an earlier run of
+    the same settings was stopped. Raises ConfigError or envs.DataError, one line, and Interrupted after saving.
+    """
+    from distill.rejection_build import adapter_hash
+    from distill.rejection_sampling import Sampling, distinct
+    from grpo.interrupt import StopFlag
+
+    start = time.monotonic()
+    tasks, skipped = _tasks(config)
+    numbered = distinct(tasks)
+    if len(numbered) < len(tasks):
+        say(f"  {len(tasks) - len(numbered)} prompts are there twice: sampled once")
+    adapter = adapter_hash(config.adapter)
+    with StopFlag() as stop:
+        with _alone(output, ".setup"):
+            _claim(config, output)
+        sampling = Sampling(config, numbered, output, say)
+        rewards = _reward_set(config)
+        try:
+            sampling.run(lambda: _sampler(config, output, stop), rewards, stop)
+        finally:
+            rewards.close()
+        if sampling.missing():
+            say(f"{sampling.missing()} of {len(numbered)} prompts are for other shards: the last one builds the corpus")
+            return None
+        with _alone(output, ".build"):
+            figures = {"rows_skipped": skipped, "seconds": round(time.monotonic() - start, 1)}
+            return _build(config, output, adapter, figures, set(numbered))
+
+
+def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
+    import envs
+
+    env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
+    for line in [*env.skipped[:3], *env.notes]:
+        say(f"  note: {line}")
+    return env.tasks(config.split)[: config.max_prompts], len(env.skipped)
+
+
+def _claim(config: RejectionConfig, output: Path) -> None:
+    """Record the settings; refuse a directory of other ones."""
+    from grpo.checkpoint import write_text
+    from grpo.config import to_yaml
+    from grpo.run import CONFIG_FILE, claim
+
+    claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)
+    write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output), "shard": "1/1"})))
+
+
+def _reward_set(config: RejectionConfig) -> Any:
+    from rewards import RewardSet
+
+    try:
+        weights = dict.fromkeys(config.rewards, 1.0)
+        return RewardSet(weights, config.reward_options, config.reward_timeout_seconds)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _sampler(config: RejectionConfig, output: Path, stop: Any) -> Any:
+    if config.server is not None:
+        from distill.server import ServerSampler
+
+        return ServerSampler(config)
+    from distill.rejection_samplers import ModelSampler, rendering
+    from distill.teacher import load_teacher
+    from grpo.run import model_path
+
+    with _alone(output, ".setup"):  # the miniature is made once, whoever comes first
+        path = model_path(rendering(config), output, say, stop)
+    return ModelSampler(config, load_teacher(path, config.adapter, dtype=config.dtype))
+
+
+def _build(
+    config: RejectionConfig, output: Path, adapter: str | None, figures: dict[str, Any], numbers: set[int]
+) -> dict[str, Any]:
+    """Write corpus, rejected rows, funnel and summary."""
+    from distill.corpus import write_corpus, write_lines
+    from distill.rejection_build import build
+    from distill.rejection_records import read
+    from grpo.checkpoint import write_text
+
+    judge = _judge(config, output)
+    try:
+        built = build(config, (record for record in read(output) if record.number in numbers), judge, adapter)
+    finally:
+        if judge is not None:
+            judge.close()
+    rejected = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in built.funnel.rejected)
+    write_lines(output / REJECTED, rejected)
+    write_corpus(output / CORPUS, built.rows)
+    summary = {**built.figures, **figures, "corpus": str(output / CORPUS)}
+    table = funnel_table(built.funnel.steps, built.figures)
+    write_text(output / FUNNEL, table)
+    write_text(output / SUMMARY, json.dumps(summary, indent=1))
+    say(f"{table}{summary['rows']} rows in {output / CORPUS}; what was rejected and why: {output / REJECTED}")
+    if not built.rows:
+        say("warning: nothing was kept; the funnel says which rule took the most")
+    return summary
+
+
+def _judge(config: RejectionConfig, output: Path) -> Any:
+    from rewards import RewardSet
+
+    if config.judge is None:
+        return None
+    options = {"cache": str(output / VERDICTS), **config.judge}
+    try:
+        return RewardSet({"judge": 1.0}, {"judge": options}, timeout_seconds=3600.0)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def funnel_table(steps: Sequence[Any], figures: dict[str, Any]) -> str:
+    """The funnel as Markdown: what each rule dropped and what was left."""
+    lines = ["| rule | dropped | completions left | prompts left |", "|---|---|---|---|"]
+    lines += [f"| {step.name} | {step.dropped or ''} | {step.completions} | {step.prompts} |" for step in steps]
+    lines += [f"| mixed in, no reasoning | | {figures['rows']} | |"] if figures["mixed_in"] else []
+    if "pass_rate" in figures:
+        lines.append(f"\npass rate {figures['pass_rate']:.3f}; of the prompts {figures['always_right']:.1%} always "
+                     f"right, {figures['never_right']:.1%} never")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _alone(output: Path, name: str) -> Iterator[None]:
+    """Inside, no other process is in the same part; waits for it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        handle = (output / name).open("w")
+    except OSError as error:
+        raise ConfigError(f"output {output} can't be written: {error.strerror}") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
+    options = parse("distill.rejection", str(__doc__), RejectionConfig, arguments)
+    try:
+        config, output = configure(options, RejectionConfig, "rejection")
+    except ConfigError as error:
+        return refuse(error)
+
+    def work() -> None:
+        run_rejection(config, output)
+
+    return guarded(work, go_on=f"Go on with: python -m distill.rejection --output {output} --resume")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
