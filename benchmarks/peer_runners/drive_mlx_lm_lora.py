@@ -1,14 +1,11 @@
-"""Drives mlx-lm-lora's GRPO in its own environment: MODEL DATA STEPS GROUP TOKENS; prints `STEP seconds` after each
-step.
+"""Drives mlx-lm-lora's GRPO through its Python API, at plain temperature 1 (its command line filters by top-p, top-k).
 
-Plain temperature 1 (its defaults filter by top-p and top-k) and the whole group decoded at once (its default ties
-that to the number of prompts).
+With `together` as the last word the whole group is decoded at once; its own code decodes as many rows as there are
+prompts in a batch, one here.
 """
 
-import json
 import sys
 import tempfile
-import time
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -16,24 +13,23 @@ import mlx_lm
 from mlx_lm_lora.trainer import grpo_trainer
 from mlx_lm_lora.trainer.datasets import CacheDataset, GRPODataset
 from mlx_lm_lora.utils import from_pretrained
+from work import Clock, fewer_words, given
 
-model_path, data_path, (steps, group, tokens) = sys.argv[1], sys.argv[2], map(int, sys.argv[3:6])
-decode = grpo_trainer.generate_grpo
-grpo_trainer.generate_grpo = lambda **keys: decode(**{**keys, "batch_size": group})
+together = sys.argv[-1] == "together"
+if together:
+    sys.argv.pop()
+work, clock = given(), Clock()
+decode = clock.timed(grpo_trainer.generate_grpo, lambda result: sum(row.size for row in result[0]))
+grpo_trainer.generate_grpo = lambda **keys: decode(**{**keys, **({"batch_size": work.group} if together else {})})
 
 
-def fewer_words(prompts, completions, answer, types=None):
-    return [-len(completion.split()) / 100 for completion in completions]
+def reward(prompts, completions, answer, types=None):
+    return [fewer_words(completion) for completion in completions]
 
 
-class Clock:
-    def __init__(self):
-        self.last = time.perf_counter()
-
+class Listener:
     def on_train_loss_report(self, _):
-        now = time.perf_counter()
-        print("STEP", now - self.last, flush=True)
-        self.last = now
+        clock.step()
 
     def on_val_loss_report(self, _):
         pass
@@ -41,16 +37,14 @@ class Clock:
 
 mx.random.seed(0)
 adapters = {"rank": 8, "dropout": 0.0, "scale": 10.0, "num_layers": -1}
-model, tokenizer, adapter_file = from_pretrained(model_path, new_adapter_path=tempfile.mkdtemp(), lora_config=adapters)
-reference, _ = mlx_lm.load(model_path)
+model, tokenizer, adapter_file = from_pretrained(work.model, new_adapter_path=tempfile.mkdtemp(), lora_config=adapters)
+reference, _ = mlx_lm.load(work.model)
 reference.freeze()
-with open(data_path) as file:
-    rows = [json.loads(line) for line in file]
 settings = grpo_trainer.GRPOTrainingArgs(
     batch_size=1,
-    iters=steps,
-    group_size=group,
-    max_completion_length=tokens,
+    iters=work.steps,
+    group_size=work.group,
+    max_completion_length=work.tokens,
     temperature=1.0,
     top_p=1.0,
     top_k=0,
@@ -63,15 +57,16 @@ settings = grpo_trainer.GRPOTrainingArgs(
     adapter_file=str(adapter_file),
     grpo_loss_type="grpo",
 )
+clock.start()
 grpo_trainer.train_grpo(
     model=model,
     ref_model=reference,
     tokenizer=tokenizer,
     optimizer=optim.Adam(learning_rate=1e-5),
-    train_dataset=CacheDataset(GRPODataset(rows, tokenizer)),
+    train_dataset=CacheDataset(GRPODataset(work.rows, tokenizer)),
     val_dataset=None,
-    reward_funcs=[fewer_words],
-    training_callback=Clock(),
+    reward_funcs=[reward],
+    training_callback=Listener(),
     args=settings,
     end_answer_token="",
 )

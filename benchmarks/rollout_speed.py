@@ -1,0 +1,223 @@
+"""Tokens a second of our rollout engine against mlx_lm's BatchGenerator, peak memory, share of the machine's limit.
+
+    python -m benchmarks.rollout_speed --model DIR --output benchmarks/results --page RESULTS.md
+
+One prompt of 130 tokens, 16 samples of 128 tokens at temperature 1, no stop token; the same with 12 rows that stop
+within 32 tokens; 8 prompts x 16 samples in one rollout. Every decoding is a process of its own, sides take turns.
+Seconds run from the prompts' tokens to the last completion, every token with its logprob. Ours carries a fresh LoRA
+adapter of rank 8 on every linear layer and merges it within that time; mlx_lm runs the bare model.
+
+Lengths of the ragged group: ours decodes once without stop tokens and untimed, tokens are picked that end 12 of those
+rows early and occur in none of the others, and become the stop tokens of the timed decoding under the same seed.
+mlx_lm draws other tokens, so its rows are given the very same lengths by its own max_tokens, a row each, which costs
+it no more than a stop token would. A vocabulary of a few words leaves no such tokens: there this pair is left out.
+
+The limit of decoding is the larger of reading the weights once a step (at the rate of a copy) and the step's flops (at
+the rate of a float32 matrix product), both measured in each process just before the work. The prompt is not in it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks import speed
+
+SIDES = {
+    "ours": "ours",
+    "theirs": "mlx_lm BatchGenerator",
+    "theirs_prompt_once": "mlx_lm BatchGenerator, given the prompt's cache",
+    "ours_ragged": "ours, 12 of 16 stop early",
+    "theirs_ragged": "mlx_lm BatchGenerator, 12 of 16 stop early",
+    "ours_many": "ours, 8 prompts",
+}
+COMPARED = (("ours", "theirs"), ("ours", "theirs_prompt_once"), ("ours_ragged", "theirs_ragged"), ("ours_many", "ours"))
+RAGGED = ("ours_ragged", "theirs_ragged")
+ENOUGH_WORDS = 5000  # of a vocabulary, for rows of 128 tokens to have some of their own
+WARMUP = 8  # tokens
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rollout_speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", nargs="+", help=f"local MLX directories, or {speed.MINIATURE}")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a completion (128)")
+    parser.add_argument("--prompts", type=int, default=8, help="prompts of the large rollout (8)")
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="leave some out")
+    parser.add_argument("--task", help=argparse.SUPPRESS)  # what a process of its own runs
+    known, _ = parser.parse_known_args(arguments)
+    if known.task is not None:
+        return known
+    speed.add_options(parser, rounds=3)
+    options = parser.parse_args(arguments)
+    speed.check_models(parser, options.model or parser.error("--model is needed"))
+    if options.tokens < 40:
+        parser.error(f"--tokens must be at least 40, got {options.tokens}: the ragged rows stop within 32")
+    if "theirs_ragged" in options.sides and "ours_ragged" not in options.sides:
+        parser.error("--sides theirs_ragged needs ours_ragged: it decodes the lengths that came out there")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """All rounds of all models, the record and the table."""
+    options = parse(arguments)
+    if options.task is not None:
+        print(json.dumps(measure(json.loads(options.task))))
+        return 0
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, directory in speed.model_directories(options.model, Path(folder)).items():
+            runs[name] = _rounds(options, name, directory)
+    record = {
+        "settings": {"prompt": speed.PROMPT, "samples": speed.GROUP, "tokens": options.tokens, "rank": speed.RANK},
+        "rounds": options.rounds,
+        "runs": runs,
+        "ratios": {name: ratios(sides) for name, sides in runs.items()},
+    }
+    speed.write("rollout_speed", record, table(runs), options)
+    return 0
+
+
+def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str, list[dict[str, Any]]]:
+    from grpo.model_facts import facts_of_directory
+
+    enough = facts_of_directory(Path(directory)).vocab >= ENOUGH_WORDS
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides if enough or side not in RAGGED}
+    for number in range(options.rounds):
+        for side in runs:
+            task = {"model": directory, "side": side, "tokens": options.tokens, "prompts": options.prompts}
+            if side == "theirs_ragged":
+                task["lengths"] = runs["ours_ragged"][-1]["lengths"]
+            runs[side].append(speed.in_process("benchmarks.rollout_speed", task))
+            print(f"{name}, round {number + 1}: {SIDES[side]}: {runs[side][-1]['rate']:.1f} tokens/s", flush=True)
+    return runs
+
+
+def measure(task: dict[str, Any]) -> dict[str, Any]:
+    """One decoding, in this process."""
+    from grpo.blas import load_blas
+
+    load_blas()
+    import mlx.core as mx
+
+    from benchmarks import machine
+
+    decode, facts = _prepared(task)
+    limits = machine.measure_limits()
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    decoded = decode()
+    bound = bound_seconds(facts, decoded.lengths, limits.gflops, limits.bandwidth)
+    return {
+        "rate": sum(decoded.lengths) / decoded.seconds,
+        "seconds": decoded.seconds,
+        "stepping_seconds": decoded.stepping_seconds,
+        "bound_seconds": bound,
+        "share_of_bound": bound / decoded.stepping_seconds,
+        "lengths": decoded.lengths,
+        "weights_bytes": before,
+        "peak_bytes": mx.get_peak_memory(),
+        "resident_bytes": speed.resident_bytes(),
+        "limits": asdict(limits),
+    }
+
+
+def _prepared(task: dict[str, Any]) -> tuple[Any, Any]:
+    """What is to be timed, warmed up, and the model's facts."""
+    from benchmarks import decoders
+    from grpo.model_facts import facts_of_directory
+
+    side, tokens = task["side"], task["tokens"]
+    facts = facts_of_directory(Path(task["model"]))
+    count = task["prompts"] if side == "ours_many" else 1
+    prompts = speed.random_prompts([speed.PROMPT] * count, facts.vocab)
+    if side.startswith("theirs"):
+        model = _bare(task["model"])
+        once = side == "theirs_prompt_once"
+        lengths = task.get("lengths", [tokens] * speed.GROUP)
+        decoders.theirs(model, prompts[0].tokens, [WARMUP] * speed.GROUP, prompt_once=once)
+        return lambda: decoders.theirs(model, prompts[0].tokens, lengths, prompt_once=once), facts
+    policy, _ = speed.load(task["model"], tokens=tokens)
+    ragged = side == "ours_ragged"
+    untimed = decoders.ours(policy, prompts, samples=speed.GROUP, tokens=tokens if ragged else WARMUP)
+    if ragged:
+        policy.tokenizer.eos_token_ids = decoders.stop_tokens(untimed.tokens)
+    return lambda: decoders.ours(policy, prompts, samples=speed.GROUP, tokens=tokens), facts
+
+
+def _bare(directory: str) -> Any:
+    import mlx.core as mx
+    from mlx_lm import load
+
+    model = load(directory)[0]
+    if mx.default_device().type == mx.DeviceType.cpu:  # as ours: products of 16-bit floats go past the BLAS
+        model.set_dtype(mx.float32)
+    return model
+
+
+def bound_seconds(facts: Any, lengths: Sequence[int], gflops: float, bandwidth: float) -> float:
+    """Least seconds of all steps after the first token of the rows.
+
+    At a step, rows that have more tokens to come see the prompt and what they have written.
+    """
+    from benchmarks.flops import decoding_bound
+
+    total = 0.0
+    for step in range(1, max(lengths)):
+        contexts = [speed.PROMPT + step for length in lengths if length > step]
+        total += decoding_bound(facts, contexts, gflops=gflops, bandwidth=bandwidth)
+    return total
+
+
+def middle(runs: Sequence[dict[str, Any]], name: str) -> float:
+    """Median over the rounds."""
+    return statistics.median(run[name] for run in runs)
+
+
+def ratios(sides: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """Tokens a second of one side over another's, medians."""
+    return {
+        f"{left} / {right}": middle(sides[left], "rate") / middle(sides[right], "rate")
+        for left, right in COMPARED
+        if sides.get(left) and sides.get(right)
+    }
+
+
+def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
+    """Markdown: a row a model and side, ratios below."""
+    lines = [
+        "### Rollout",
+        "",
+        "| model | | tokens | tokens/s | share of the limit | peak of MLX | peak resident |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for model, sides in runs.items():
+        for side, measured in sides.items():
+            tokens, rate = sum(measured[0]["lengths"]), middle(measured, "rate")
+            peak, resident = middle(measured, "peak_bytes") / 1e9, middle(measured, "resident_bytes") / 1e9
+            share = middle(measured, "share_of_bound")
+            row = f"| {model} | {SIDES[side]} | {tokens} | {rate:.0f} | {share:.0%} | {peak:.2f} GB |"
+            lines.append(f"{row} {resident:.2f} GB |")
+    lines.append("")
+    for model, sides in runs.items():
+        said = "; ".join(
+            f"{SIDES[left]} against {SIDES[right]}: {middle(sides[left], 'rate') / middle(sides[right], 'rate'):.2f}x"
+            for left, right in COMPARED
+            if sides.get(left) and sides.get(right)
+        )
+        lines.append(f"- {model}: {said}.")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
