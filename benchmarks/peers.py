@@ -47,7 +47,7 @@ class Peer:
 
 
 LORA_PACKAGES = (("mlx[cpu]", "mlx-lm-lora==5.10.2"),)
-LORA_LEAVES_OUT = "clip (its ratio is always 1), the prompt when it scores completions"
+LORA_LEAVES_OUT = "clip (its ratio is always 1)"
 PEERS = {
     "mlx_lm_lora": Peer("mlx-lm-lora 5.10.2", "mlx_lm_lora", LORA_PACKAGES, "drive_mlx_lm_lora.py", LORA_LEAVES_OUT),
     "mlx_lm_lora_together": Peer(
