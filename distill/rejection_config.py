@@ -32,6 +32,10 @@ class RejectionConfig(Section):
     )
     concurrency: int = Field(8, ge=1, description="requests to the server at a time")
     timeout_seconds: float = Field(600.0, gt=0, description="for one request to the server")
+    server_model: str = Field("default_model", description="the model's name there")
+    server_seeds: bool = Field(
+        True, description="send a seed with each request; mlx_lm.server then answers them one at a time"
+    )
 
     data: str = Field(
         "digit_sums", description="an environment's name (python -m envs list), a JSONL file or a hub data set"

@@ -18,11 +18,11 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class EndpointError(Exception):
-    """No usable reply. `passing`: another attempt may succeed."""
+    """No usable reply. `passing`: another attempt may succeed; `status`: the HTTP status, if there was one."""
 
-    def __init__(self, message: str, *, passing: bool) -> None:
+    def __init__(self, message: str, *, passing: bool, status: int | None = None) -> None:
         super().__init__(message)
-        self.passing = passing
+        self.passing, self.status = passing, status
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -36,7 +36,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Endpoint:
     """`ask` posts messages to URL/chat/completions and returns the text of the reply.
 
-    The environment variable JUDGE_API_KEY, if set, is sent as the bearer token.
+    The environment variable JUDGE_API_KEY (or `key_variable`), if set, is sent as the bearer token.
     """
 
     url: str
@@ -44,6 +44,7 @@ class Endpoint:
     max_tokens: int
     temperature: float
     extra: Mapping[str, Any] = field(default_factory=dict)  # further keys of the request
+    key_variable: str = KEY_VARIABLE
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -52,25 +53,31 @@ class Endpoint:
 
     def ask(self, messages: Sequence[Mapping[str, str]], seconds: float) -> str:
         """The reply's text. EndpointError if there is none within the time."""
+        return _text(self.post(messages, seconds), self.url)
+
+    def post(self, messages: Sequence[Mapping[str, str]], seconds: float, **more: Any) -> bytes:
+        """The reply's body; `more` are keys of this request alone. EndpointError if there is none within the time."""
         body = {
             "model": self.model,
             "messages": list(messages),
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             **self.extra,
+            **more,
         }
         end = time.monotonic() + seconds
         try:
             with self._opener().open(self._request(body), timeout=max(seconds, 0.001)) as response:
-                raw = _read(response, end)
+                return _read(response, end)
         except urllib.error.HTTPError as error:
             error.close()
             passing = error.code in _PASSING or error.code >= 500
-            raise EndpointError(f"{self.url} answers {error.code} {error.reason}", passing=passing) from None
+            raise EndpointError(
+                f"{self.url} answers {error.code} {error.reason}", passing=passing, status=error.code
+            ) from None
         except (OSError, http.client.HTTPException) as error:  # refused, timed out, reset, cut off
             reason = getattr(error, "reason", None) or error
             raise EndpointError(f"{self.url}: {type(error).__name__}: {reason}", passing=True) from None
-        return _text(raw, self.url)
 
     def _opener(self) -> urllib.request.OpenerDirector:
         handlers: list[Any] = [_NoRedirect()]
@@ -80,7 +87,7 @@ class Endpoint:
 
     def _request(self, body: Mapping[str, Any]) -> urllib.request.Request:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(KEY_VARIABLE):
+        if key := os.environ.get(self.key_variable):
             headers["Authorization"] = f"Bearer {key}"
         url = self.url.rstrip("/") + "/chat/completions"
         return urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
