@@ -66,6 +66,12 @@ def decoded_weight_bytes(facts: ModelFacts) -> float:
     return values * facts.stored_bytes / facts.parameters
 
 
+def cache_bytes(facts: ModelFacts, groups: Sequence[Work]) -> int:
+    """Bytes of the keys and values of these groups, each prompt's kept once."""
+    tokens = sum(work.tokens for work in groups)
+    return 2 * facts.blocks * facts.kv_heads * facts.head_dim * facts.stored_item_bytes * tokens
+
+
 def decoding_step(facts: ModelFacts, contexts: Sequence[int]) -> float:
     """Flops of one more token for every row, each seeing so many tokens."""
     weights = block_weights(facts) + facts.hidden * facts.vocab

@@ -29,7 +29,6 @@ from grpo.blas import load_blas
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNERS = Path(__file__).resolve().parent / "peer_runners"
-GROUP, TOKENS = speed.GROUP, 64
 OURS = "grpo-mlx"
 STEP_LINE = re.compile(r"^STEP ([0-9.]+)(?: ROLLOUT ([0-9.]+) ([0-9]+))?", re.MULTILINE)
 
@@ -102,6 +101,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", required=True, help="an MLX model directory in float32 with a chat template")
     parser.add_argument("--environments", type=Path, required=True, help="virtual environments and logs (5 GB)")
+    parser.add_argument("--samples", type=int, default=speed.GROUP, help="samples of a prompt (16)")
+    parser.add_argument("--tokens", type=int, default=64, help="most tokens of a completion (64)")
     parser.add_argument("--steps", type=int, default=2, help="counted steps of a run (2)")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="leave some out")
     parser.add_argument("--minutes", type=float, default=30, help="a run that takes longer is ended (30)")
@@ -131,7 +132,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             done = Run(error=wrong) if wrong else theirs(options, peer, data, folder / f"{key}_{number}.log")
             report(number, peer.name, runs, done)
     record = {
-        "settings": {"samples": GROUP, "tokens": TOKENS, "rank": 8, "beta": 0.01, "steps": options.steps},
+        "settings": {
+            "samples": options.samples,
+            "tokens": options.tokens,
+            "rank": 8,
+            "beta": 0.01,
+            "steps": options.steps,
+        },
         "rounds": options.rounds,
         "leaves_out": {peer.name: peer.leaves_out for peer in chosen.values()},
         "runs": {name: [asdict(run) for run in done] for name, done in runs.items()},
@@ -189,8 +196,8 @@ def ours(options: argparse.Namespace, data: Path, folder: Path) -> Run:
         "data": str(data),
         "steps": options.steps + 1,
         "prompts_per_step": 1,
-        "num_generations": GROUP,
-        "max_completion_length": TOKENS,
+        "num_generations": options.samples,
+        "max_completion_length": options.tokens,
         "lora.rank": 8,
         "lora.alpha": 80,
         "beta": 0.01,
@@ -205,13 +212,13 @@ def ours(options: argparse.Namespace, data: Path, folder: Path) -> Run:
     if code != 0:
         return Run(peak_bytes=peak, error=f"exit code {code}: {last_line(log)}")
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][1:]
-    rates = tuple(GROUP * step["completions/mean_length"] / step["time/rollout"] for step in steps)
+    rates = tuple(options.samples * step["completions/mean_length"] / step["time/rollout"] for step in steps)
     return Run(tuple(step["step_time"] for step in steps), rates, peak)
 
 
 def theirs(options: argparse.Namespace, peer: Peer, data: Path, log: Path) -> Run:
     """One run of a peer."""
-    numbers = [str(number) for number in (options.steps + 1, GROUP, TOKENS)]
+    numbers = [str(number) for number in (options.steps + 1, options.samples, options.tokens)]
     python = python_of(peer.environment, options.environments.resolve())
     command = [str(python), str(RUNNERS / peer.runner), str(Path(options.model).resolve()), str(data), *numbers]
     code, peak = timed([*command, *peer.words], log, options.minutes)

@@ -109,7 +109,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     load_blas()
     import mlx.core as mx
 
-    from benchmarks import machine
+    from benchmarks import flops, machine
 
     decode, facts = _prepared(task)
     limits = machine.measure_limits()
@@ -117,6 +117,11 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     mx.reset_peak_memory()
     before = mx.get_active_memory()
     decoded = decode()
+    samples = speed.GROUP
+    groups = [
+        flops.Work(speed.PROMPT, decoded.lengths[start : start + samples])
+        for start in range(0, len(decoded.lengths), samples)
+    ]
     bound = bound_seconds(facts, decoded.lengths, limits.gflops, limits.bandwidth)
     return {
         "rate": sum(decoded.lengths) / decoded.seconds,
@@ -126,6 +131,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "share_of_bound": bound / decoded.stepping_seconds,
         "lengths": decoded.lengths,
         "weights_bytes": before,
+        "cache_bytes": flops.cache_bytes(facts, groups),
         "peak_bytes": mx.get_peak_memory(),
         "resident_bytes": speed.resident_bytes(),
         "limits": asdict(limits),
@@ -135,10 +141,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
 def _prepared(task: dict[str, Any]) -> tuple[Any, Any]:
     """What is to be timed, warmed up, and the model's facts."""
     from benchmarks import decoders
-    from grpo.model_facts import facts_of_directory
 
     side, tokens = task["side"], task["tokens"]
-    facts = facts_of_directory(Path(task["model"]))
+    facts = speed.facts_as_run(task["model"])
     count = task["prompts"] if side == "ours_many" else 1
     prompts = speed.random_prompts([speed.PROMPT] * count, facts.vocab)
     if side.startswith("theirs"):
@@ -216,6 +221,14 @@ def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
             if sides.get(left) and sides.get(right)
         )
         lines.append(f"- {model}: {said}.")
+        if sides.get("ours") and sides.get("ours_many"):
+            peak, cache = (
+                (middle(sides["ours_many"], name) - middle(sides["ours"], name)) / 1e9
+                for name in ("peak_bytes", "cache_bytes")
+            )
+            lines.append(
+                f"- {model}: {SIDES['ours_many']}: the peak grows by {peak:.2f} GB, keys and values by {cache:.2f}."
+            )
     return "\n".join(lines) + "\n"
 
 

@@ -84,9 +84,8 @@ def measure(task: dict[str, Any]) -> dict[str, dict[str, float]]:
     load_blas()
     from benchmarks.step_speed import one_step
     from grpo.learner import Learner
-    from grpo.model_facts import facts_of_directory
 
-    vocab = facts_of_directory(Path(task["model"])).vocab
+    vocab = speed.facts_as_run(task["model"]).vocab
     policy, config = speed.load(task["model"], tokens=WARM)
     found = {}
     for place, size in enumerate([task["sizes"][0], *task["sizes"]]):

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine
 
 if TYPE_CHECKING:
+    from grpo.model_facts import ModelFacts
     from grpo.policy import Policy
     from grpo.types import Prompt
 
@@ -112,6 +114,17 @@ def load(model: str, *, samples: int = GROUP, tokens: int, rank: int = RANK) -> 
     policy.freeze_reference()
     policy.tokenizer.eos_token_ids = set()
     return policy, config
+
+
+def facts_as_run(model: str) -> "ModelFacts":
+    """Facts of a model directory as it is computed with: in float32 on a CPU, however it is stored."""
+    import mlx.core as mx
+
+    from grpo.model_facts import facts_of_directory
+
+    facts = facts_of_directory(Path(model))
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    return replace(facts, stored_item_bytes=4) if on_cpu and not facts.quantised else facts
 
 
 def random_prompts(lengths: Sequence[int], vocab: int, *, seed: int = 0) -> "list[Prompt]":

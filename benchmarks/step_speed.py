@@ -90,9 +90,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     load_blas()
     from benchmarks import flops, machine
     from grpo.learner import Learner
-    from grpo.model_facts import facts_of_directory
 
-    facts = facts_of_directory(Path(task["model"]))
+    facts = speed.facts_as_run(task["model"])
     policy, config = speed.load(task["model"], samples=task["samples"], tokens=task["tokens"])
     prompts = speed.random_prompts([task["prompt"]], facts.vocab)
     learner = Learner(policy, config)

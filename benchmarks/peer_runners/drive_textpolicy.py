@@ -45,6 +45,6 @@ trainer = Trainer(
 decode = clock.timed(policy, lambda result: sum(int(tokens.size) for tokens, _ in result))
 clock.start()
 for _ in range(work.steps):
-    trainer.train(runner.collect_batched(decode, work.group))
+    trainer.train(grpo.select_all_data(runner.collect_batched(decode, work.group)))
     mx.eval(model.parameters())
     clock.step()

@@ -60,6 +60,7 @@ def test_the_bound_leaves_finished_rows_out():
 
 def run(rate):
     common = {"lengths": [128] * 16, "share_of_bound": 0.25, "peak_bytes": 1e9, "resident_bytes": 2e9}
+    common["cache_bytes"] = rate * 1e7
     return {"rate": rate, **common}
 
 
@@ -69,6 +70,8 @@ def test_ratios_are_of_medians_and_only_of_sides_that_ran():
     table = rollout_speed.table({"m": sides | {"ours_many": [run(50.0)]}})
     assert "| m | ours | 2048 | 20 | 25% | 1.00 GB | 2.00 GB |" in table
     assert "ours, 8 prompts against ours: 2.50x" in table
+    # caches of 50e7 and, in the median, 20e7 bytes
+    assert "the peak grows by 0.00 GB, keys and values by 0.30" in table
 
 
 def test_a_section_of_the_page_is_replaced_and_others_stay():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.flops import Work, attention, decoding_bound, decoding_step, learning
+from benchmarks.flops import Work, attention, cache_bytes, decoding_bound, decoding_step, learning
 from grpo.config import LoRA
 from grpo.model_facts import facts_of_settings
 
@@ -47,6 +47,11 @@ def test_attention_is_two_products_a_pair_head_and_block():
 )
 def test_learning_counts_what_has_to_be_computed(lora, reference, expected):
     assert learning(FACTS, [Work(3, (2, 1))], lora=lora, reference=reference) == expected
+
+
+def test_keys_and_values_of_a_prompt_are_kept_once():
+    # two groups of 6 tokens, 2 x 2 blocks x 1 head of 4 values of 4 bytes: 64 a token
+    assert cache_bytes(FACTS, [Work(3, (2, 1))] * 2) == 12 * 64
 
 
 def test_a_decoding_step_multiplies_all_weights_and_sees_every_context():
