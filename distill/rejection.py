@@ -115,7 +115,8 @@ def _build(
     finally:
         if judge is not None:
             judge.close()
-    rejected = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in built.funnel.rejected)
+    dropped = sorted(built.funnel.rejected, key=lambda row: (row["number"], row["sample"]))  # whoever sampled it
+    rejected = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in dropped)
     write_lines(output / REJECTED, rejected)
     write_corpus(output / CORPUS, built.rows)
     summary = {**built.figures, **figures, "corpus": str(output / CORPUS)}
