@@ -66,7 +66,8 @@ def _adapted(scale: float, weight: mx.array) -> Any:
         rows, pulled = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, cotangent.shape[-1])
         by_a = rows.T @ (pulled @ (scale * b).T)
         by_b = (rows @ (scale * a)).T @ pulled
-        return cotangent @ weight, by_a.astype(a.dtype), by_b.astype(b.dtype)
+        gradients = [cotangent @ weight, by_a.astype(a.dtype), by_b.astype(b.dtype)]
+        return tuple(mx.depends(gradients, gradients))  # all at once, or x would stay until the adapter's are asked for
 
     return product
 

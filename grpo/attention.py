@@ -80,13 +80,15 @@ def shared_attention(
         shared_pulled = together(pulled)
         own_slopes = (own_masses * (pulled @ values.swapaxes(-1, -2) - mean)).astype(kind)
         slopes = (prefix_masses * (shared_pulled @ prefix_values.swapaxes(-1, -2) - together(mean))).astype(kind)
-        return (
+        gradients = [
             own_slopes @ keys + apart(slopes @ prefix_keys),
             slopes.swapaxes(-1, -2) @ together(queries),
             prefix_masses.astype(kind).swapaxes(-1, -2) @ shared_pulled,
             own_slopes.swapaxes(-1, -2) @ queries,
             own_masses.astype(kind).swapaxes(-1, -2) @ pulled,
-        )
+        ]
+        # all at once, or the masses of every layer would stay until the prompt's gradient is asked for at the end
+        return tuple(mx.depends(gradients, gradients))
 
     return cast("tuple[mx.array, ...]", attention(queries, prefix_keys, prefix_values, keys, values))[0]
 

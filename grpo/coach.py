@@ -185,7 +185,7 @@ def failing_rewards(coach: Coach) -> Findings:
         )
         yield (
             name,
-            f"reward {reward} gave no value for {count:.0f} completion(s) ({kind}), they were left out: {advice}",
+            f"reward {reward} reported {kind} for {count:.0f} completion(s): {advice}",
         )
 
 

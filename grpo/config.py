@@ -148,9 +148,17 @@ class Config(Section):
         False, description="leave completions without a stop token out of the loss (DAPO's overlong filtering)"
     )
     token_budget: int = Field(
-        2048, ge=1, description="tokens, padding included, of one micro-batch; less = less memory, same gradient"
+        512,
+        ge=1,
+        description="tokens, padding included, of one micro-batch; less = less memory, same gradient; more may be "
+        "faster on a GPU",
     )
-    logits_chunk: int = Field(512, ge=1, description="positions whose vocabulary row exists at a time")
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="what the run may take: token_budget is lowered until the estimate fits; none = as it is",
+    )
+    logits_chunk: int = Field(128, ge=1, description="positions whose vocabulary row exists at a time")
 
     learning_rate: float = Field(1e-5, gt=0, description="peak rate of AdamW")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(

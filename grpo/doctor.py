@@ -23,7 +23,7 @@ from grpo.train import QUICKSTART
 if TYPE_CHECKING:
     from envs import Env
     from grpo.blas import Blas
-    from grpo.memory import ModelFacts
+    from grpo.model_facts import ModelFacts
 
 Mark = Literal["ok", "warn", "FAIL"]
 MATRIX = 1000  # rows and columns of the product that is timed
@@ -179,7 +179,8 @@ def model(report: Report, config: Config) -> "ModelFacts | None":
     elif folder is not None:
         facts = _local_model(report, config, folder)
     elif _is_hub_id(config.model):
-        from grpo.memory import facts_of_name, in_gb
+        from grpo.memory import in_gb
+        from grpo.model_facts import facts_of_name
 
         facts = facts_of_name(config.model)
         size = f"about {in_gb(facts.stored_bytes)}" if facts else "of a size that is not known here"
@@ -212,14 +213,14 @@ def _model_folder(config: Config) -> Path | None:
 
 
 def _miniature_facts() -> "ModelFacts":
-    from grpo.memory import facts_of_settings
     from grpo.miniature import SHAPE, vocabulary
+    from grpo.model_facts import facts_of_settings
 
     return facts_of_settings({**SHAPE, "vocab_size": len(vocabulary())}, item_bytes=4)
 
 
 def _local_model(report: Report, config: Config, folder: Path) -> "ModelFacts | None":
-    from grpo.memory import facts_of_directory
+    from grpo.model_facts import facts_of_directory
 
     cached = "" if Path(config.model).expanduser() == folder else ", in the local hub cache"
     try:
@@ -366,6 +367,10 @@ def rewards(report: Report, config: Config, env: "Env | None") -> None:
         report.refuse("rewards", str(error))
         return
     report.say("ok", "rewards", " + ".join(f"{weight:g} {name}" for name, weight in config.reward_weights.items()))
+    if "code" in config.reward_weights:
+        from rewards import sandbox
+
+        report.say("ok", "sandbox", str(sandbox.describe()))
     judge = env.reward_names[0] if env is not None and env.reward_names else None
     if judge and not any(name.startswith(judge) for name in config.reward_weights):
         report.say("warn", "rewards", f"{config.data} is made to be judged by {judge}: add reward_weights.{judge}=1.0")
@@ -377,7 +382,8 @@ def memory(report: Report, config: Config, facts: "ModelFacts | None", env: "Env
     """What the run needs against what there is, and the key to turn."""
     import mlx.core as mx
 
-    from grpo.memory import available_bytes, estimate, fitting_token_budget, in_gb, knob
+    from grpo.memory import available_bytes, estimate, in_gb, knob
+    from grpo.memory_plan import fitting_token_budget
 
     if facts is None:
         report.say("warn", "memory", "the model's sizes are not known, so neither is what it needs")

@@ -1,13 +1,11 @@
-"""How much memory a run needs, from its config and the model's files alone: nothing is loaded.
+"""How much memory a run needs, from its config and the sizes of its model.
 
 The sizes of weights, adapters, caches and optimizer state follow from their shapes. What a micro-batch keeps for its
-backward pass does not: the factors below are fitted to measured peaks (mx.get_peak_memory; float32 on a CPU, Llama-type
-blocks of hidden size 576, 190 to 1150 tokens, 2 to 30 blocks). The peaks of those runs come out within 4% for LoRA on
-all linear layers and within 17% for full fine-tuning, those of four runs of the trainer that had no part in the fit
-within 22%, gradient_checkpointing within 6%. Other dtypes, devices and architectures are extrapolated.
+backward pass does not: the factors below are fitted to measured peaks (mx.get_peak_memory; float32 on a CPU,
+SmolLM2-135M, micro-batches of 128 to 1154 tokens), which tests/grpo/test_memory.py lists. Other dtypes, devices and
+architectures are extrapolated.
 """
 
-import json
 import math
 import os
 import re
@@ -16,209 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpo.config import Config, LoRA
+from grpo.config import Config
+from grpo.model_facts import ModelFacts
 
-OUTPUT_COPIES = 2.45  # values kept a token and output of a linear layer: itself, its share of norms, gates, adapters
-HEAD_COPIES = 2  # of the gradient of the vocabulary's weights, where they are trained, and one more a chunk of logits
-SCORE_COPIES = 1.2  # values kept a pair of query and key, a head
-LOGITS_AHEAD = 8  # chunks of logits alive at a time: mlx runs ahead of the one it waits for
-UPDATE_COPIES = 3.5  # of everything trained, while the optimizer replaces it
+OUTPUT_COPIES = 2.2  # values kept a token and output of a linear layer: itself, its share of norms, gates, adapters
+HEAD_COPIES = 2  # of the gradient of the vocabulary's weights, where they are trained
+SCORE_COPIES = 0.85  # values kept a pair of query and key, a head
+PROMPT_SCORE_COPIES = 1.3  # the same inside a prompt
+LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time: mlx runs ahead of the one it waits for
+UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
 DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.prefix.KV_BLOCK)
 PROCESS_BYTES = 700_000_000  # Python, the tokenizer and the processes of the rewards
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "U64": 8, "I64": 8, "U32": 4, "I32": 4, "U16": 2}
-FLOATS = {"F64", "F32", "F16", "BF16"}
 GIGABYTE = 1e9
-
-# hidden, blocks, heads, kv_heads, head_dim, intermediate, vocab, tied: from each model's published config.json
-KNOWN_SHAPES = {
-    "smollm2-135m": (576, 30, 9, 3, 64, 1536, 49152, True),
-    "smollm2-360m": (960, 32, 15, 5, 64, 2560, 49152, True),
-    "smollm2-1.7b": (2048, 24, 32, 32, 64, 8192, 49152, True),
-    "qwen2.5-0.5b": (896, 24, 14, 2, 64, 4864, 151936, True),
-    "qwen2.5-1.5b": (1536, 28, 12, 2, 128, 8960, 151936, True),
-    "qwen2.5-3b": (2048, 36, 16, 2, 128, 11008, 151936, True),
-    "qwen2.5-7b": (3584, 28, 28, 4, 128, 18944, 152064, False),
-    "qwen3-0.6b": (1024, 28, 16, 8, 128, 3072, 151936, True),
-    "qwen3-1.7b": (2048, 28, 16, 8, 128, 6144, 151936, True),
-    "qwen3-4b": (2560, 36, 32, 8, 128, 9728, 151936, True),
-    "qwen3-8b": (4096, 36, 32, 8, 128, 12288, 151936, False),
-    "llama-3.2-1b": (2048, 16, 32, 8, 64, 8192, 128256, True),
-    "llama-3.2-3b": (3072, 28, 24, 8, 128, 8192, 128256, True),
-    "llama-3.1-8b": (4096, 32, 32, 8, 128, 14336, 128256, False),
-}
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A linear layer of a block."""
-
-    name: str  # the last part, e.g. q_proj
-    block: int
-    inputs: int
-    outputs: int
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What of a model decides how much memory it takes."""
-
-    architecture: str
-    blocks: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    linears: tuple[Linear, ...]  # of all blocks
-    parameters: int
-    float_values: int  # stored in a floating dtype, the scales of quantised weights included
-    stored_item_bytes: int  # of those
-    packed_bytes: int = 0  # of quantised weights
-    bits: int | None = None  # of quantised weights
-
-    @property
-    def quantised(self) -> bool:
-        """Whether the linear weights are stored in a few bits."""
-        return self.packed_bytes > 0
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of the linear layers of all blocks, for one token."""
-        return sum(linear.outputs for linear in self.linears)
-
-    @property
-    def stored_bytes(self) -> int:
-        return self.packed_bytes + self.float_values * self.stored_item_bytes
-
-    def adapted(self, lora: LoRA) -> list[Linear]:
-        """The linear layers that get an adapter."""
-        first = self.blocks - (self.blocks if lora.layers < 0 else lora.layers)
-        return [
-            part
-            for part in self.linears
-            if part.block >= first and (lora.targets == "all" or part.name in lora.targets)
-        ]
-
-
-def facts_of_directory(folder: Path) -> ModelFacts:
-    """Facts of a local model directory: its config.json and the headers of its safetensors files.
-
-    Raises ValueError, one line, for a directory that is no whole model.
-    """
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no config.json: it is no model directory") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder / 'config.json'} can't be read: {' '.join(str(error).split())}") from None
-    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("weight*.safetensors"))
-    if not files:
-        raise ValueError(f"{folder} holds no model*.safetensors: the weights are missing")
-    tensors: dict[str, tuple[str, list[int]]] = {}
-    for file in files:
-        tensors |= read_header(file)
-    return _with_tensors(facts_of_settings(settings), tensors, settings)
-
-
-def read_header(file: Path) -> dict[str, tuple[str, list[int]]]:
-    """Tensor name -> (dtype, shape), from the start of a safetensors file; ValueError if it is not a whole one."""
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if 2 <= length <= 100_000_000 else None
-    except OSError as error:
-        raise ValueError(f"{file} can't be read: {error.strerror}") from None
-    except ValueError:
-        header = None
-    if not isinstance(header, dict):
-        raise ValueError(f"{file} is no safetensors file, or only a pointer to one")
-    tensors = {name: part for name, part in header.items() if name != "__metadata__"}
-    end = 8 + length + max((part["data_offsets"][1] for part in tensors.values()), default=0)
-    if file.stat().st_size < end:
-        raise ValueError(f"{file} is cut short: {file.stat().st_size} of {end} bytes")
-    return {name: (part["dtype"], part["shape"]) for name, part in tensors.items()}
-
-
-def facts_of_settings(settings: Mapping[str, Any], item_bytes: int | None = None) -> ModelFacts:
-    """Facts of a Llama-type model from its config.json alone; ValueError if that names none of its sizes."""
-    text = settings.get("text_config", settings)
-    try:
-        hidden, blocks, heads = text["hidden_size"], text["num_hidden_layers"], text["num_attention_heads"]
-        inner, vocab = text["intermediate_size"], text["vocab_size"]
-    except KeyError as error:
-        raise ValueError(f"config.json has no {error.args[0]}: what this model needs is not known") from None
-    kv_heads = text.get("num_key_value_heads") or heads
-    head_dim = text.get("head_dim") or hidden // heads
-    linears = tuple(
-        Linear(name, block, inputs, outputs)
-        for block in range(blocks)
-        for name, inputs, outputs in (
-            ("q_proj", hidden, heads * head_dim),
-            ("k_proj", hidden, kv_heads * head_dim),
-            ("v_proj", hidden, kv_heads * head_dim),
-            ("o_proj", heads * head_dim, hidden),
-            ("gate_proj", hidden, inner),
-            ("up_proj", hidden, inner),
-            ("down_proj", inner, hidden),
-        )
-    )
-    tied = text.get("tie_word_embeddings", settings.get("tie_word_embeddings", False))
-    tables = hidden * vocab * (1 if tied else 2)
-    parameters = tables + sum(part.inputs * part.outputs for part in linears)
-    stored = item_bytes or (4 if "32" in str(text.get("torch_dtype", text.get("dtype", ""))) else 2)
-    name = str(settings.get("model_type", "llama"))
-    return ModelFacts(name, blocks, hidden, heads, kv_heads, head_dim, vocab, linears, parameters, parameters, stored)
-
-
-def facts_of_name(name: str) -> ModelFacts | None:
-    """Rough facts of a model that is not here, if its name says which it is (Qwen2.5-0.5B-Instruct-4bit)."""
-    lowered = name.lower()
-    known = next((key for key in KNOWN_SHAPES if re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", lowered)), None)
-    if known is None:
-        return None
-    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim")
-    shape = KNOWN_SHAPES[known]
-    settings = dict(zip((*keys, "intermediate_size", "vocab_size", "tie_word_embeddings"), shape, strict=True))
-    facts = facts_of_settings({"model_type": known, **settings}, item_bytes=2)
-    bits = re.search(r"(\d)-?bits?\b", lowered)
-    if bits is None:
-        return facts
-    scales = facts.parameters // 64 * 2  # a scale and a bias for every group of 64
-    packed = facts.parameters * int(bits[1]) // 8
-    return ModelFacts(**(vars(facts) | {"float_values": scales, "packed_bytes": packed, "bits": int(bits[1])}))
-
-
-def _with_tensors(
-    facts: ModelFacts, tensors: Mapping[str, tuple[str, list[int]]], settings: Mapping[str, Any]
-) -> ModelFacts:
-    """The same facts with sizes as stored, and the linear layers that are really there."""
-    group_size = (settings.get("quantization") or {}).get("group_size", 64)
-    tied = settings.get("tie_word_embeddings", False)
-    linears, parameters, float_values, packed_bytes, items, bits = [], 0, 0, 0, 2, None
-    for name, (dtype, shape) in tensors.items():
-        if name.endswith("rotary_emb.inv_freq") or (tied and name.startswith("lm_head.")):
-            continue
-        size, base = math.prod(shape), name.removesuffix(".weight")
-        scales = tensors.get(f"{base}.scales") if name.endswith(".weight") else None
-        inputs = shape[-1] if scales is None else scales[1][-1] * group_size
-        if scales is not None:
-            packed_bytes += size * ITEM_BYTES.get(dtype, 4)
-            bits = 32 * shape[-1] // inputs
-            parameters += size // shape[-1] * inputs
-        else:
-            float_values += size
-            items = max(items, ITEM_BYTES.get(dtype, 4)) if dtype in FLOATS else items
-            parameters += (
-                0 if name.endswith((".scales", ".biases")) and f"{name.rpartition('.')[0]}.weight" in tensors else size
-            )
-        block = re.search(r"\blayers\.(\d+)\.", name)
-        if block and len(shape) == 2 and name.endswith(".weight"):
-            linears.append(Linear(base.rpartition(".")[2], int(block[1]), inputs, shape[0]))
-    changed = {"parameters": parameters, "float_values": float_values, "packed_bytes": packed_bytes, "bits": bits}
-    return ModelFacts(
-        **(vars(facts) | changed | {"stored_item_bytes": items, "linears": tuple(linears) or facts.linears})
-    )
 
 
 @dataclass(frozen=True)
@@ -229,7 +37,8 @@ class Estimate:
     trained: int  # adapters; 0 in full fine-tuning, where the weights are
     reference: int
     optimizer: int
-    merged: int  # sampling: the copy of the weights with the adapter added
+    merged: int  # the copy of the weights with the adapter added
+    learns_merged: bool  # whether training keeps it
     cache: int  # sampling: keys and values of prompts and completions
     drawing: int  # sampling: vocabulary rows
     activations: int  # training: what a micro-batch keeps for its backward pass
@@ -247,7 +56,8 @@ class Estimate:
 
     @property
     def training(self) -> int:
-        return max(self.activations + self.logits + self.gradients, self.update)
+        kept = self.merged if self.learns_merged else 0
+        return max(kept + self.activations + self.logits + self.gradients, self.update)
 
     @property
     def peak_bytes(self) -> int:
@@ -263,7 +73,9 @@ class Estimate:
         always = {"weights": self.weights + self.trained, "reference": self.reference, "optimizer": self.optimizer}
         sampling = {"merged weights": self.merged, "key-value cache": self.cache, "drawing tokens": self.drawing}
         training = {"activations": self.activations, "logits": self.logits, "gradients": self.gradients}
-        if self.update > self.activations + self.logits + self.gradients:
+        if self.learns_merged:
+            training = {"merged weights": self.merged} | training
+        if self.update == self.training:
             training = {"replacing the weights": self.update}
         return [
             f"always {in_gb(self.always)}: {_named(always)}",
@@ -294,32 +106,37 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
     adapters = 4 * config.lora.rank * sum(part.inputs + part.outputs for part in adapted)
     trained = adapters if lora else weights
     merges = lora and config.merge_adapter and not facts.quantised
-    tokens, completion_tokens, prompts = micro_batch(config, prompt)
     head = 0 if lora else facts.hidden * facts.vocab * item
-    chunks = min(4, math.ceil(completion_tokens / config.logits_chunk))
+    completion_tokens = micro_batch(config, prompt)[1]
     return Estimate(
         weights=weights,
         trained=adapters,
         reference=trained if config.beta > 0 and (not lora or config.adapter is not None) else 0,
         optimizer=2 * trained,
         merged=item * sum(part.inputs * part.outputs for part in adapted) if merges else 0,
+        learns_merged=merges and item == 4 and config.adapter is None,
         cache=_cache_bytes(config, facts, prompt) * item,
         drawing=SAMPLER_COPIES * 4 * min(config.max_rows, config.batch) * facts.vocab,
-        activations=int(_activation_values(config, facts, prompt, tokens, completion_tokens, prompts) * item),
-        logits=4 * facts.vocab * min(2 * completion_tokens, LOGITS_AHEAD * config.logits_chunk),
-        gradients=2 * trained if lora else trained + head * (HEAD_COPIES + chunks),
+        activations=int(_activation_values(config, facts, prompt) * item),
+        logits=4 * facts.vocab * min(4 * completion_tokens, LOGITS_AHEAD * config.logits_chunk),
+        gradients=2 * trained if lora else trained + head * HEAD_COPIES,
         update=int(UPDATE_COPIES * trained),
     )
 
 
 def micro_batch(config: Config, prompt: int) -> tuple[int, int, int]:
-    """Tokens, completion tokens and prompts of the largest micro-batch that grpo.batching can make."""
+    """Tokens, completion tokens and prompts of the largest micro-batch that grpo.batching can make.
+
+    The prompt of a group that is cut runs apart from its completions.
+    """
     group = prompt + config.num_generations * config.max_completion_length
     share = config.prompts_per_step // config.num_updates
-    budget = max(config.token_budget, prompt + config.max_completion_length)
-    prompts = max(1, min(share, budget // group))
-    tokens = min(prompts * group, budget)
-    return tokens, tokens - prompts * prompt, prompts
+    prompts = min(share, config.token_budget // group)
+    if prompts:
+        return prompts * group, prompts * (group - prompt), prompts
+    rows = max(1, config.token_budget // config.max_completion_length)
+    tokens = min(rows, config.num_generations) * config.max_completion_length
+    return tokens, tokens, 0
 
 
 def _cache_bytes(config: Config, facts: ModelFacts, prompt: int) -> int:
@@ -329,12 +146,17 @@ def _cache_bytes(config: Config, facts: ModelFacts, prompt: int) -> int:
     return 2 * facts.blocks * facts.kv_heads * facts.head_dim * groups * (prompt + config.num_generations * length)
 
 
-def _activation_values(
-    config: Config, facts: ModelFacts, prompt: int, tokens: int, completion_tokens: int, prompts: int
-) -> float:
-    """Values kept for the backward pass by all blocks; with checkpointing each block's input, and two blocks whole."""
-    pairs = completion_tokens * (prompt + config.max_completion_length) + prompts * prompt * prompt / 2
-    values = OUTPUT_COPIES * tokens * facts.outputs + SCORE_COPIES * pairs * facts.heads * facts.blocks
+def _activation_values(config: Config, facts: ModelFacts, prompt: int) -> float:
+    """Values kept for the backward pass by all blocks, of a micro-batch or of a prompt that runs apart."""
+    tokens, completion_tokens, prompts = micro_batch(config, prompt)
+    seen = completion_tokens * (prompt + config.max_completion_length)
+    whole = _kept(config, facts, tokens, SCORE_COPIES * seen + PROMPT_SCORE_COPIES * prompts * prompt**2)
+    return max(whole, 0 if prompts else _kept(config, facts, prompt, PROMPT_SCORE_COPIES * prompt**2))
+
+
+def _kept(config: Config, facts: ModelFacts, tokens: int, scores: float) -> float:
+    """Of so many tokens and so many scores a head; with checkpointing each block's input, and two blocks whole."""
+    values = OUTPUT_COPIES * tokens * facts.outputs + scores * facts.heads * facts.blocks
     if config.gradient_checkpointing:
         return tokens * facts.hidden * facts.blocks + values * min(2, facts.blocks) / facts.blocks
     return values
@@ -363,19 +185,6 @@ def knob(config: Config, facts: ModelFacts, need: Estimate) -> str:
             "a lower logits_chunk": need.logits,
         }
     return max(parts, key=lambda name: parts[name])
-
-
-def fitting_token_budget(
-    config: Config, facts: ModelFacts, available: int, *, on_cpu: bool, prompt_tokens: int | None = None
-) -> int | None:
-    """The token_budget, halved as often as it takes, that a run fits with; None if none does."""
-    budget = config.token_budget
-    while budget > config.max_completion_length:
-        budget //= 2
-        smaller = config.model_copy(update={"token_budget": budget})
-        if estimate(smaller, facts, on_cpu=on_cpu, prompt_tokens=prompt_tokens).total_bytes <= available:
-            return budget
-    return None
 
 
 def available_bytes() -> tuple[int, str]:

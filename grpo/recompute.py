@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
 
 from grpo.prefix import CompletionCache, PromptCache
 
@@ -35,7 +36,7 @@ def _recomputing(plain: Any) -> Any:
         def block(parameters: Any, x: mx.array) -> Any:
             return _with_parameters(layer, parameters, lambda: plain(layer, x, mask, cache, **rest))
 
-        return mx.checkpoint(block)(layer.trainable_parameters(), x)
+        return _recomputed(block, layer.trainable_parameters(), x)
 
     call.recomputes_blocks = True  # type: ignore[attr-defined]
     return call
@@ -47,7 +48,7 @@ def _prompt_block(plain: Any, layer: nn.Module, x: mx.array, mask: Any, rest: di
         output = _with_parameters(layer, parameters, lambda: plain(layer, x, mask, inner, **rest))
         return output, inner.keys, inner.values
 
-    return mx.checkpoint(block)(layer.trainable_parameters(), x)
+    return _recomputed(block, layer.trainable_parameters(), x)
 
 
 def _completion_block(
@@ -57,11 +58,41 @@ def _completion_block(
         inner = CompletionCache(PromptCache(keys, values), cache.layout)
         return _with_parameters(layer, parameters, lambda: plain(layer, x, mask, inner, **rest))
 
-    return mx.checkpoint(block)(layer.trainable_parameters(), x, cache.prefix_keys, cache.prefix_values)
+    return _recomputed(block, layer.trainable_parameters(), x, cache.prefix_keys, cache.prefix_values)
+
+
+def _recomputed(block: Any, parameters: Any, *inputs: mx.array) -> Any:
+    """block(parameters, *inputs), made again for the gradient and not before that has arrived.
+
+    mx.checkpoint lets a block be made again as soon as its output is there, so that in a graph with several results
+    (the gradient of a prompt's states among them) all blocks could be alive at a time.
+    """
+    names, leaves = [name for name, _ in tree_flatten(parameters)], [leaf for _, leaf in tree_flatten(parameters)]
+
+    def flat(*arrays: mx.array) -> Any:
+        return block(tree_unflatten(list(zip(names, arrays[: len(names)], strict=True))), *arrays[len(names) :])
+
+    run = mx.custom_function(flat)
+
+    @run.vjp
+    def gradient(primals: Any, cotangents: Any, _outputs: Any) -> Any:
+        primals = list(primals) if isinstance(primals, tuple | list) else [primals]
+        cotangents = list(cotangents) if isinstance(cotangents, tuple | list) else [cotangents]
+        after = mx.depends(primals, cotangents)
+
+        def results(*arrays: mx.array) -> list[mx.array]:
+            outputs = flat(*arrays)
+            return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+
+        pulled = mx.vjp(results, after, cotangents)[1]
+        pulled = mx.depends(pulled, pulled)  # or what makes the later ones would stay until they are asked for
+        return tuple(pulled) if len(pulled) > 1 else pulled[0]
+
+    return run(*leaves, *inputs)
 
 
 def _with_parameters(layer: nn.Module, parameters: Any, run: Any) -> Any:
-    """Run the block with these arrays in place of its own; mx.checkpoint sees no gradient of what is closed over."""
+    """Run the block with these arrays in place of its own; what is closed over gets no gradient."""
     kept = layer.trainable_parameters()
     layer.update(parameters)
     result = run()

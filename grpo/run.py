@@ -39,6 +39,7 @@ def open_run(
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
     trainer = make(config, policy, env, rewards, output, resume_from=start)
+    say(trainer.memory_plan.said)
     # last, when nothing more can be refused: a directory with a config in it holds a run
     checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     return trainer

@@ -23,6 +23,8 @@ from grpo.evaluate import before_and_after, evaluate
 from grpo.interrupt import Interrupted, StopFlag
 from grpo.learner import Learner
 from grpo.logger import METRICS, RunLogger
+from grpo.memory_plan import plan
+from grpo.model_facts import facts_of_model
 from grpo.policy import Policy
 from grpo.prompts import fitting, render
 from grpo.rollout import Request, generate
@@ -52,6 +54,13 @@ class Trainer:
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
         if config.beta > 0:
             policy.freeze_reference()
+        self.memory_plan = plan(
+            config,
+            facts_of_model(policy.model),
+            on_cpu=mx.default_device().type == mx.DeviceType.cpu,
+            prompt_tokens=max(len(prompt.tokens) for prompt in self.train_prompts),
+        )
+        self.config = config = self.memory_plan.config
         self.learner = Learner(policy, config)
         self.coach = Coach(config)
         self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "unlogged": None}

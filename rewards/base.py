@@ -29,6 +29,7 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "equations": "rewards.equations:equations",
     "format": "rewards.format:FormatReward",
     "format_similarity": "rewards.format:FormatSimilarityReward",
+    "format_tag_count": "rewards.format:FormatTagCountReward",
     "harmlessness": "rewards.judge:harmlessness",
     "helpfulness": "rewards.judge:helpfulness",
     "judge": "rewards.judge:JudgeReward",

@@ -21,7 +21,7 @@ from rewards.base import Completion, Judged, Reward, adapt, completion_text, get
 from rewards.combine import Combination, Values, read_gates
 
 ORDINARY_OUTCOMES = frozenset(
-    {"ok", "wrong", "unparsed", "not_applicable"}
+    {"ok", "wrong", "unparsed", "not_applicable", "pass", "fail", "no_code"}
 )  # everything else a reward reports is a failure of its own
 WHOLE_BATCH = frozenset({"raised", "timeout", "not_a_list", "wrong_length"})
 FAILED_CALL = ("not_a_list", "wrong_length", "not_a_number", "not_finite")  # what was returned is no reward

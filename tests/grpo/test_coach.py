@@ -133,7 +133,7 @@ def test_a_small_reward_that_wavers_has_not_collapsed():
 def test_failing_rewards_are_named():
     history = steps(1, **{"rewards__failed__accuracy__timeout": 3.0, "rewards__failed__my.module:f__raised": 16.0})
     late, raised = (text for _, text in told(history))
-    assert "reward accuracy" in late and "3 completion(s) (timeout)" in late and "reward_timeout_seconds" in late
+    assert "reward accuracy reported timeout for 3 completion(s)" in late and "reward_timeout_seconds" in late
     assert "reward my.module:f" in raised and "reward_weights.my.module:f=null" in raised
 
 
