@@ -67,7 +67,8 @@ def _recomputed(block: Any, parameters: Any, *inputs: mx.array) -> Any:
     mx.checkpoint lets a block be made again as soon as its output is there, so that in a graph with several results
     (the gradient of a prompt's states among them) all blocks could be alive at a time.
     """
-    names, leaves = [name for name, _ in tree_flatten(parameters)], [leaf for _, leaf in tree_flatten(parameters)]
+    named = dict(tree_flatten(parameters))
+    names, leaves = list(named), list(named.values())
 
     def flat(*arrays: mx.array) -> Any:
         return block(tree_unflatten(list(zip(names, arrays[: len(names)], strict=True))), *arrays[len(names) :])
