@@ -131,6 +131,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             wrong = installed[peer.environment]
             done = Run(error=wrong) if wrong else theirs(options, peer, data, folder / f"{key}_{number}.log")
             report(number, peer.name, runs, done)
+        keep(options, runs, final=number + 1 == options.rounds)  # an interrupted benchmark leaves its whole rounds
+    return 0
+
+
+def keep(options: argparse.Namespace, runs: dict[str, list[Run]], *, final: bool) -> None:
+    """Write what is there."""
+    found = {name: summary(done) for name, done in runs.items()}
     record = {
         "settings": {
             "samples": options.samples,
@@ -139,13 +146,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "beta": 0.01,
             "steps": options.steps,
         },
-        "rounds": options.rounds,
-        "leaves_out": {peer.name: peer.leaves_out for peer in chosen.values()},
+        "rounds": len(runs[OURS]),
+        "leaves_out": {peer.name: peer.leaves_out for peer in PEERS.values() if peer.name in runs},
         "runs": {name: [asdict(run) for run in done] for name, done in runs.items()},
-        "summary": {name: summary(done) for name, done in runs.items()},
+        "summary": found,
     }
-    speed.write("peers", record, table(record["summary"]), options)
-    return 0
+    speed.write("peers", record, table(found), options, final=final)
 
 
 def report(number: int, name: str, runs: dict[str, list[Run]], done: Run) -> None:

@@ -71,12 +71,14 @@ def resident_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def write(name: str, record: dict[str, Any], table: str, options: argparse.Namespace) -> None:
-    """NAME.json and NAME.md under --output, the table on the screen and in the section of --page."""
+def write(name: str, record: dict[str, Any], table: str, options: argparse.Namespace, *, final: bool = True) -> None:
+    """NAME.json and NAME.md under --output; when all is measured, the table on the screen and in --page's section."""
     options.output.mkdir(parents=True, exist_ok=True)
     whole = {"benchmark": name, "machine": machine.describe(), **record}
     (options.output / f"{name}.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     (options.output / f"{name}.md").write_text(table, encoding="utf-8")
+    if not final:
+        return
     if options.page is not None:
         before = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
         options.page.write_text(with_section(before, name, f"{table}\n{_footer(whole['machine'])}"), encoding="utf-8")

@@ -80,3 +80,22 @@ def test_a_model_that_is_not_there_is_refused(tmp_path, capsys):
         peers.main(["--model", str(tmp_path / "no"), "--environments", str(tmp_path), "--output", str(tmp_path)])
     assert ended.value.code == 2
     assert "no config.json there" in capsys.readouterr().err
+
+
+def test_an_interrupted_benchmark_leaves_its_whole_rounds(tmp_path, monkeypatch, byte_model):
+    left = iter([Run((9.0,), (), 10**9)])
+
+    def theirs(*_):
+        try:
+            return next(left)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(peers, "environment", lambda *_: None)
+    monkeypatch.setattr(peers, "ours", lambda *_: Run((3.0,), (), 10**9))
+    monkeypatch.setattr(peers, "theirs", theirs)
+    arguments = ["--model", str(byte_model), "--environments", str(tmp_path / "envs"), "--output", str(tmp_path)]
+    with pytest.raises(KeyboardInterrupt):
+        peers.main([*arguments, "--peers", "mlxrl", "--rounds", "3"])
+    record = json.loads((tmp_path / "peers.json").read_text())
+    assert record["rounds"] == 1 and record["summary"][OURS]["step_seconds"] == 3.0
