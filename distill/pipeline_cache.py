@@ -1,0 +1,69 @@
+"""What a stage was made from, on disk: the hash of its inputs when it began, and what it gave when it was done.
+
+A stage whose inputs are those recorded and whose product is whole is not run again. One that began with the same
+inputs goes on; one that began with others is moved to replaced/ and begins anew.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grpo.checkpoint import write_text
+from grpo.config import ConfigError
+
+BEGUN, DONE, REPLACED = "inputs.json", "stage.json", "replaced"
+
+
+@dataclass(frozen=True)
+class Record:
+    """stage.json: a finished stage."""
+
+    inputs: str  # hash of all it was made from
+    product: str  # hash of what it gave
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+def finished(folder: Path) -> Record | None:
+    """The record of a stage that was done; None where there is none that can be read."""
+    try:
+        return Record(**json.loads((folder / DONE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def begin(folder: Path, inputs: str, of: Mapping[str, Any], *, anew: bool) -> str | None:
+    """Make a stage's directory ready; a line on what was there before, if it is not gone on with.
+
+    With `anew` a finished stage of the same inputs is run again. Raises ConfigError for a directory that holds
+    something else.
+    """
+    said = None
+    if folder.exists() and any(not path.name.startswith(".partial") for path in folder.iterdir()):
+        begun = _begun(folder)
+        if begun is None:
+            raise ConfigError(f"{folder} holds something that is no stage of a pipeline: choose another --output")
+        if begun != inputs or anew:
+            aside = folder.parent / REPLACED / folder.name
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+            reason = "run again as asked" if begun == inputs else "its inputs have changed"
+            said = f"{reason}: what was there is in {aside}"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / BEGUN, json.dumps({"inputs": inputs, "of": of}, indent=1, default=str))
+    return said
+
+
+def _begun(folder: Path) -> str | None:
+    try:
+        return str(json.loads((folder / BEGUN).read_text())["inputs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def finish(folder: Path, record: Record) -> None:
+    """Write that the stage is done: the last thing that happens in it."""
+    write_text(folder / DONE, json.dumps(asdict(record), indent=1, default=str))
