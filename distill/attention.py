@@ -10,8 +10,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from distill.exponential import exp_minus
-from grpo.exponential import on_cpu
+from grpo.exponential import exp, on_cpu
 
 BLOCK = 128  # queries
 
@@ -63,7 +62,7 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, 
     def attend(rows: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, ...]:
         scored = scores(rows, keys)
         highest = scored.max(axis=-1, keepdims=True)
-        masses = exp_minus(scored, highest)
+        masses = exp(scored - highest)
         total = masses.sum(axis=-1, keepdims=True)
         attended = (masses.astype(values.dtype) @ values) / total.astype(values.dtype)
         return (attended, total, masses) if keeps else (attended, highest + mx.log(total))
@@ -77,7 +76,7 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, 
         if keeps:
             share, weights = cotangent / outputs[1], outputs[2]
         else:
-            share, weights = cotangent, exp_minus(scores(rows, keys), outputs[1]).astype(values.dtype)
+            share, weights = cotangent, exp(scores(rows, keys) - outputs[1]).astype(values.dtype)
         mean = (share * attended).sum(axis=-1, keepdims=True)  # over the keys, of weight * pulled
         pulled = (share @ values.swapaxes(-1, -2) - mean) * weights
         return (

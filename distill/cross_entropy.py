@@ -10,9 +10,8 @@ from typing import Any, cast
 
 import mlx.core as mx
 
-from distill.exponential import exp_minus
+from grpo.logprobs import exp_sums
 
-BLOCK, LOWEST = 256, -1e30
 
 Project = Callable[[Any, mx.array], mx.array]
 # (logits [m, vocab] float32, places of the chunk) -> (losses [m], d losses[i] / d logits[i] [m, vocab])
@@ -88,7 +87,7 @@ def cross_entropy(tokens: mx.array) -> Head:
 
     def head(logits: mx.array, chunk: slice) -> tuple[mx.array, mx.array]:
         places = tokens[chunk][:, None]  # [m, 1]
-        highest, masses, total = _masses(logits)
+        masses, total, highest = exp_sums(logits)
         log_total = highest + mx.log(total)
         chosen = mx.take_along_axis(logits, places, axis=-1)
         probabilities = masses * (1 / total)
@@ -96,25 +95,6 @@ def cross_entropy(tokens: mx.array) -> Head:
         return (log_total - chosen)[:, 0], by_logits
 
     return head
-
-
-def log_sum_exp(logits: mx.array) -> mx.array:
-    """log sum exp over the vocabulary, [..., vocab] -> [...].
-
-    In blocks: one float32 sum over a vocabulary of which few tokens are likely is 1e-4 off on a CPU.
-    """
-    highest, _, total = _masses(logits)
-    return (highest + mx.log(total))[..., 0]
-
-
-def _masses(logits: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-    """Largest logit [..., 1], exp(logits - it) [..., vocab], and the sum of these [..., 1]."""
-    highest = logits.max(axis=-1, keepdims=True)
-    masses = exp_minus(logits, highest)
-    padding = -logits.shape[-1] % BLOCK
-    padded = mx.pad(masses, [(0, 0)] * (logits.ndim - 1) + [(0, padding)]) if padding else masses
-    sums = padded.reshape(*padded.shape[:-1], -1, BLOCK).sum(axis=-1)
-    return highest, masses, sums.sum(axis=-1, keepdims=True)
 
 
 def _flatten(tree: Any) -> tuple[Any, list[mx.array]]:

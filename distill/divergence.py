@@ -10,8 +10,8 @@ from typing import Literal
 
 import mlx.core as mx
 
-from distill.cross_entropy import log_sum_exp
-from distill.exponential import exp_minus
+from grpo.exponential import exp
+from grpo.logprobs import log_sum_exp
 
 Divergence = Literal["forward", "reverse", "js"]
 LOWEST = -1e30
@@ -30,8 +30,7 @@ def divergence(log_teacher: mx.array, log_student: mx.array, kind: Divergence) -
         [m] in nats, [m, n].
     """
     log_p, log_q = mx.maximum(log_teacher, LOWEST), mx.maximum(log_student, LOWEST)
-    zero = mx.zeros((1, 1))
-    p, q = exp_minus(log_p, zero), exp_minus(log_q, zero)
+    p, q = exp(log_p), exp(log_q)
     if kind == "forward":
         return _mean(p, log_p - log_q), q - p
     if kind == "reverse":
@@ -67,5 +66,5 @@ def unbucketed(by_bucket: mx.array, logprobs: mx.array, ids: mx.array) -> mx.arr
     by_bucket [m, k + 1], logprobs [m, vocab] of the student, ids [m, k] -> [m, vocab].
     """
     log_rest = bucketed(logprobs, ids)[:, -1:]
-    shares = exp_minus(mx.minimum(logprobs - log_rest, 0.0), mx.zeros((1, 1)))
+    shares = exp(mx.minimum(logprobs - log_rest, 0.0))
     return mx.put_along_axis(shares * by_bucket[:, -1:], ids, by_bucket[:, :-1], axis=-1)

@@ -114,7 +114,7 @@ def _with_unit_gradient(
             return [tempered(states, ())]
 
         values, places = scaled(states)[0], tokens[chunk][:, None]
-        masses, sums, highest = _masses(values)
+        masses, sums, highest = exp_sums(values)
         pulled = masses * (-1.0 / sums)  # minus the probabilities
         pulled = mx.put_along_axis(pulled, places, mx.take_along_axis(pulled, places, axis=-1) + 1, axis=-1)
         logprobs = mx.take_along_axis(values, places, axis=-1) - (mx.log(sums) + highest)
@@ -221,11 +221,11 @@ def _chosen(tempered: mx.array, tokens: mx.array) -> mx.array:
 
 def log_sum_exp(values: mx.array) -> mx.array:
     """log sum exp over the vocabulary, [..., vocab] -> [...], without a gradient on the CPU."""
-    _, sums, highest = _masses(values)
+    _, sums, highest = exp_sums(values)
     return (mx.log(sums) + highest).squeeze(-1)
 
 
-def _masses(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+def exp_sums(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """exp(values - highest) [..., vocab], their sum and the highest value, each [..., 1].
 
     Summed in blocks: one float32 sum over 49,152 terms of which few are likely is 1e-4 off, as much as sampler and
@@ -241,6 +241,6 @@ def _masses(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
 
 def _entropy(tempered: mx.array) -> mx.array:
     """-sum p log p over the vocabulary, a token of logit -inf adding 0. [..., vocab] -> [...]."""
-    masses, sums, highest = _masses(tempered)
+    masses, sums, highest = exp_sums(tempered)
     finite = mx.maximum(tempered, LOWEST)  # 0 * -inf would be NaN
     return (mx.log(sums) + highest - (masses * finite).sum(axis=-1, keepdims=True) / sums).squeeze(-1)
