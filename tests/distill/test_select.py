@@ -1,0 +1,94 @@
+"""A small set out of a large one."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+
+from distill.corpus import CorpusRow, Provenance, write_corpus
+from distill.readers import read_corpus
+from distill.select import Wish, farthest_points, main, quotas, select, word_vectors
+
+
+def row(n, *, domain="math", thought="a b c", rate=None, answer="x", **more):
+    made = Provenance(pass_rate=rate) if rate is not None else None
+    return CorpusRow(id=str(n), prompt=f"question {n}", completion=f"<think>{thought} {n}</think>{answer}",
+                     reasoning=f"{thought} {n}", answer=answer, domain=domain, provenance=made, **more)  # fmt: skip
+
+
+def chosen(rows, count, **wish):
+    found = select(rows, Wish(count, **wish), word_vectors([one.asked for one in rows]))
+    return [one.id for one in found.rows]
+
+
+@pytest.mark.parametrize(
+    ("available", "count", "places"),
+    [
+        ({"a": 50, "b": 50}, 10, {"a": 5, "b": 5}),
+        ({"a": 50, "b": 2}, 10, {"a": 8, "b": 2}),  # what b can't fill goes to a
+        ({"a": 3, "b": 3, "c": 3}, 4, {"a": 2, "b": 1, "c": 1}),
+        ({"a": 2, "b": 1}, 10, {"a": 2, "b": 1}),
+        ({}, 5, {}),
+    ],
+)
+def test_domains_get_equal_places(available, count, places):
+    assert quotas(available, count) == places
+
+
+def test_each_point_is_the_farthest_from_all_taken():
+    points = np.array([[0.0], [1.0], [10.0], [6.0]])
+    # from 0 the farthest is 10; then 6 (4 from 10) before 1 (1 from 0)
+    assert farthest_points(points, 3) == [0, 2, 3]
+    assert sorted(farthest_points(points, 9)) == [0, 1, 2, 3]
+
+
+def test_of_equal_points_none_is_taken_twice():
+    assert sorted(farthest_points(np.zeros((3, 2)), 3)) == [0, 1, 2]
+
+
+def test_with_a_pool_of_one_the_hardest_are_taken():
+    rows = [row(n, rate=n / 10) for n in range(10)]
+    assert sorted(chosen(rows, 3, pool=1)) == ["0", "1", "2"]
+
+
+def test_where_nothing_is_known_longer_reasoning_is_harder():
+    rows = [row(n, thought="w " * (n + 1)) for n in range(6)]
+    assert sorted(chosen(rows, 2, pool=1)) == ["4", "5"]
+
+
+def test_rows_with_faults_go():
+    rows = [row(1), row(2, answer=""), row(3, thought="```\ncode"), row(4, rate=1.0)]
+    rows.append(CorpusRow(id="5", prompt="q", completion="no reasoning", answer="no reasoning"))
+    assert chosen(rows, 9, max_pass_rate=0.9) == ["1"]
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    rows = [row(n, domain=("math", "science")[n % 2]) for n in range(30)]
+    again = random.Random(1).sample(rows, 30)
+    assert chosen(rows, 8) == chosen(again, 8)
+
+
+def test_diverse_rows_lie_farther_apart_than_the_hardest():
+    rng = random.Random(2)
+    topics = [[f"t{topic}w{n}" for n in range(8)] for topic in range(5)]
+    # the hardest twenty of fifty are all of the first two topics
+    rows = [
+        row(n, rate=n / 100).model_copy(update={"prompt": " ".join(rng.choices(topics[n // 10], k=12))})
+        for n in range(50)
+    ]
+    kinds = {pool: {int(one) // 10 for one in chosen(rows, 5, pool=pool)} for pool in (1, 10)}
+    assert kinds == {1: {0}, 10: {0, 1, 2, 3, 4}}
+
+
+def test_the_command_by_coordinates(tmp_path, capsys):
+    rows = [row(n, coordinates={"x": x, "y": 0, "z": 0}) for n, x in enumerate([0.0, 0.1, 0.9, 1.0])]
+    write_corpus(tmp_path / "c.jsonl", rows)
+    arguments = ["--data", str(tmp_path / "c.jsonl"), "--output", str(tmp_path / "s.jsonl"), "--count", "2"]
+    assert main([*arguments, "--distance", "coordinates"]) == 0
+    low, high = sorted(one.coordinates.x for one in read_corpus(str(tmp_path / "s.jsonl")).rows)
+    assert low <= 0.1 and high >= 0.9
+    assert "| selected | 2 |" in capsys.readouterr().out
+    (tmp_path / "c.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}))
+    assert main([*arguments, "--distance", "coordinates"]) == 2
+    assert "1 of 1 rows have none" in capsys.readouterr().err
