@@ -12,7 +12,6 @@ import mlx.core as mx
 
 from grpo.logprobs import exp_sums
 
-
 Project = Callable[[Any, mx.array], mx.array]
 # (logits [m, vocab] float32, places of the chunk) -> (losses [m], d losses[i] / d logits[i] [m, vocab])
 Head = Callable[[mx.array, slice], tuple[mx.array, mx.array]]
