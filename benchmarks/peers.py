@@ -310,4 +310,4 @@ def _figures(row: dict[str, Any], base: float | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(speed.run(main))

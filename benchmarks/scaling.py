@@ -147,4 +147,4 @@ def table(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(speed.run(main))

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 PROMPT, GROUP, RANK = 130, 16, 8
 MINIATURE = "miniature"
+
+
+def run(main: Callable[[], int]) -> int:
+    """The exit code of a command; 130 and no traceback if it is interrupted."""
+    try:
+        return main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def add_options(parser: argparse.ArgumentParser, *, rounds: int) -> None:

@@ -174,4 +174,4 @@ def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(speed.run(main))

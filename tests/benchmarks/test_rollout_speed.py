@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import rollout_speed
+from benchmarks import rollout_speed, speed
 from benchmarks.decoders import ours, stop_tokens, theirs
 from benchmarks.speed import load, random_prompts, with_section
 
@@ -105,3 +105,11 @@ def test_help_needs_no_mlx(name):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"python -m benchmarks.{name}" in done.stdout
+
+
+def test_an_interruption_is_an_exit_code(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    assert speed.run(main) == 130
+    assert capsys.readouterr().err == "interrupted\n"
