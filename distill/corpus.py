@@ -23,7 +23,7 @@ SPLITS = ("train", "valid", "test")  # the names mlx_lm gives its files
 
 
 class Message(Section):
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
 
 

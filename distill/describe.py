@@ -172,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m distill.describe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", help="JSONL, JSON, parquet or CSV file, or hub data set")
+    parser.add_argument("--subset", help="configuration of a hub data set")
     parser.add_argument("--output", type=Path, help="where the picture goes (default: FILE.png)")
     parser.add_argument("--tokenizer", help="model whose tokens lengths are counted in (default: words)")
     parser.add_argument("--split", type=Path, metavar="DIR", help="write train.jsonl, valid.jsonl and test.jsonl there")
@@ -188,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         length, unit = measure(options.tokenizer)
-        reading = read_corpus(options.data)
+        reading = read_corpus(options.data, config=options.subset)
         if not reading.rows:
             first = f"; first problem: {reading.dropped[0]}" if reading.dropped else ""
             raise ConfigError(f"{options.data}: no usable row{first}")

@@ -156,10 +156,10 @@ def rows_of(source: str, *, config: str | None = None, revision: str | None = No
     return hub_rows(source, configs=[config], split="train", revision=revision)
 
 
-def read_corpus(source: str, **defaults: Any) -> Reading:
-    """Every usable row of a file or hub data set as a corpus row."""
+def read_corpus(source: str, *, config: str | None = None, revision: str | None = None, **defaults: Any) -> Reading:
+    """Every usable row of a file or hub data set as a corpus row; `defaults` as for `corpus_row`."""
     reading = Reading()
-    for place, row in rows_of(source):
+    for place, row in rows_of(source, config=config, revision=revision):
         try:
             reading.rows.append(corpus_row(row, **defaults))
         except ValueError as error:

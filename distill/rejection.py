@@ -30,7 +30,7 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
     Returns what summary.json holds; None while other shards have prompts to sample. Goes on where an earlier run of
     the same settings was stopped. Raises ConfigError or envs.DataError, one line, and Interrupted after saving.
     """
-    from distill.rejection_build import adapter_hash
+    from distill.rejection_candidates import adapter_hash
     from distill.rejection_sampling import Sampling, distinct
     from grpo.interrupt import StopFlag
 
@@ -54,7 +54,7 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
             return None
         with _alone(output, ".build"):
             figures = {"rows_skipped": skipped, "seconds": round(time.monotonic() - start, 1)}
-            return _build(config, output, adapter, figures, set(numbered))
+            return _build(config, output, adapter, figures, set(numbered), stop)
 
 
 def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
@@ -101,7 +101,7 @@ def _sampler(config: RejectionConfig, output: Path, stop: Any) -> Any:
 
 
 def _build(
-    config: RejectionConfig, output: Path, adapter: str | None, figures: dict[str, Any], numbers: set[int]
+    config: RejectionConfig, output: Path, adapter: str | None, figures: dict[str, Any], numbers: set[int], stop: Any
 ) -> dict[str, Any]:
     """Write corpus, rejected rows, funnel and summary."""
     from distill.corpus import write_corpus, write_lines
@@ -109,9 +109,14 @@ def _build(
     from distill.rejection_records import read
     from grpo.checkpoint import write_text
 
+    def on_judged(done: int, of: int) -> None:
+        stop.check()
+        say(f"  judged {done}/{of}")
+
     judge = _judge(config, output)
+    records = (record for record in read(output) if record.number in numbers)
     try:
-        built = build(config, (record for record in read(output) if record.number in numbers), judge, adapter)
+        built = build(config, records, judge, adapter, on_judged)
     finally:
         if judge is not None:
             judge.close()
@@ -124,6 +129,8 @@ def _build(
     write_text(output / FUNNEL, table)
     write_text(output / SUMMARY, json.dumps(summary, indent=1))
     say(f"{table}{summary['rows']} rows in {output / CORPUS}; what was rejected and why: {output / REJECTED}")
+    if summary["mixed_in"] < summary["mix_wanted"]:
+        say(f"warning: {summary['mix_wanted']} rows were to be mixed in, {config.mix} has {summary['mixed_in']}")
     if not built.rows:
         say("warning: nothing was kept; the funnel says which rule took the most")
     return summary
@@ -134,7 +141,7 @@ def _judge(config: RejectionConfig, output: Path) -> Any:
 
     if config.judge is None:
         return None
-    options = {"cache": str(output / VERDICTS), **config.judge}
+    options = {"cache": str(output / VERDICTS), "batch_seconds": 3000.0, **config.judge}
     try:
         return RewardSet({"judge": 1.0}, {"judge": options}, timeout_seconds=3600.0)
     except (TypeError, ValueError) as error:

@@ -4,42 +4,23 @@ Nothing here samples: rules can be changed and the corpus built again in seconds
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from distill.corpus import DOMAINS, CorpusRow, Message, Provenance, Verdict, hash_order, parts, shuffled
-from distill.duplicates import ProblemIndex, near_duplicates, problem_texts, words_of
+from distill.corpus import CorpusRow, hash_order, shuffled
+from distill.duplicates import ProblemIndex, near_duplicates, problem_texts
 from distill.filters import order_of, reasons
 from distill.readers import read_corpus
+from distill.rejection_candidates import Candidate, agreement, choose, pass_rate, row_of
 from distill.rejection_config import RejectionConfig
-from distill.rejection_records import Record, Sample
+from distill.rejection_records import Record
 from distill.rejection_sampling import rules_of, seen
 from grpo.config import ConfigError
 from rewards import RewardSet
 from rewards.base import prompt_text
 
-THINK = "<think>"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A sample on its way into the corpus."""
-
-    record: Record
-    place: int  # among its prompt's samples
-    pass_rate: float | None
-    certainty: float
-    verdict: float | None = None  # the judge's, from 0 to 1
-
-    @property
-    def sample(self) -> Sample:
-        return self.record.samples[self.place]
-
-    @property
-    def key(self) -> tuple[int, int]:
-        return self.record.number, self.place
+JUDGED_TOGETHER = 64  # candidates a call
 
 
 @dataclass(frozen=True)
@@ -92,12 +73,22 @@ class Built:
     figures: dict[str, Any]
 
 
-def build(config: RejectionConfig, records: Iterable[Record], judge: RewardSet | None, adapter: str | None) -> Built:
-    """The corpus of these records. `judge` measures the reward `judge`; `adapter` is its file's hash."""
+def build(
+    config: RejectionConfig,
+    records: Iterable[Record],
+    judge: RewardSet | None,
+    adapter: str | None,
+    on_judged: Callable[[int, int], None] = lambda done, of: None,
+) -> Built:
+    """The corpus of these records. `judge` measures the reward `judge`; `adapter` is its file's hash.
+
+    `on_judged` hears how many candidates the judge has seen, and of how many. Raises ConfigError where the judge does
+    not answer at all: what it has said so far is in its cache.
+    """
     funnel = Funnel()
     kept, figures = _by_rules(config, records, funnel)
     if judge is not None:
-        kept = _judged(config, kept, judge, funnel)
+        kept = _judged(config, kept, judge, funnel, on_judged)
     if config.min_pass_rate > 0 or config.max_pass_rate < 1:
         low, high = config.min_pass_rate, config.max_pass_rate
         kept = funnel.part("pass_rate", kept, lambda one: low <= (one.pass_rate or 0.0) <= high)
@@ -115,8 +106,9 @@ def build(config: RejectionConfig, records: Iterable[Record], judge: RewardSet |
         kept = funnel.part("near_duplicate", kept, lambda one: one.key in single)
     left = {one.key for one in kept}
     corpus = [row for one, row in rows if one.key in left]
-    mixed = _mixed(config, len(corpus))
-    figures |= {"kept": len(corpus), "mixed_in": len(mixed), "rows": len(corpus) + len(mixed)}
+    wanted = round(len(corpus) * config.mix_share / (1 - config.mix_share)) if config.mix is not None else 0
+    mixed = _mixed(config)[:wanted]
+    figures |= {"kept": len(corpus), "mixed_in": len(mixed), "mix_wanted": wanted, "rows": len(corpus) + len(mixed)}
     return Built(shuffled([*corpus, *mixed], config.seed), funnel, figures)
 
 
@@ -126,7 +118,7 @@ def _by_rules(
     """The candidates that break no rule; the funnel gets a line for each rule in its order."""
     rules, first = rules_of(config), Counter[str]()
     kept: list[Candidate] = []
-    prompts, sampled, left_out, rates, failures = 0, 0, 0, [], Counter[str]()
+    prompts, sampled, tokens, left_out, rates, failures = 0, 0, 0, 0, [], Counter[str]()
     broken_by: list[tuple[str, int]] = []
     for record in records:
         prompts += 1
@@ -136,6 +128,7 @@ def _by_rules(
         rates += [rate] if rate is not None else []
         for place, sample in enumerate(record.samples):
             sampled += 1
+            tokens += sample.tokens
             candidate = Candidate(record, place, rate, shares[place])
             why = reasons(seen(record, sample), rules)
             if not why:
@@ -154,7 +147,7 @@ def _by_rules(
         if first[name] or name in config.require:
             funnel.steps.append(Step(name, first[name], sampled, len({*going, *later})))
     figures: dict[str, Any] = {"prompts": prompts, "prompts_left_out": left_out, "reward_failures": dict(failures)}
-    figures["sampled"] = sum(first.values()) + len(kept)
+    figures |= {"sampled": sum(first.values()) + len(kept), "tokens": tokens}
     if rates:
         figures["pass_rate"] = sum(rates) / len(rates)
         figures["always_right"] = sum(rate == 1 for rate in rates) / len(rates)
@@ -162,44 +155,29 @@ def _by_rules(
     return kept, figures
 
 
-def pass_rate(record: Record, right: str | None) -> float | None:
-    """Share of the prompt's samples with a value that are right (the reward is 0.5 or more); None without any."""
-    values = [sample.rewards.get(right) for sample in record.samples] if right is not None else []
-    judged = [value for value in values if value is not None]
-    return sum(value >= 0.5 for value in judged) / len(judged) if judged else None
-
-
-def difficulty(rate: float | None) -> int | None:
-    """1 to 5: a prompt solved in at least 80 in 100 samples is 1, in less than 20 is 5."""
-    return None if rate is None else 5 - min(4, int(rate * 5 + 1e-9))
-
-
-def agreement(record: Record) -> list[float]:
-    """For each sample the share of its prompt's samples with the same final answer, words compared."""
-    answers = []
-    for at, sample in enumerate(record.samples):
-        answer = parts(sample.text, opened=record.opened)[1]
-        answers.append(tuple(words_of(answer)) if answer else (f"no answer {at}",))
-    counts = Counter(answers)
-    return [counts[answer] / len(answers) for answer in answers]
-
-
-def _judged(config: RejectionConfig, kept: Sequence[Candidate], judge: RewardSet, funnel: Funnel) -> list[Candidate]:
+def _judged(
+    config: RejectionConfig,
+    kept: Sequence[Candidate],
+    judge: RewardSet,
+    funnel: Funnel,
+    on_judged: Callable[[int, int], None],
+) -> list[Candidate]:
     """The candidates with their verdicts, less those with none or a bad one."""
-    verdicts: list[float | None] = []
-    for at in range(0, len(kept), 64):
-        some = kept[at : at + 64]
+    judged: list[Candidate] = []
+    for at in range(0, len(kept), JUDGED_TOGETHER):
+        some = kept[at : at + JUDGED_TOGETHER]
         domains = [one.record.task.columns.get("domain") for one in some]
         scores = judge.score(
             [prompt_text(one.record.task.prompt) for one in some],
             [one.sample.text for one in some],
             columns={"domain": domains} if any(domains) else {},
         )
-        verdicts += scores.values["judge"]
-    judged = [
-        Candidate(one.record, one.place, one.pass_rate, one.certainty, verdict)
-        for one, verdict in zip(kept, verdicts, strict=True)
-    ]
+        verdicts = scores.values["judge"]
+        if scores.failures and all(verdict is None for verdict in verdicts):
+            why = next(iter(scores.messages.values()), ", ".join(scores.failures))
+            raise ConfigError(f"the judge gives no verdict: {why}; run again to go on")
+        judged += [replace(one, verdict=verdict) for one, verdict in zip(some, verdicts, strict=True)]
+        on_judged(len(judged), len(kept))
     judged = funnel.part("judge_gave_no_verdict", judged, lambda one: one.verdict is not None)
     return funnel.part("judge", judged, lambda one: (one.verdict or 0.0) >= config.min_judge)
 
@@ -214,75 +192,8 @@ def _chosen(config: RejectionConfig, kept: Sequence[Candidate], funnel: Funnel) 
                        lambda one: one.key in chosen)  # fmt: skip
 
 
-def choose(config: RejectionConfig, group: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates of one prompt that stay, at most keep_per_prompt unless all do."""
-    distinct = list({" ".join(one.sample.text.split()): one for one in reversed(group)}.values())
-    by_length = sorted(distinct, key=lambda one: (one.sample.tokens, one.key))
-    if config.choose == "all":
-        return by_length
-    if config.choose == "best_judged":
-        by_length.sort(key=lambda one: -(one.verdict or 0.0))
-    if config.choose == "diverse":
-        return farthest_texts(by_length, config.keep_per_prompt)
-    return by_length[: config.keep_per_prompt]
-
-
-def farthest_texts(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The first, then each time the one whose words are least like those of any taken: 1 - |A & B| / |A | B|."""
-    words = [set(words_of(one.sample.text)) for one in candidates]
-    taken = [0]
-    nearest = [1.0] * len(candidates)
-    while len(taken) < min(count, len(candidates)):
-        last = words[taken[-1]]
-        for at, mine in enumerate(words):
-            nearest[at] = min(nearest[at], 1 - len(mine & last) / max(1, len(mine | last)))
-        taken.append(max((at for at in range(len(words)) if at not in taken), key=lambda at: (nearest[at], -at)))
-    return [candidates[at] for at in taken]
-
-
-def row_of(config: RejectionConfig, one: Candidate, adapter: str | None) -> CorpusRow:
-    """The corpus row of a candidate."""
-    task, sample = one.record.task, one.sample
-    said = THINK + sample.text if one.record.opened and not sample.text.lstrip().startswith(THINK) else sample.text
-    reasoning, answer = parts(said)
-    conversation: dict[str, Any] = {"prompt": task.prompt, "completion": said}
-    if not isinstance(task.prompt, str):
-        conversation = {
-            "messages": [*map(Message.model_validate, task.prompt), Message(role="assistant", content=said)]
-        }
-    columns: Mapping[str, Any] = task.columns
-    domain, reference = columns.get("domain"), columns.get("answer")
-    language = columns.get("language")
-    provenance = Provenance(
-        model=config.server or config.model,
-        adapter_sha256=adapter,
-        seed=config.seed,
-        temperature=config.temperature,
-        rewards=dict(sample.rewards),
-        pass_rate=one.pass_rate,
-        certainty=one.certainty,
-        verdicts=[Verdict(judge=str((config.judge or {}).get("rubric", "judge")), value=one.verdict)]
-        if one.verdict is not None
-        else [],
-    )
-    return CorpusRow(
-        id=f"{task.id}#{one.place}",
-        **conversation,
-        reasoning=reasoning,
-        answer=answer,
-        reference=None if reference is None else str(reference),
-        domain=domain if domain in DOMAINS else config.domain,
-        difficulty=difficulty(one.pass_rate),
-        requires_reasoning=reasoning is not None,
-        language=language if isinstance(language, str) else None,
-        source=config.source or config.data,
-        licence=config.licence,
-        provenance=provenance,
-    )
-
-
-def _mixed(config: RejectionConfig, kept: int) -> list[CorpusRow]:
-    """Rows without reasoning, as many as make up mix_share of the corpus, or all there are."""
+def _mixed(config: RejectionConfig) -> list[CorpusRow]:
+    """The rows without reasoning that may be mixed in, in the seed's order."""
     if config.mix is None:
         return []
     rows = read_corpus(config.mix, requires_reasoning=False).rows
@@ -291,18 +202,4 @@ def _mixed(config: RejectionConfig, kept: int) -> list[CorpusRow]:
         rows = [row for row in rows if index.holds(row.text) is None]
     if not rows:
         raise ConfigError(f"mix {config.mix}: no row that can be mixed in")
-    wanted = round(kept * config.mix_share / (1 - config.mix_share))
-    return sorted(rows, key=lambda row: hash_order(row.text, config.seed))[:wanted]
-
-
-def adapter_hash(adapter: str | None) -> str | None:
-    """sha256 of the adapter's weights; None without one."""
-    if adapter is None:
-        return None
-    from grpo.checkpoint import sha256
-    from grpo.policy import ADAPTER_FILE
-
-    path = Path(adapter) / ADAPTER_FILE
-    if not path.exists():
-        raise ConfigError(f"adapter {adapter}: no {ADAPTER_FILE} there")
-    return sha256(path)
+    return sorted(rows, key=lambda row: hash_order(row.text, config.seed))

@@ -3,9 +3,11 @@
 import pytest
 from scripted import settings
 
-from distill.rejection_build import Candidate, agreement, build, choose, difficulty, pass_rate, row_of
+from distill.rejection_build import build
+from distill.rejection_candidates import Candidate, agreement, choose, difficulty, pass_rate, row_of
 from distill.rejection_records import Record, Sample
 from envs import Task
+from grpo.config import ConfigError
 from rewards import RewardSet
 
 
@@ -94,3 +96,12 @@ def test_the_judge_hears_what_the_rules_keep_and_the_best_judged_stays():
     assert why == {
         "wrong": ["accuracy"], "mute": ["judge_gave_no_verdict"], "bad": ["judge"], "fair": ["not_best_judged"],
     }  # fmt: skip
+
+
+def test_a_judge_that_does_not_answer_stops_the_run_instead_of_emptying_the_corpus():
+    def down(completions, **_):
+        raise OSError("connection refused")
+
+    judge = RewardSet({"judge": 1.0}, functions={"judge": down})
+    with pytest.raises(ConfigError, match=r"the judge gives no verdict: .*connection refused"):
+        build(settings("judge={}"), [record("a")], judge, None)
