@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import rollout_speed, speed
-from benchmarks.decoders import ours, stop_tokens, theirs
+from benchmarks.decoders import Decoded, ours, stop_tokens, theirs
 from benchmarks.speed import load, random_prompts, with_section
 
 
@@ -49,6 +49,19 @@ def test_mlx_lm_decodes_the_lengths_it_is_given(policy, prompt_once):
     decoded = theirs(policy.model, [9, 10, 11, 12], [3, 8, 5], prompt_once=prompt_once)
     assert decoded.lengths == (3, 8, 5)
     assert 0 < decoded.stepping_seconds < decoded.seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "counts"),
+    [
+        ([1.0, 0.5, 3.0, 9.0], 1.0),  # 4.5 seconds after three
+        ([7.0, 1.0], 7.0),  # long enough at once
+        ([0.1, 0.5, 0.2, 0.4, 0.3, 9.0], 0.3),  # five at most
+    ],
+)
+def test_short_decodings_are_repeated_and_the_median_counts(seconds, counts):
+    left = iter(seconds)
+    assert rollout_speed.repeated(lambda: Decoded(next(left), 0.0, ())).seconds == counts
 
 
 def test_the_bound_leaves_finished_rows_out():
