@@ -19,8 +19,8 @@ from distill.command import configure, guarded, parse, refuse, say
 from distill.rejection_config import FREE_TO_CHANGE, RejectionConfig
 from grpo.config import ConfigError
 
-CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS = (
-    "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl",
+CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY = (
+    "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl", "identity.json",
 )  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
     the same settings was stopped. Raises ConfigError or envs.DataError, one line, and Interrupted after saving.
     """
     from distill.rejection_candidates import adapter_hash
-    from distill.rejection_sampling import Sampling, distinct
+    from distill.rejection_sampling import Sampling, distinct, fingerprint
     from grpo.interrupt import StopFlag
 
     start = time.monotonic()
@@ -41,8 +41,9 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
         say(f"  {len(tasks) - len(numbered)} prompts are there twice: sampled once")
     adapter = adapter_hash(config.adapter)
     with StopFlag() as stop:
+        _look_ahead(config, output)
         with _alone(output, ".setup"):
-            _claim(config, output)
+            _claim(config, output, {"adapter_sha256": adapter, "prompts_sha256": fingerprint(numbered)})
         sampling = Sampling(config, numbered, output, say)
         rewards = _reward_set(config)
         try:
@@ -66,13 +67,32 @@ def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
     return env.tasks(config.split)[: config.max_prompts], len(env.skipped)
 
 
-def _claim(config: RejectionConfig, output: Path) -> None:
-    """Record the settings; refuse a directory of other ones."""
+def _look_ahead(config: RejectionConfig, output: Path) -> None:
+    """What building will need is refused now if it is wrong, not after hours of sampling."""
+    from distill.duplicates import problem_texts
+    from distill.readers import rows_of
+
+    for file in config.decontaminate:
+        problem_texts(file)
+    if config.mix is not None:
+        next(iter(rows_of(config.mix)), None)
+    if (judge := _judge(config, output)) is not None:
+        judge.close()
+
+
+def _claim(config: RejectionConfig, output: Path, identity: dict[str, str | None]) -> None:
+    """Record the settings; refuse a directory of other ones, or of other prompts or weights under the same names."""
     from grpo.checkpoint import write_text
     from grpo.config import to_yaml
     from grpo.run import CONFIG_FILE, claim
 
     claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)
+    path = output / IDENTITY
+    before = json.loads(path.read_text()) if path.exists() else identity
+    for name, meaning in (("adapter_sha256", "the adapter"), ("prompts_sha256", "the prompts of data")):
+        if before.get(name) != identity[name]:
+            raise ConfigError(f"{meaning} changed since {output} was begun: choose another --output")
+    write_text(path, json.dumps(identity))
     write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output), "shard": "1/1"})))
 
 

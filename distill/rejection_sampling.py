@@ -1,5 +1,6 @@
 """The first half of rejection sampling: chunk by chunk, sample, score, write. Resumes at the chunk."""
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,14 @@ def distinct(tasks: Sequence[Task]) -> dict[int, Task]:
     for number, task in enumerate(tasks):
         first.setdefault(prompt_key(task.prompt), number)
     return {number: tasks[number] for number in first.values()}
+
+
+def fingerprint(tasks: Mapping[int, Task]) -> str:
+    """A hash of the prompts and their numbers."""
+    digest = hashlib.sha256()
+    for number, task in sorted(tasks.items()):
+        digest.update(f"{number} {prompt_key(task.prompt)}\n".encode(errors="replace"))
+    return digest.hexdigest()
 
 
 def rules_of(config: RejectionConfig) -> Rules:

@@ -15,6 +15,7 @@ from scripted import Scripted, settings
 
 from distill import rejection
 from distill.rejection_records import FILE, SAMPLES, cut_torn, finished
+from envs import DataError
 from grpo.config import ConfigError
 from grpo.interrupt import Interrupted
 
@@ -192,3 +193,36 @@ def test_a_wrong_setting_is_one_line(tmp_path, capsys, sampler, overrides, said)
     assert rejection.main(arguments) == 2
     err = capsys.readouterr().err
     assert said in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_what_building_needs_is_looked_at_before_anything_is_sampled(tmp_path, sampler):
+    for override in ("decontaminate=[nowhere.jsonl]", "mix=nowhere.jsonl", "judge={rubrik: x}"):
+        with pytest.raises((ConfigError, DataError)):
+            rejection.run_rejection(settings(override), tmp_path)
+    assert not sampler
+
+
+def test_other_prompts_under_the_same_name_are_refused(tmp_path, sampler):
+    data = tmp_path / "d.jsonl"
+    data.write_text("".join(json.dumps({"question": f"{n} + 1 + 2 =", "answer": n + 3}) + "\n" for n in range(20)))
+    same = [f"data={data}", "max_prompts=4"]
+    rejection.run_rejection(settings(*same), tmp_path / "o")
+    rejection.run_rejection(settings(*same), tmp_path / "o")
+    data.write_text(data.read_text().replace("+ 1", "+ 0"))
+    with pytest.raises(ConfigError, match="the prompts of data changed"):
+        rejection.run_rejection(settings(*same), tmp_path / "o")
+
+
+def test_a_directory_that_holds_another_kind_of_run_is_left_alone(tmp_path, sampler):
+    (tmp_path / "config.yaml").write_text("learning_rate: 1\n")
+    with pytest.raises(ConfigError, match="unknown key learning_rate"):
+        rejection.run_rejection(settings(), tmp_path)
+    assert (tmp_path / "config.yaml").read_text() == "learning_rate: 1\n" and not sampler
+
+
+def test_prompts_that_are_there_twice_are_sampled_once(tmp_path, sampler):
+    data = tmp_path / "d.jsonl"
+    row = json.dumps({"question": "1 + 1 + 2 =", "answer": 4})
+    data.write_text("\n".join([row, row.replace("1 + 1", "1  + 1"), row.replace("1 + 1", "5 + 1")]))
+    rejection.run_rejection(settings(f"data={data}", "data_options={test_size: 0}"), tmp_path / "o")
+    assert len(sampler[0].asked) == 2
