@@ -14,9 +14,10 @@ import pytest
 from scripted import Scripted, settings
 
 from distill import rejection
+from distill.rejection_config import RejectionConfig
 from distill.rejection_records import FILE, SAMPLES, cut_torn, finished
 from envs import DataError
-from grpo.config import ConfigError
+from grpo.config import ConfigError, load
 from grpo.interrupt import Interrupted
 
 SCRIPT = Path(__file__).with_name("scripted.py")
@@ -226,3 +227,11 @@ def test_prompts_that_are_there_twice_are_sampled_once(tmp_path, sampler):
     data.write_text("\n".join([row, row.replace("1 + 1", "1  + 1"), row.replace("1 + 1", "5 + 1")]))
     rejection.run_rejection(settings(f"data={data}", "data_options={test_size: 0}"), tmp_path / "o")
     assert len(sampler[0].asked) == 2
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs").glob("rejection_*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_says_what_it_is(path):
+    assert load(RejectionConfig, path) and path.read_text().startswith("# command: distill.rejection\n")
