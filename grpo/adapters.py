@@ -40,9 +40,13 @@ class MergingLoRA(LoRALinear):
         if not keep:
             self.kept = None
 
+    @property
+    def has_dropout(self) -> bool:
+        return bool(self.dropout._p_1 < 1)
+
     def __call__(self, x: mx.array) -> mx.array:
         merged: _Sum | None = getattr(self, "sum", None)
-        if merged is None or (self.training and self.dropout._p_1 < 1):
+        if merged is None or (self.training and self.has_dropout):
             return cast(mx.array, super().__call__(x))
         product = (
             _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.weight.T

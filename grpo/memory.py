@@ -114,7 +114,7 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
         reference=trained if config.beta > 0 and (not lora or config.adapter is not None) else 0,
         optimizer=2 * trained,
         merged=item * sum(part.inputs * part.outputs for part in adapted) if merges else 0,
-        learns_merged=merges and item == 4 and config.adapter is None,
+        learns_merged=merges and item == 4 and config.adapter is None and config.lora.dropout == 0,
         cache=_cache_bytes(config, facts, prompt) * item,
         drawing=SAMPLER_COPIES * 4 * min(config.max_rows, config.batch) * facts.vocab,
         activations=int(_activation_values(config, facts, prompt) * item),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from grpo import learner as learner_module
+from grpo.batching import pack
 from grpo.learner import Learner
 from grpo.optimizer import TrainingFailed
 from grpo.rollout import Request, generate
@@ -362,3 +364,26 @@ def test_loss_of_two_updates_is_their_mean(tiny):
     learner.optimizer.apply = lambda gradient, loss, step: (float(len(gradient)), True)
     metrics = learner.learn(groups, ADVANTAGES, 0)
     assert metrics["loss"] == pytest.approx((one[0][0][0] + one[1][0][0]) / 2, rel=1e-5)
+
+
+def test_a_prompt_run_again_for_its_gradient_drops_the_same_values(tiny, monkeypatch):
+    policy = tiny.policy(fine_tune="lora", adapter_noise=0.5)
+    for part in policy.adapters.values():
+        part.dropout = nn.Dropout(0.5)
+    passes = []
+    plain = learner_module.run_prompts
+
+    def recording(*arguments):
+        states = plain(*arguments)
+        passes.append(states.values[-1])
+        return states
+
+    monkeypatch.setattr(learner_module, "run_prompts", recording)
+    learner, (group, _) = learner_of(policy, tiny.config(beta=0.0)), made_up_groups(tiny)
+    policy.model.train()
+    (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
+    learner.loss_and_gradient(bundle, 4.0)
+    learner.loss_and_gradient(bundle, 4.0)
+    first, again, other, _ = (np.array(mx.stop_gradient(values)) for values in passes)
+    assert (first == again).all()
+    assert not (first == other).all()  # the next bundle drops others
