@@ -13,7 +13,7 @@ mlx_lm draws other tokens, so its rows are given the very same lengths by its ow
 it no more than a stop token would. A vocabulary of a few words leaves no such tokens: there this pair is left out.
 
 The limit of decoding is the larger of reading the weights once a step (at the rate of a copy) and the step's flops (at
-the rate of a float32 matrix product), both measured in each process just before the work. The prompt is not in it.
+the rate of a float32 matrix product), both measured in each process just after the work. The prompt is not in it.
 """
 
 import argparse
@@ -116,11 +116,12 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     from benchmarks import flops, machine
 
     decode, facts = _prepared(task)
-    limits = machine.measure_limits()
     mx.clear_cache()
     mx.reset_peak_memory()
     before = mx.get_active_memory()
     decoded = repeated(decode)
+    peak, resident = mx.get_peak_memory(), speed.resident_bytes()
+    limits = machine.measure_limits()  # after the work: it takes memory of its own
     samples = speed.GROUP
     groups = [
         flops.Work(speed.PROMPT, decoded.lengths[start : start + samples])
@@ -136,8 +137,8 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "lengths": decoded.lengths,
         "weights_bytes": before,
         "cache_bytes": flops.cache_bytes(facts, groups),
-        "peak_bytes": mx.get_peak_memory(),
-        "resident_bytes": speed.resident_bytes(),
+        "peak_bytes": peak,
+        "resident_bytes": resident,
         "limits": asdict(limits),
     }
 

@@ -95,8 +95,9 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     policy, config = speed.load(task["model"], samples=task["samples"], tokens=task["tokens"])
     prompts = speed.random_prompts([task["prompt"]], facts.vocab)
     learner = Learner(policy, config)
-    limits = machine.measure_limits()
     steps = [one_step(policy, learner, prompts, step) for step in range(task["steps"] + 1)][1:]
+    resident = speed.resident_bytes()
+    limits = machine.measure_limits()  # after the work: it takes memory of its own
     work = [flops.Work(task["prompt"], (task["tokens"],) * task["samples"])]
     needed = flops.learning(facts, work, lora=config.lora, reference=True)
     return {
@@ -104,7 +105,7 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
         "step_seconds": [step["rollout_seconds"] + step["learn_seconds"] for step in steps],
         "flops": needed,
         "share_of_rate": [needed / step["learn_seconds"] / limits.gflops / 1e9 for step in steps],
-        "resident_bytes": speed.resident_bytes(),
+        "resident_bytes": resident,
         "limits": asdict(limits),
     }
 
