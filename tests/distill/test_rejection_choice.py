@@ -105,3 +105,12 @@ def test_a_judge_that_does_not_answer_stops_the_run_instead_of_emptying_the_corp
     judge = RewardSet({"judge": 1.0}, functions={"judge": down})
     with pytest.raises(ConfigError, match=r"the judge gives no verdict: .*connection refused"):
         build(settings("judge={}"), [record("a")], judge, None)
+
+
+def test_the_order_in_which_prompts_were_finished_does_not_matter():
+    # four near duplicates: which one stays is decided by the prompts' numbers
+    words = [f"w{n}" for n in range(100)]
+    records = [record(" ".join([*words, f"x{n}"]), number=n) for n in range(4)]
+    config = settings("near_duplicates=0.8")
+    made = [build(config, some, None, None).rows for some in (records, records[::-1])]
+    assert made[0] == made[1] and [row.id for row in made[0]] == ["t0#0"]

@@ -76,3 +76,9 @@ def test_the_miniature_is_made_once_and_nothing_is_loaded_when_all_is_sampled(tm
     assert rejection.main(arguments) == 0
     assert capsys.readouterr().out.count("making the miniature model") == 1
     assert rejection.main(["--output", str(tmp_path), "--resume"]) == 0  # with the recorded settings
+
+
+def test_a_completion_depends_on_its_prompts_number_not_on_its_chunk(tmp_path, model):
+    run(tmp_path / "small", model, "chunk_prompts=4")
+    run(tmp_path / "large", model, "chunk_prompts=40")
+    assert samples(tmp_path / "small") == samples(tmp_path / "large")
