@@ -1,8 +1,8 @@
 """`python -m distill.pipeline`:
 
 the DeepSeek-R1 recipe, stage by stage, from one YAML file; at the end stages.md in the output directory: every stage
-on the same held-out problems. Run it again to go on after a kill: what is done is not done again unless what it was made
-from has changed. Without arguments: the recipe on the embedded model, nothing downloaded.
+on the same held-out problems. Run it again to go on after a kill: what is done is not done again unless what it was
+made from has changed. Without arguments: the recipe on the embedded model, nothing downloaded.
 """
 
 import argparse
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.command import guarded, refuse, say
-from distill.pipeline_config import PipelineConfig, check, references_by_name, settings_of
+from distill.pipeline_config import PipelineConfig, Stage, check, references_by_name, settings_of
 from grpo.config import ConfigError, build, describe, load, read_yaml, to_yaml
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "r1_pipeline_quickstart.yaml"
 CONFIG, TABLES, NUMBERS = "config.yaml", "stages.md", "stages.json"
+SHOWN = ("steps", "total_steps", "epochs", "samples", "max_prompts", "learning_rate", "count")
 
 
 def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = None) -> None:
@@ -70,8 +71,8 @@ def plan(config: PipelineConfig) -> str:
         sources = [f"{key} from {source}" for key, source in stage.take.items()]
         sources += [f"teacher {stage.teacher}"] if stage.teacher else []
         sources += [f"as many tokens as {stage.equal_tokens}"] if stage.equal_tokens else []
-        keys = [key for key in ("steps", "total_steps", "epochs", "samples", "max_prompts", "learning_rate", "count")
-                if getattr(settings, key, None) is not None and not (key == "steps" and stage.equal_tokens)]  # fmt: skip
+        keys = [key for key in SHOWN if getattr(settings, key, None) is not None]
+        keys = [key for key in keys if not (key == "steps" and stage.equal_tokens)]
         told = [f"{key} {getattr(settings, key)}" for key in keys]
         start = f" <- {stage.start}" if stage.start else ""
         lines.append(f"{name} ({stage.kind}){start}: {', '.join([*sources, *told])}".rstrip(": "))
@@ -83,7 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m distill.pipeline",
         description=__doc__,
-        epilog=describe(PipelineConfig),
+        epilog=_keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, help="YAML file; without it configs/r1_pipeline_quickstart.yaml")
@@ -92,6 +93,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="check every stage's settings, say what would be run")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=12 stages.zero.config.steps=40")
     return parser.parse_intermixed_args(arguments)
+
+
+def _keys() -> str:
+    stage = [f"  stages.NAME.{name}\n      {field.description}" for name, field in Stage.model_fields.items()]
+    lines = describe(PipelineConfig).replace(" = PydanticUndefined", "")
+    kinds = (
+        "Kinds rl, sft, rejection, student take the keys of grpo.train, distill.sft, distill.rejection, distill.student"
+    )
+    return "\n".join([lines, *stage, f"\n{kinds} (see their --help)."])
 
 
 def configure(options: argparse.Namespace) -> tuple[PipelineConfig, Path]:

@@ -12,9 +12,24 @@ from distill.student_config import METHODS
 from grpo.config import Config, ConfigError, Section, build
 
 Kind = Literal[
-    "model", "rl", "sft", "rejection", "student", "miniature", "miniature_student", "miniature_rows", "evaluate"
+    "model",
+    "rl",
+    "sft",
+    "rejection",
+    "select",
+    "rows",
+    "student",
+    "miniature",
+    "miniature_student",
+    "miniature_rows",
+    "evaluate",
 ]
-CORPORA = ("rejection", "miniature_rows")  # kinds that give a corpus; all others but evaluate give a model
+CORPORA = (
+    "rejection",
+    "select",
+    "rows",
+    "miniature_rows",
+)  # kinds that give a corpus; all others but evaluate give a model
 STARTING = ("model", "rl", "sft", "rejection", "student", "miniature_student")  # kinds that start from a model
 OWN_NAMES = ("replaced", "config.yaml", "stages.md", "stages.json")
 
@@ -53,6 +68,33 @@ class GivenModel(Section):
     """A model that is there already: the base of a recipe, with a row of its own in the table."""
 
     model: str = Field(description="hub id or local MLX directory")
+
+
+class Selecting(Section):
+    """A small set out of a large one, see `distill.select`."""
+
+    data: str = Field(description="corpus: a JSONL, JSON, parquet or CSV file, or a hub data set")
+    count: int = Field(1000, ge=1, description="rows")
+    min_difficulty: int = Field(1, ge=1, le=5, description="of a row that says its difficulty")
+    max_pass_rate: float = Field(1.0, ge=0, le=1, description="of a row that says its prompt's pass rate")
+    min_certainty: float = Field(0.0, ge=0, le=1, description="of a row that says it")
+    min_verdict: float = Field(0.0, ge=0, le=1, description="of every verdict of a row")
+    pool: int = Field(4, ge=1, description="hardest rows a place is chosen from; 1 = hardness alone")
+    distance: Literal["words", "coordinates", "model"] = Field("words", description="what lies near what")
+    embedding_model: str | None = Field(None, description="for distance model")
+
+
+class WrittenRows(Section):
+    """Rows written from an environment's tasks by a pattern: a cold start where the data have worked solutions."""
+
+    data: str = Field(description="an environment's name, a JSONL file or a hub data set")
+    data_options: dict[str, Any] = Field(default_factory=dict, description="options of the environment")
+    split: str = Field("train", description="of the environment")
+    count: int = Field(100, ge=1, description="rows, from the start of the split")
+    completion: str = Field(
+        description="what is said, with the task's columns in braces, e.g. <answer>{answer}</answer>"
+    )
+    seed: int = Field(0, ge=0, description="of the environment")
 
 
 class Evaluation(Section):
@@ -110,6 +152,8 @@ def config_kind(stage: Stage, settings: Mapping[str, Any]) -> type[Section]:
         "rl": Config,
         "sft": SFTConfig,
         "rejection": RejectionConfig,
+        "select": Selecting,
+        "rows": WrittenRows,
         "miniature": MiniatureConfig,
         "miniature_student": MiniatureStudent,
         "miniature_rows": MiniatureRows,

@@ -9,7 +9,7 @@ import numpy as np
 
 import envs
 from distill.pipeline_config import HeldOut
-from distill.pipeline_products import Product, digest, hash_of
+from distill.pipeline_products import Product, digest, hash_of, named_files
 from distill.teacher import load_teacher
 from grpo.checkpoint import write_text
 from grpo.config import Config, ConfigError
@@ -67,7 +67,8 @@ def normal(values: Sequence[float]) -> Figure:
 
 def measured(product: Product, held_out: HeldOut, folder: Path, seed: int) -> Measured:
     """The figures in `folder`, measured if they are not there for this model and these problems."""
-    key = hash_of([digest(product), held_out.model_dump(mode="json"), seed])
+    settings = held_out.model_dump(mode="json")
+    key = hash_of([digest(product), settings, named_files(settings), seed])
     try:
         found = Measured(**json.loads((folder / FILE).read_text()))
         if found.key == key:

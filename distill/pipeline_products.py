@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from distill.export import ExportConfig, run_export
+from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
 from grpo.checkpoint import sha256
 from grpo.config import ConfigError
 from grpo.policy import ADAPTER_CONFIG, ADAPTER_FILE
 
 MODEL, CORPUS = "model", "corpus.jsonl"
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
+DATA_FILES = (*JSON_SUFFIXES, *TABLE_SUFFIXES)
 _HASHES: dict[tuple[str, int, int], str] = {}  # (path, bytes, time of change) -> sha256, for this process
 
 
@@ -43,6 +45,17 @@ def digest(product: Product) -> str | None:
             return None
         parts.append(_hash(Path(product.corpus)))
     return hash_of(parts)
+
+
+def named_files(settings: Any) -> dict[str, str]:
+    """Hash of every local data file that settings name, by the name they use."""
+    if isinstance(settings, dict):
+        return {name: found for value in settings.values() for name, found in named_files(value).items()}
+    if isinstance(settings, list):
+        return {name: found for value in settings for name, found in named_files(value).items()}
+    if isinstance(settings, str) and settings.endswith(DATA_FILES) and Path(settings).is_file():
+        return {settings: _hash(Path(settings))}
+    return {}
 
 
 def hash_of(value: Any) -> str:

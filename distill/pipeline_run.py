@@ -8,10 +8,13 @@ from distill.command import say
 from distill.pipeline_cache import Record, begin, finish, finished
 from distill.pipeline_config import CORPORA, PipelineConfig, gives_adapter, references_by_name, settings_of
 from distill.pipeline_evaluation import LENGTH, Measured, measured
-from distill.pipeline_products import CORPUS, MODEL, Product, digest, fuse, hash_of
+from distill.pipeline_products import CORPUS, MODEL, Product, digest, fuse, hash_of, named_files
 from distill.pipeline_stages import KINDS, steps_for
 from distill.pipeline_tables import shown
 from grpo.config import ConfigError
+
+# keys that change what is looked at and kept, not what is made
+WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
 
 
 class PipelineRun:
@@ -98,11 +101,9 @@ class PipelineRun:
         stage = self.config.stages[name]
         settings = settings_of(self.config, name, references_by_name(self.config, name))
         sources = {*stage.take.values(), *filter(None, (stage.start, stage.teacher))} & self.config.stages.keys()
-        of = {
-            "kind": stage.kind,
-            "settings": settings.model_dump(mode="json", exclude={"output", "wandb_project"}),
-            "bytes": {who: digest(self._require(name, who)) for who in sorted(sources)},
-        }
+        keys = settings.model_dump(mode="json", exclude=WATCHED)
+        given = {who: digest(self._require(name, who)) for who in sorted(sources)}
+        of = {"kind": stage.kind, "settings": keys, "bytes": given, "files": named_files(keys)}
         if stage.equal_tokens is not None:
             of["settings"]["steps"] = self._equal_steps(name, settings)
         return of

@@ -11,14 +11,16 @@ from typing import Any
 
 from distill.command import say
 from distill.config import SFTConfig
-from distill.pipeline_config import GivenModel
+from distill.pipeline_config import GivenModel, Selecting, WrittenRows
 from distill.pipeline_miniature import run_miniature, run_miniature_rows, run_miniature_student
+from distill.pipeline_products import CORPUS
 from distill.rejection import run_rejection
 from distill.rejection_config import RejectionConfig
 from distill.sft import run_sft
 from distill.student import run_student
 from distill.student_config import Student
 from grpo.config import Config, ConfigError
+from rewards.base import prompt_text
 
 
 def run_rl(config: Config, folder: Path) -> dict[str, Any]:
@@ -66,6 +68,35 @@ def _rejection(config: RejectionConfig, folder: Path) -> dict[str, Any]:
     return {**{key: summary[key] for key in ("sampled", "kept", "mixed_in", "rows")}, "sampled_tokens": tokens}
 
 
+def _select(config: Selecting, folder: Path) -> dict[str, Any]:
+    from distill.select import Wish, run_select
+
+    wish = Wish(**config.model_dump(exclude={"data", "distance", "embedding_model"}))
+    found = run_select(config.data, folder / CORPUS, wish, distance=config.distance, model=config.embedding_model)
+    if not found.rows:
+        raise ConfigError(
+            f"nothing was selected from {config.data}: " + ", ".join(f"{n} {name}" for name, n in found.steps)
+        )
+    return {"rows": len(found.rows), "selected_from": found.steps[0][1]}
+
+
+def _rows(config: WrittenRows, folder: Path) -> dict[str, Any]:
+    import envs
+    from distill.corpus import CorpusRow, write_corpus
+
+    env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
+    rows = []
+    for task in env.tasks(config.split)[: config.count]:
+        try:
+            said = config.completion.format_map({"prompt": prompt_text(task.prompt), **task.columns})
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            known = ", ".join(["prompt", *task.columns])
+            raise ConfigError(f"completion can't be written: {error}; a task of {config.data} has {known}") from None
+        rows.append(CorpusRow(prompt=prompt_text(task.prompt), completion=said, source=config.data))
+    write_corpus(folder / CORPUS, rows)
+    return {"rows": len(rows)}
+
+
 def _given(config: GivenModel, folder: Path) -> dict[str, Any]:
     return {"model": config.model}
 
@@ -76,6 +107,8 @@ KINDS: dict[str, Callable[[Any, Path], dict[str, Any]]] = {
     "sft": _sft,
     "student": _student,
     "rejection": _rejection,
+    "select": _select,
+    "rows": _rows,
     "miniature": run_miniature,
     "miniature_student": run_miniature_student,
     "miniature_rows": run_miniature_rows,
