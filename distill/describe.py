@@ -124,7 +124,8 @@ def draw(description: Description, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, ((lengths, domains), (levels, rates)) = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
-    lengths.hist(description.lengths, bins=40)
+    spread = max(description.lengths) - min(description.lengths)
+    lengths.hist(description.lengths, bins=max(1, min(40, spread)))
     lengths.set(title="length of the assistant's text", xlabel=description.unit, ylabel="rows")
     for axis, name in ((domains, "domain"), (levels, "difficulty")):
         counts = dict(sorted(description.counts[name].items()))

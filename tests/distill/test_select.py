@@ -5,10 +5,11 @@ import random
 
 import numpy as np
 import pytest
+from small_models import model_directory
 
 from distill.corpus import CorpusRow, Provenance, write_corpus
 from distill.readers import read_corpus
-from distill.select import Wish, farthest_points, main, quotas, select, word_vectors
+from distill.select import Wish, farthest_points, main, model_vectors, quotas, select, word_vectors
 
 
 def row(n, *, domain="math", thought="a b c", rate=None, answer="x", **more):
@@ -92,3 +93,29 @@ def test_the_command_by_coordinates(tmp_path, capsys):
     (tmp_path / "c.jsonl").write_text(json.dumps({"prompt": "a", "completion": "b"}))
     assert main([*arguments, "--distance", "coordinates"]) == 2
     assert "1 of 1 rows have none" in capsys.readouterr().err
+
+
+def test_a_models_states_tell_prompts_apart(tmp_path):
+    model = model_directory(tmp_path / "model")
+    asked = ["w30 w31 w32", "w30 w31 w32 w32", "w50 w51 w58 w59"]
+    vectors = model_vectors(asked, str(model))
+    assert vectors.shape == (3, 32)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    near, far = (np.linalg.norm(vectors[0] - vectors[at]) for at in (1, 2))
+    assert near < far
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--count", "0"], "--count and --pool must be at least 1"),
+        (["--distance", "model"], "distance model needs --model"),
+        (["--distance", "model", "--model", "./nowhere"], "model ./nowhere: no such directory"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+    ],
+)
+def test_a_wrong_wish_is_one_line(tmp_path, capsys, more, said):
+    write_corpus(tmp_path / "c.jsonl", [row(1)])
+    assert main(["--data", str(tmp_path / "c.jsonl"), "--output", str(tmp_path / "s.jsonl"), *more]) == 2
+    err = capsys.readouterr().err
+    assert said in err and err.count("\n") == 1 and not (tmp_path / "s.jsonl").exists()
