@@ -32,6 +32,7 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
     from grpo.interrupt import StopFlag
 
     check(config)
+    output = output.resolve()  # what runs record holds wherever they are gone on with from
     with checkpoint.lock(output), StopFlag() as stop:
         checkpoint.write_text(output / CONFIG, to_yaml(config.model_copy(update={"output": str(output)})))
         start, run = time.monotonic(), PipelineRun(config, output)

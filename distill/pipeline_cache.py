@@ -37,31 +37,33 @@ def finished(folder: Path) -> Record | None:
 def begin(folder: Path, inputs: str, of: Mapping[str, Any], *, anew: bool) -> str | None:
     """Make a stage's directory ready; a line on what was there before, if it is not gone on with.
 
-    With `anew` a finished stage of the same inputs is run again. Raises ConfigError for a directory that holds
-    something else.
+    With `anew` it is not even where the inputs are the same; nor is one that began elsewhere: its own records hold the
+    places of what it was made from. Raises ConfigError for a directory that holds something else.
     """
-    said = None
+    said, begins = None, {"inputs": inputs, "folder": str(folder.resolve())}
     if folder.exists() and any(not path.name.startswith(".partial") for path in folder.iterdir()):
         begun = _begun(folder)
-        if begun is None:
+        if not begun:
             raise ConfigError(f"{folder} holds something that is no stage of a pipeline: choose another --output")
-        if begun != inputs or anew:
+        if begun != begins or anew:
             aside = folder.parent / REPLACED / folder.name
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
-            reason = "run again as asked" if begun == inputs else "its inputs have changed"
+            reason = "its inputs have changed" if begun["inputs"] != inputs else "run anew"
             said = f"{reason}: what was there is in {aside}"
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / BEGUN, json.dumps({"inputs": inputs, "of": of}, indent=1, default=str))
+    write_text(folder / BEGUN, json.dumps({**begins, "of": of}, indent=1, default=str))
     return said
 
 
-def _begun(folder: Path) -> str | None:
+def _begun(folder: Path) -> dict[str, str]:
+    """What a stage began with and where; empty if this is none."""
     try:
-        return str(json.loads((folder / BEGUN).read_text())["inputs"])
+        found = json.loads((folder / BEGUN).read_text())
+        return {key: str(found[key]) for key in ("inputs", "folder")}
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return {}
 
 
 def finish(folder: Path, record: Record) -> None:

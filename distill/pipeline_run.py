@@ -33,7 +33,7 @@ class PipelineRun:
             say(f"[{name}] done already")
             self._measure(name)
             return
-        moved = begin(folder, inputs, of, anew=anew and record is not None)
+        moved = begin(folder, inputs, of, anew=record is not None)  # one that was done and is not: asked for, or spoilt
         say(f"\n[{name}] {self.config.stages[name].kind}" + (f"; {moved}" if moved else ""))
         figures = self._work(name, folder)
         product = digest(self.product(name))
