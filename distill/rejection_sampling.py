@@ -1,5 +1,6 @@
 """The first half of rejection sampling: chunk by chunk, sample, score, write. Resumes at the chunk."""
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -111,14 +112,13 @@ def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: i
     columns = {"max_completion_length": max_completion_length, **task.columns}
     ids = [list(completion.ids or ()) for completion in drawn.completions]
 
-    def ask():  # type: ignore[no-untyped-def]
-        return rewards.score(
-            [task.prompt if conversation else drawn.shown] * count,
-            [[{"role": "assistant", "content": text}] for text in texts] if conversation else texts,
-            completion_ids=ids if all(ids) else None,
-            columns={name: [value] * count for name, value in columns.items()},
-        )
-
+    ask = functools.partial(
+        rewards.score,
+        [task.prompt if conversation else drawn.shown] * count,
+        [[{"role": "assistant", "content": text}] for text in texts] if conversation else texts,
+        completion_ids=ids if all(ids) else None,
+        columns={name: [value] * count for name, value in columns.items()},
+    )
     scores = ask()
     if scores.failures:
         scores = ask()
