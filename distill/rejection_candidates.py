@@ -35,10 +35,13 @@ class Candidate:
 
 
 def pass_rate(record: Record, right: str | None) -> float | None:
-    """Share of the prompt's samples with a value that are right (the reward is 0.5 or more); None without any."""
-    values = [sample.rewards.get(right) for sample in record.samples] if right is not None else []
-    judged = [value for value in values if value is not None]
-    return sum(value >= 0.5 for value in judged) / len(judged) if judged else None
+    """Share of the prompt's samples with a value that are right: the reward is 0.5 or more and the text has its end.
+
+    None where no sample has a value.
+    """
+    judged = [(sample.rewards.get(right), sample.stop_reason) for sample in record.samples] if right is not None else []
+    values = [value >= 0.5 and stop == "stop" for value, stop in judged if value is not None and stop != "error"]
+    return sum(values) / len(values) if values else None
 
 
 def difficulty(rate: float | None) -> int | None:

@@ -1,5 +1,7 @@
 """Which of a prompt's completions stay, and what their pass rate says."""
 
+from dataclasses import replace
+
 import pytest
 from scripted import settings
 
@@ -46,6 +48,13 @@ def test_the_same_text_stays_once():
 def test_pass_rate_leaves_out_what_has_no_verdict():
     assert pass_rate(record(*"abcd", right=[1.0, 0.0, None, 0.0]), "accuracy") == pytest.approx(1 / 3)
     assert pass_rate(record("a", right=[None]), "accuracy") is None
+
+
+def test_a_right_number_in_a_text_that_was_cut_off_is_no_solution():
+    stops = ("stop", "length", "stop", "error")
+    samples = [replace(sample, stop_reason=stop) for sample, stop in zip(record(*"abcd").samples, stops, strict=True)]
+    cut = replace(record("a"), samples=tuple(samples))
+    assert pass_rate(cut, "accuracy") == pytest.approx(2 / 3)  # what was never sampled is not counted
 
 
 @pytest.mark.parametrize(("rate", "level"), [(1.0, 1), (0.8, 1), (0.6, 2), (0.59, 3), (0.2, 4), (0.1, 5), (None, None)])
