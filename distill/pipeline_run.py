@@ -4,6 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
+
 from distill.command import say
 from distill.pipeline_cache import Record, begin, finish, finished
 from distill.pipeline_config import CORPORA, PipelineConfig, gives_adapter, references_by_name, settings_of
@@ -11,6 +13,7 @@ from distill.pipeline_evaluation import LENGTH, Measured, measured
 from distill.pipeline_products import CORPUS, MODEL, Product, digest, fuse, hash_of, named_files
 from distill.pipeline_stages import KINDS, steps_for
 from distill.pipeline_tables import shown
+from envs import DataError
 from grpo.config import ConfigError
 
 # keys that change what is looked at and kept, not what is made
@@ -75,9 +78,14 @@ class PipelineRun:
         settings = settings_of(self.config, name, self._references(name))
         if stage.equal_tokens is not None:
             settings = settings.model_copy(update={"steps": self._equal_steps(name, settings)})
-        figures = KINDS[stage.kind](settings, folder)
-        if stage.kind in ("rl", "sft", "student") and not gives_adapter(self.config, name):
-            fuse(settings.model, folder)
+        try:
+            figures = KINDS[stage.kind](settings, folder)
+            if stage.kind in ("rl", "sft", "student") and not gives_adapter(self.config, name):
+                fuse(settings.model, folder)
+        except (ConfigError, DataError) as error:
+            raise ConfigError(f"stage {name}: {error}") from error
+        finally:
+            mx.clear_cache()  # the next model needs other sizes
         return figures
 
     def _references(self, name: str) -> dict[str, Any]:

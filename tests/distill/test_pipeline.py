@@ -152,6 +152,39 @@ def test_one_stage_can_be_run_again_alone(config, done, ran, tmp_path):
     assert json.loads((output / "sft" / DONE).read_text())["product"] == before
 
 
+def test_with_lora_a_stage_goes_on_with_the_adapter_of_the_one_before(config, tmp_path):
+    small = recipe(config.parent / "tiny")
+    rl = {**small["defaults"]["rl"], "fine_tune": "lora", "lora": {"rank": 4}, "steps": 1}
+    sft = {**small["defaults"]["sft"], "fine_tune": "lora"}
+    stages = {
+        "base": small["stages"]["base"],
+        "zero": {"kind": "rl", "start": "base"},
+        "more": {"kind": "rl", "start": "zero"},
+        "rows": {
+            "kind": "rows",
+            "config": {"data": "digit_sums", "count": 9, "completion": "<answer> {answer} </answer>"},
+        },
+        "sft": {"kind": "sft", "start": "more", "take": {"data": "rows"}},
+        "evaluate": {"kind": "evaluate"},
+    }
+    path = tmp_path / "lora.yaml"
+    path.write_text(yaml.safe_dump({**small, "defaults": {"rl": rl, "sft": sft}, "stages": stages}, sort_keys=False))
+    output = tmp_path / "out"
+    assert run(path, output) == 0
+    first = (output / "zero" / "adapters.safetensors").read_bytes()
+    assert (output / "more" / "start_adapter" / "adapters.safetensors").read_bytes() == first
+    assert (output / "sft" / "adapters.safetensors").exists()
+    assert not list(output.rglob("model.safetensors"))  # nothing is fused: a stage costs an adapter
+
+
+def test_a_refusal_names_its_stage(config, tmp_path, capsys):
+    assert (
+        run(config, tmp_path / "out", "stages.rejection.config.require={accuracy: 2.0}", "stages.zero.config.steps=1")
+        == 2
+    )
+    assert "error: stage rejection: nothing was kept of 48 completions" in capsys.readouterr().err
+
+
 def test_a_stage_alone_needs_those_before_it(config, tmp_path, capsys):
     assert run(config, tmp_path / "new", "--stage", "sft") == 2
     assert "stage sft needs base, which is not done" in capsys.readouterr().err
