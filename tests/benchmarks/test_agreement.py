@@ -132,6 +132,7 @@ EXPLAINED = {
     ("(-\\infty,-5)", "k < -5"): "an inequality is its interval",
     ("(3,4]", "3 < \\lambda"): "an inequality is its interval",
     ("\\{x|-2<x<3\\}", "(-2,\\ 3)"): "a set given by its inequality is the interval",
+    ("\\{x | x < \\frac{3}{2}\\} - \\{-6\\}", "(-\\infty, -6)"): "a set less a point is two intervals",
     ("(-∞, -3)", "(-\\infty, -3)"): "the sign ∞ is \\infty",
     ("[\frac{1}", "\\left[ \\dfrac"): "a form feed in the gold answer is the f of \\frac",
     ("\text{Any", "odd"): "a tab in the gold answer is the t of \\text",
