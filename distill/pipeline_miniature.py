@@ -61,7 +61,8 @@ def run_miniature_student(config: MiniatureStudent, folder: Path) -> dict[str, A
         eval_every=0,
         save_every=40,
         keep_checkpoints=1,
-        token_budget=4096,
+        token_budget=1024,
+        packing=False,  # rows are all about as long
         seed=config.seed,
     )
     summary = run_sft(sft, folder, resume=True)
