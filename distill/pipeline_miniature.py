@@ -11,7 +11,7 @@ from typing import Any
 from distill.config import SFTConfig
 from distill.corpus import CorpusRow, write_corpus, write_lines
 from distill.pipeline_miniature_config import MiniatureConfig, MiniatureRows, MiniatureStudent
-from distill.pipeline_products import CORPUS, MODEL, fuse
+from distill.pipeline_products import CORPUS, MODEL, TASKS, fuse
 from envs import Task
 from envs.digit_sums import LARGEST, chain, digit_sums, imperfect_chain, number_words
 
@@ -92,7 +92,7 @@ def blank(like: Path, folder: Path, config: MiniatureStudent) -> None:
 
 
 def run_miniature_rows(config: MiniatureRows, folder: Path) -> dict[str, Any]:
-    """Rows of the task's `train` split as corpus.jsonl."""
+    """Rows of the task's `train` split as corpus.jsonl; tasks, which nobody has answered yet, as tasks.jsonl."""
     rng = random.Random(f"{config.rows} {config.seed}")
     tasks = list(digit_sums(seed=config.seed).tasks("train"))
     rng.shuffle(tasks)
@@ -108,7 +108,7 @@ def run_miniature_rows(config: MiniatureRows, folder: Path) -> dict[str, Any]:
     mixed = [{"prompt": task.prompt, **task.columns} for task in tasks[: config.count]]
     mixed += [{"prompt": prompt, "answer": str(n), "language": "en", "reply": str(n)} for prompt, n in general]
     rng.shuffle(mixed)
-    write_lines(folder / CORPUS, (json.dumps(row, ensure_ascii=False) + "\n" for row in mixed))
+    write_lines(folder / TASKS, (json.dumps(row, ensure_ascii=False) + "\n" for row in mixed))
     return {"rows": len(mixed)}
 
 

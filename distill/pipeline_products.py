@@ -13,7 +13,7 @@ from grpo.checkpoint import sha256
 from grpo.config import ConfigError
 from grpo.policy import ADAPTER_CONFIG, ADAPTER_FILE
 
-MODEL, CORPUS = "model", "corpus.jsonl"
+MODEL, CORPUS, TASKS = "model", "corpus.jsonl", "tasks.jsonl"
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")
 DATA_FILES = (*JSON_SUFFIXES, *TABLE_SUFFIXES)
 _HASHES: dict[tuple[str, int, int], str] = {}  # (path, bytes, time of change) -> sha256, for this process

@@ -10,7 +10,7 @@ from distill.command import say
 from distill.pipeline_cache import Record, begin, finish, finished
 from distill.pipeline_config import CORPORA, PipelineConfig, gives_adapter, references_by_name, settings_of
 from distill.pipeline_evaluation import LENGTH, Measured, measured
-from distill.pipeline_products import CORPUS, MODEL, Product, digest, fuse, hash_of, named_files
+from distill.pipeline_products import CORPUS, MODEL, TASKS, Product, digest, fuse, hash_of, named_files
 from distill.pipeline_stages import KINDS, steps_for
 from distill.pipeline_tables import shown
 from envs import DataError
@@ -52,7 +52,7 @@ class PipelineRun:
         if stage.kind == "model":
             return Product(model=stage.start)
         if stage.kind in CORPORA:
-            return Product(corpus=str(folder / CORPUS))
+            return Product(corpus=str(folder / (TASKS if stage.config.get("rows") == "scenarios" else CORPUS)))
         if gives_adapter(self.config, name):
             return Product(model=self.product(str(stage.start)).model, adapter=str(folder))
         return Product(model=str(folder / MODEL))
@@ -83,7 +83,8 @@ class PipelineRun:
             if stage.kind in ("rl", "sft", "student") and not gives_adapter(self.config, name):
                 fuse(settings.model, folder)
         except (ConfigError, DataError) as error:
-            raise ConfigError(f"stage {name}: {error}") from error
+            advice = f" (remove {folder} to begin it anew)" if "can't resume" in str(error) else ""
+            raise ConfigError(f"stage {name}: {error}{advice}") from error
         finally:
             mx.clear_cache()  # the next model needs other sizes
         return figures

@@ -105,7 +105,7 @@ def _signed(figure: Figure | None, column: str) -> str:
 
 def _corpus(figures: Mapping[str, Any]) -> str:
     if "sampled" not in figures:
-        return f"corpus of {figures['rows']:,} rows"
+        return f"{figures['rows']:,} rows"
     mixed = f" + {figures['mixed_in']:,} without reasoning" if figures["mixed_in"] else ""
     return f"corpus: {figures['kept']:,} kept of {figures['sampled']:,} completions{mixed}"
 
