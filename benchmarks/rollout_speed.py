@@ -17,7 +17,6 @@ the rate of a float32 matrix product), both measured in each process just after 
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -57,10 +56,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a completion (128)")
     parser.add_argument("--prompts", type=int, default=8, help="prompts of the large rollout (8)")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="leave some out")
-    parser.add_argument("--task", help=argparse.SUPPRESS)  # what a process of its own runs
-    known, _ = parser.parse_known_args(arguments)
-    if known.task is not None:
-        return known
     speed.add_options(parser, rounds=3)
     options = parser.parse_args(arguments)
     speed.check_models(parser, options.model or parser.error("--model is needed"))
@@ -74,9 +69,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """All rounds of all models, the record and the table."""
     options = parse(arguments)
-    if options.task is not None:
-        print(json.dumps(measure(json.loads(options.task))))
-        return 0
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, directory in speed.model_directories(options.model, Path(folder)).items():
@@ -246,4 +238,4 @@ def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main))
+    sys.exit(speed.run(main, measure))

@@ -9,7 +9,6 @@ squares. Fixed costs flatten a fit over small sizes, so the exponent between the
 """
 
 import argparse
-import json
 import math
 import statistics
 import sys
@@ -39,10 +38,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", nargs=1, help=f"local MLX directory, or {speed.MINIATURE}")
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="which grow (all)")
     parser.add_argument("--largest", type=int, default=512, help="longest completion (512); shorter takes less time")
-    parser.add_argument("--task", help=argparse.SUPPRESS)  # what a process of its own runs
-    known, _ = parser.parse_known_args(arguments)
-    if known.task is not None:
-        return known
     speed.add_options(parser, rounds=2)
     options = parser.parse_args(arguments)
     speed.check_models(parser, options.model or parser.error("--model is needed"))
@@ -54,9 +49,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """All rounds of all axes, the record and the table."""
     options = parse(arguments)
-    if options.task is not None:
-        print(json.dumps(measure(json.loads(options.task))))
-        return 0
     runs: dict[str, dict[str, list[dict[str, float]]]] = {
         axis: {str(size): [] for size in AXES[axis] if axis != "tokens" or size <= options.largest}
         for axis in options.axes
@@ -147,4 +139,4 @@ def table(
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main))
+    sys.exit(speed.run(main, measure))

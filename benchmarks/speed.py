@@ -23,9 +23,15 @@ PROMPT, GROUP, RANK = 130, 16, 8
 MINIATURE = "miniature"
 
 
-def run(main: Callable[[], int]) -> int:
-    """The exit code of a command; 130 and no traceback if it is interrupted."""
+def run(main: Callable[[], int], measure: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> int:
+    """The exit code of a command; 130 and no traceback if it is interrupted.
+
+    With `--task JSON` the process is one that `in_process` has started: it prints what `measure` makes of the task.
+    """
     try:
+        if measure is not None and sys.argv[1:2] == ["--task"]:
+            print(json.dumps(measure(json.loads(sys.argv[2]))))
+            return 0
         return main()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -12,7 +12,6 @@ what is computed again to save memory is not counted (benchmarks/flops.py).
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -44,10 +43,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=speed.GROUP, help="samples of a prompt (16)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion (64)")
     parser.add_argument("--steps", type=int, default=2, help="counted steps of a process (2)")
-    parser.add_argument("--task", help=argparse.SUPPRESS)  # what a process of its own runs
-    known, _ = parser.parse_known_args(arguments)
-    if known.task is not None:
-        return known
     speed.add_options(parser, rounds=3)
     options = parser.parse_args(arguments)
     speed.check_models(parser, options.model or parser.error("--model is needed"))
@@ -57,9 +52,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """All rounds of all models, the record and the table."""
     options = parse(arguments)
-    if options.task is not None:
-        print(json.dumps(measure(json.loads(options.task))))
-        return 0
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, directory in speed.model_directories(options.model, Path(folder)).items():
@@ -175,4 +167,4 @@ def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main))
+    sys.exit(speed.run(main, measure))
