@@ -98,7 +98,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _keys() -> str:
     stage = [f"  stages.NAME.{name}\n      {field.description}" for name, field in Stage.model_fields.items()]
-    lines = describe(PipelineConfig).replace(" = PydanticUndefined", "")
+    lines = describe(PipelineConfig)
     kinds = (
         "Kinds rl, sft, rejection, student take the keys of grpo.train, distill.sft, distill.rejection, distill.student"
     )

@@ -403,7 +403,7 @@ def keys(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, s
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rows += keys(kind, f"{prefix}{name}.")
             continue
-        default = field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else field.get_default(call_default_factory=True)
         shown = (
             kind.__name__
             if isinstance(kind, type) and not hasattr(kind, "__args__")
