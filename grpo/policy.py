@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import load as load_from_mlx_lm
 
-from grpo import prefix
+from grpo import prefix, rotary
 from grpo.adapters import MergingLoRA
 from grpo.adapters import install as install_adapters
 from grpo.config import ConfigError, LoRA, ModelSettings
@@ -38,6 +38,8 @@ class Policy:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
+        if _on_cpu():
+            rotary.install(model)
         self.trunk, self.head = _split(model)
         self.shares_prefixes = _shares_prefixes(self)
         self.adapters = install_adapters(model)

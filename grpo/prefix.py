@@ -48,10 +48,15 @@ class PrefixLayout:
     def ragged(self) -> bool:
         return min(self.lengths) < self.width
 
+    @property
+    def by_row(self) -> list[int]:
+        """Prompt length of each row."""
+        return [n for n, count in zip(self.lengths, self.counts, strict=True) for _ in range(count)]
+
     @functools.cached_property
     def row_lengths(self) -> mx.array:
         """Prompt length of each row, which is the position of its first completion token; [batch]."""
-        return mx.array([n for n, count in zip(self.lengths, self.counts, strict=True) for _ in range(count)])
+        return mx.array(self.by_row)
 
     @functools.cached_property
     def slots(self) -> tuple[mx.array, mx.array] | None:
@@ -185,18 +190,41 @@ class CompletionCache:
         return attended.reshape(batch, heads, time, dims)
 
 
-class DecodeCache(CompletionCache):
-    """Cache of one layer while rows are decoded token by token: own keys and values in blocks, one column a step.
+class Places:
+    """Where the rows of a decoding batch stand; one object for the caches of all layers.
 
     Rows that joined late start at a later column (`starts`, [batch] on the host); what stands left of it is masked.
     """
 
-    def __init__(self, prompt: PromptCache, layout: PrefixLayout) -> None:
-        super().__init__(prompt, layout)
-        self.starts = [0] * sum(layout.counts)
-        self.columns = 0
+    def __init__(self, layout: PrefixLayout, starts: Sequence[int] | None = None) -> None:
+        self.layout = layout
+        self.starts = [0] * sum(layout.counts) if starts is None else list(starts)
+        self._last: tuple[int, int | mx.array] | None = None
+
+    def after(self, columns: int) -> int | mx.array:
+        """Position of the token that comes after so many columns; one for all rows or [batch]."""
+        if self._last is None or self._last[0] != columns:
+            lengths = [
+                n for n, count in zip(self.layout.lengths, self.layout.counts, strict=True) for _ in range(count)
+            ]
+            positions = [n + columns - start for n, start in zip(lengths, self.starts, strict=True)]
+            self._last = columns, positions[0] if len(set(positions)) == 1 else mx.array(positions)
+        return self._last[1]
+
+
+class DecodeCache(CompletionCache):
+    """Cache of one layer while rows are decoded token by token: own keys and values in blocks, one column a step."""
+
+    def __init__(self, prompt: PromptCache, places: Places) -> None:
+        super().__init__(prompt, places.layout)
+        self.places = places
+        self.move_to(0)
         self.keys: mx.array | None = None
         self.values: mx.array | None = None
+
+    def move_to(self, columns: int) -> None:
+        """So many columns are there already."""
+        self.columns, self.offset = columns, self.places.after(columns)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         if self.keys is None or self.values is None:
@@ -206,37 +234,44 @@ class DecodeCache(CompletionCache):
             more = mx.zeros((*keys.shape[:2], KV_BLOCK, keys.shape[3]), keys.dtype)
             self.keys = mx.concatenate([self.keys, more], axis=2)
             self.values = mx.concatenate([self.values, more], axis=2)
-        at, self.columns = self.columns, self.columns + 1
+        at = self.columns
         self.keys[:, :, at : at + 1] = keys
         self.values[:, :, at : at + 1] = values
-        self.offset = self.offset + 1
+        self.move_to(at + 1)
         return self.keys[:, :, : self.columns], self.values[:, :, : self.columns]
 
     def query_positions(self, time: int) -> mx.array:
         return super().query_positions(time) - 1  # update_and_fetch has already counted this token
 
     def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
-        columns, late = mx.arange(keys), max(self.starts) > 0
+        columns, late = mx.arange(keys), max(self.places.starts) > 0
         seen = None
         if late:
-            seen = (columns[None] >= mx.array(self.starts)[:, None])[:, None, None, None]
+            seen = (columns[None] >= mx.array(self.places.starts)[:, None])[:, None, None, None]
         if window is not None and keys > window:
             near = (columns > keys - 1 - window)[None, None, None, None]
             seen = near if seen is None else seen & near
         return seen
 
 
+def start(prompts: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
+    """Caches of all layers for rows that begin to be decoded."""
+    places = Places(layout)
+    return [DecodeCache(prompt, places) for prompt in prompts]
+
+
 def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
     """Decoding goes on with the rows of more prompts after those that are there."""
+    before, columns, rows = caches[0].places, caches[0].columns, sum(layout.counts)
+    both = PrefixLayout(before.layout.lengths + layout.lengths, before.layout.counts + layout.counts)
+    places = Places(both, before.starts + [columns] * rows)
     joined = []
     for old, new in zip(caches, more, strict=True):
         assert new.keys is not None and new.values is not None
-        both = PrefixLayout(old.layout.lengths + layout.lengths, old.layout.counts + layout.counts)
-        prompt = PromptCache(_stack(old.prefix_keys, new.keys), _stack(old.prefix_values, new.values))
-        cache = DecodeCache(prompt, both)
-        rows = sum(layout.counts)
-        cache.columns, cache.starts = old.columns, old.starts + [old.columns] * rows
-        cache.offset = mx.concatenate([_as_rows(old.offset, len(old.starts)), layout.row_lengths])
+        cache = DecodeCache(
+            PromptCache(_stack(old.prefix_keys, new.keys), _stack(old.prefix_values, new.values)), places
+        )
+        cache.move_to(columns)
         if old.keys is not None and old.values is not None:
             cache.keys = mx.concatenate([old.keys, mx.zeros((rows, *old.keys.shape[1:]), old.keys.dtype)])
             cache.values = mx.concatenate([old.values, mx.zeros((rows, *old.values.shape[1:]), old.values.dtype)])
@@ -246,19 +281,20 @@ def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: Pre
 
 def keep(caches: Sequence[DecodeCache], rows: Sequence[int]) -> list[DecodeCache]:
     """Decoding goes on with these rows (ascending) alone; columns that none of them uses are dropped."""
-    chosen, kept = mx.array(list(rows)), []
+    before, columns = caches[0].places, caches[0].columns
+    layout, left = before.layout.keep(rows)
+    starts = [before.starts[row] for row in rows]
+    unused = min(starts)
+    places = Places(layout, [start - unused for start in starts])
+    chosen, prompts = mx.array(list(rows)), mx.array(left)
+    kept = []
     for old in caches:
-        layout, left = old.layout.keep(rows)
-        prompt = PromptCache()
-        whole = len(left) == old.layout.prompts
-        prompts = mx.array(left)
-        prompt.keys = old.prefix_keys if whole else old.prefix_keys[prompts, :, : layout.width]
-        prompt.values = old.prefix_values if whole else old.prefix_values[prompts, :, : layout.width]
-        cache = DecodeCache(prompt, layout)
-        starts = [old.starts[row] for row in rows]
-        unused = min(starts)
-        cache.columns, cache.starts = old.columns - unused, [start - unused for start in starts]
-        cache.offset = old.offset if isinstance(old.offset, int) else old.offset[chosen]
+        prompt = PromptCache(old.prefix_keys, old.prefix_values)
+        if len(left) < before.layout.prompts:
+            prompt.keys = old.prefix_keys[prompts, :, : layout.width]
+            prompt.values = old.prefix_values[prompts, :, : layout.width]
+        cache = DecodeCache(prompt, places)
+        cache.move_to(columns - unused)
         if old.keys is not None and old.values is not None:
             cache.keys, cache.values = old.keys[chosen, :, unused:], old.values[chosen, :, unused:]
         kept.append(cache)
@@ -270,10 +306,6 @@ def _stack(first: mx.array, second: mx.array) -> mx.array:
     width = max(first.shape[2], second.shape[2])
     parts = [mx.pad(part, [(0, 0), (0, 0), (0, width - part.shape[2]), (0, 0)]) for part in (first, second)]
     return mx.concatenate(parts)
-
-
-def _as_rows(offset: int | mx.array, rows: int) -> mx.array:
-    return offset if isinstance(offset, mx.array) else mx.full((rows,), offset, dtype=mx.int32)
 
 
 def trunk_caches(model: nn.Module) -> list[PromptCache]:

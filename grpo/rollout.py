@@ -154,7 +154,7 @@ class _Engine:
         return mx.repeat(last, self.request.samples, axis=0), caches
 
     def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
-        return [prefix.DecodeCache(cache, layout) for cache in fresh]
+        return prefix.start(fresh, layout)
 
     def _join(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
         return prefix.join(self.caches, fresh, layout)

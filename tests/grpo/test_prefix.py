@@ -90,7 +90,7 @@ class Decoding:
         if self.rows:
             self.caches = prefix.join(self.caches, fresh, layout)
         else:
-            self.caches = [prefix.DecodeCache(cache, layout) for cache in fresh]
+            self.caches = prefix.start(fresh, layout)
         self.rows += [list(prompt) for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)]
 
     def leave_only(self, rows):
