@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten
 from distill.cross_entropy import Head, cross_entropy, weighted_loss
 from distill.examples import Example
 from distill.packing import balanced_bins, packed_hidden, packs, padded_bins, padded_hidden, padding_share
+from grpo.fusion import fused_gradients
 from grpo.policy import Policy
 
 # The head's losses for the counted tokens of these examples, one after another. `tokens` [n] are those tokens' ids.
@@ -61,9 +62,10 @@ class Supervised:
         def objective(_: dict) -> mx.array:
             return self._loss(examples)[0] / denominator
 
-        loss, gradient = nn.value_and_grad(self.policy.model, objective)({})
-        flat = dict(tree_flatten(gradient))
-        mx.eval(loss, flat)
+        with fused_gradients():
+            loss, gradient = nn.value_and_grad(self.policy.model, objective)({})
+            flat = dict(tree_flatten(gradient))
+            mx.eval(loss, flat)
         return Scored(float(loss.item()), flat)
 
     def losses(self, examples: Sequence[Example]) -> mx.array:

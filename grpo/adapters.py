@@ -29,8 +29,8 @@ class MergingLoRA(LoRALinear):
         kept: _Sum | None = getattr(self, "kept", None)
         if kept is None or kept.a is not self.lora_a or kept.b is not self.lora_b:
             weight = self.linear.weight
-            delta = (self.scale * self.lora_b.T) @ self.lora_a.T  # [output, input]
-            kept = _Sum(weight + delta.astype(weight.dtype), self.lora_a, self.lora_b)
+            delta = self.lora_a @ (self.scale * self.lora_b)  # [input, output]
+            kept = _Sum(weight + delta.T.astype(weight.dtype), self.lora_a, self.lora_b)
         self.kept: _Sum | None = kept
         self.sum: _Sum | None = kept
 

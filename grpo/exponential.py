@@ -10,6 +10,8 @@ from typing import cast
 
 import mlx.core as mx
 
+from grpo.fusion import fused
+
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few enough bits to be exact times n
 ROUNDING = 12582912.0 + 127  # 1.5 x 2^23 + the exponent bias: what is added to it is rounded to a whole number
@@ -21,15 +23,13 @@ def on_cpu(x: mx.array) -> bool:
     return x.dtype == mx.float32 and mx.default_device().type == mx.DeviceType.cpu
 
 
-@mx.compile
-def _reduce(x: mx.array) -> tuple[mx.array, mx.array]:
+def _split(x: mx.array) -> tuple[mx.array, mx.array]:
     """x = n ln 2 + r: n in the low bits of the first result, r the second, in [-0.35, 0.35]."""
     shifted = x * LOG2_E + ROUNDING
     n = shifted - ROUNDING
     return shifted, (x - n * LN2_HIGH) - n * LN2_LOW
 
 
-@mx.compile
 def _series(r: mx.array, scale: mx.array) -> mx.array:
     """scale * exp(r), to the sixth power of r."""
     square = r * r
@@ -37,34 +37,33 @@ def _series(r: mx.array, scale: mx.array) -> mx.array:
     return scale * ((1.0 + r) + square * ((0.5 + r * (1 / 6)) + square * high))
 
 
-def _exp_within(x: mx.array) -> mx.array:
-    """exp of values from LOWEST, where it is 0, to HIGHEST; no gradient; NaN stays NaN."""
-    shifted, r = _reduce(x)
-    return _series(r, mx.view(mx.view(shifted, mx.int32) << 23, mx.float32))  # the bits of 2^n
+def _power_of_two(shifted: mx.array) -> mx.array:
+    """2^n of what `_split` gave."""
+    return mx.view(mx.view(shifted, mx.int32) << 23, mx.float32)  # the bits of 2^n
 
 
-@mx.compile
-def _gated(exponential: mx.array, gate: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
-    share = 1.0 / (1.0 + exponential)
-    return gate * up * share, share
-
-
-@mx.compile
-def _gate_slopes(share: mx.array, gate: mx.array, up: mx.array, cotangent: mx.array) -> tuple[mx.array, mx.array]:
-    pulled = cotangent * share
-    return pulled * up * (1.0 + gate * (1.0 - share)), pulled * gate
+# One result each but for the first: where a loop writes several, the compiler does not vectorise it.
+_parts = fused(_split)
+_parts_of_negative = fused(lambda x: _split(-x))
+_joined = fused(_series)
+_sigmoid = fused(lambda r, scale: 1.0 / (1.0 + _series(r, scale)))
+_product = fused(lambda gate, share, up: gate * share * up)
+_by_gate = fused(lambda gate, share, up, cotangent: cotangent * share * up * (1.0 + gate * (1.0 - share)))
 
 
 @mx.custom_function
 def _swiglu(gate: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
-    return _gated(_exp_within(mx.clip(-gate, LOWEST, HIGHEST)), gate, up)
+    shifted, r = _parts_of_negative(mx.clip(gate, LOWEST, HIGHEST))
+    share = _sigmoid(r, _power_of_two(shifted))
+    return _product(gate, share, up), share
 
 
 @_swiglu.vjp
 def _swiglu_gradient(
     primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]
 ) -> tuple[mx.array, mx.array]:
-    return _gate_slopes(outputs[1], *primals, cotangents[0])
+    (gate, up), cotangent, share = primals, cotangents[0], outputs[1]
+    return _by_gate(gate, share, up, cotangent), _product(gate, share, cotangent)
 
 
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
@@ -74,4 +73,7 @@ def swiglu(gate: mx.array, up: mx.array) -> mx.array:
 
 def exp(x: mx.array) -> mx.array:
     """exp of values at most 88; on the CPU without a gradient."""
-    return _exp_within(mx.maximum(mx.stop_gradient(x), LOWEST)) if on_cpu(x) else mx.exp(x)
+    if not on_cpu(x):
+        return mx.exp(x)
+    shifted, r = _parts(mx.maximum(mx.stop_gradient(x), LOWEST))  # NaN stays NaN
+    return cast(mx.array, _joined(r, _power_of_two(shifted)))

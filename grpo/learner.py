@@ -15,6 +15,7 @@ from grpo import kl
 from grpo.batching import pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
+from grpo.fusion import fused_gradients
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
@@ -103,6 +104,10 @@ class Learner:
         Several segments hang on the same prompts, which are run once: their states go into every segment as inputs,
         and the gradient that gathers there goes through the prompts at the end.
         """
+        with fused_gradients():
+            return self._bundle(bundle, denominator)
+
+    def _bundle(self, bundle: Sequence[Segment], denominator: float) -> Scored:
         self._dropout_seed += 1
         if self.config.merge_adapter and self.policy.learns_merged:
             self.policy.merge()

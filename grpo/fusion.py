@@ -1,0 +1,79 @@
+"""mx.compile that also fuses while a gradient is being taken.
+
+MLX runs a compiled function operation by operation when its arrays belong to a gradient. For the forward and backward
+rules of a custom function, through which no gradient passes, that is all loss: they are several times slower. MLX keeps
+note of gradients by thread, so inside `fused_gradients` such a rule is called from a thread of its own.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import mlx.core as mx
+
+
+class _Helper:
+    """A thread that calls functions for the one that made it, which waits meanwhile.
+
+    It is never ended: what MLX keeps for a thread can't be let go of safely while the interpreter shuts down.
+    """
+
+    def __init__(self) -> None:
+        self.asked: SimpleQueue = SimpleQueue()
+        self.answered: SimpleQueue = SimpleQueue()
+        threading.Thread(target=self._serve, name="fused", daemon=True).start()
+
+    def call(self, function: Callable[..., Any], arrays: tuple[mx.array, ...]) -> Any:
+        """function(*arrays), its operations on the caller's stream."""
+        self.asked.put((function, arrays, mx.default_stream(mx.default_device())))
+        result, error = self.answered.get()
+        if error is not None:
+            raise error
+        return result
+
+    def _serve(self) -> None:
+        while True:
+            function, arrays, stream = self.asked.get()
+            result, error = None, None
+            try:
+                with mx.stream(stream):
+                    result = function(*arrays)
+            except Exception as raised:  # whatever it is, it is the caller's
+                error = raised
+            self.answered.put((result, error))
+            del function, arrays, result, error  # or arrays would live on until the next call
+
+
+class _Local(threading.local):
+    fuses = False
+
+    @functools.cached_property
+    def helper(self) -> _Helper:
+        return _Helper()
+
+
+_local = _Local()
+
+
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function compiled, for use inside custom functions alone: its own derivative is never asked for."""
+    compiled = mx.compile(function)
+
+    @functools.wraps(function)
+    def call(*arrays: mx.array) -> Any:
+        return _local.helper.call(compiled, arrays) if _local.fuses else compiled(*arrays)
+
+    return call
+
+
+@contextlib.contextmanager
+def fused_gradients() -> Iterator[None]:
+    """Inside, functions marked `fused` are compiled even where a gradient is taken."""
+    before, _local.fuses = _local.fuses, True
+    try:
+        yield
+    finally:
+        _local.fuses = before
