@@ -11,6 +11,7 @@ WITHOUT_MLX = ["rewards", "envs"]
 MATHS = ["exponential", "attention", "logprobs", "advantages", "ratios", "kl", "losses", "reduce"]
 MATHS_MAY_IMPORT = {"mlx.core", "typing", "collections.abc", "functools", "dataclasses", "math"}
 MATHS_MAY_IMPORT |= {f"grpo.{name}" for name in MATHS}
+MATHS_MAY_IMPORT |= {"grpo.fusion"}  # compiles the pieces of a maths function
 
 Import = tuple[int, str]  # line, dotted module
 
