@@ -122,6 +122,9 @@ class Config(Section):
     merge_adapter: bool = Field(
         True, description="decode with the adapter added into the weights: faster, same numbers to rounding"
     )
+    kv_bits: Literal[0, 4, 8] = Field(
+        0, description="completions' keys and values while decoding: quantised, a quarter or an eighth of the memory"
+    )
 
     num_updates: int = Field(
         1, ge=1, description="optimizer updates a rollout batch, each on an equal share of its prompts"

@@ -37,6 +37,7 @@ def evaluate(
         step=step,
         max_rows=max(config.max_rows, config.eval_samples),
         merge_adapter=config.merge_adapter,
+        kv_bits=config.kv_bits,
     )
     groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
     scored = [future.result() for future in [scorer.submit(group) for group in groups]]

@@ -24,7 +24,7 @@ PROMPT_SCORE_COPIES = 1.3  # the same inside a prompt
 LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time: mlx runs ahead of the one it waits for
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
-DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.prefix.KV_BLOCK)
+DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.columns.KV_BLOCK)
 PROCESS_BYTES = 700_000_000  # Python, the tokenizer and the processes of the rewards
 GIGABYTE = 1e9
 
@@ -115,7 +115,7 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
         optimizer=2 * trained,
         merged=item * sum(part.inputs * part.outputs for part in adapted) if merges else 0,
         learns_merged=merges and item == 4 and config.adapter is None and config.lora.dropout == 0,
-        cache=_cache_bytes(config, facts, prompt) * item,
+        cache=_cache_bytes(config, facts, prompt, item),
         drawing=SAMPLER_COPIES * 4 * min(config.max_rows, config.batch) * facts.vocab,
         activations=int(_activation_values(config, facts, prompt) * item),
         logits=4 * facts.vocab * min(4 * completion_tokens, LOGITS_AHEAD * config.logits_chunk),
@@ -139,11 +139,19 @@ def micro_batch(config: Config, prompt: int) -> tuple[int, int, int]:
     return tokens, tokens, 0
 
 
-def _cache_bytes(config: Config, facts: ModelFacts, prompt: int) -> int:
-    """Values of keys and values while decoding: each prompt once, and all rows grown to the full length."""
+def _cache_bytes(config: Config, facts: ModelFacts, prompt: int, item: int) -> int:
+    """Keys and values while decoding: each prompt once, and all rows grown to the full length.
+
+    A quantised number takes kv_bits and its share of a scale and a bias; a layer at a time is whole again to be read.
+    """
     groups = max(1, min(config.max_rows // config.num_generations, config.prompts_per_step))
     length = math.ceil(config.max_completion_length / DECODING_BLOCK) * DECODING_BLOCK
-    return 2 * facts.blocks * facts.kv_heads * facts.head_dim * groups * (prompt + config.num_generations * length)
+    layer = 2 * facts.kv_heads * facts.head_dim * groups  # numbers of a token of every prompt or row
+    own = layer * config.num_generations * length
+    if not config.kv_bits:
+        return facts.blocks * (layer * prompt + own) * item
+    quantised = config.kv_bits / 8 + 2 * item / min(64, facts.head_dim)  # bytes a number
+    return facts.blocks * layer * prompt * item + int(facts.blocks * own * quantised) + own * item
 
 
 def _activation_values(config: Config, facts: ModelFacts, prompt: int) -> float:

@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import load as load_from_mlx_lm
 
-from grpo import prefix, rotary
+from grpo import norm, prefix, rotary
 from grpo.adapters import MergingLoRA
 from grpo.adapters import install as install_adapters
 from grpo.config import ConfigError, LoRA, ModelSettings
@@ -40,6 +40,7 @@ class Policy:
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
         if _on_cpu():
             rotary.install(model)
+            norm.install(model)
         self.trunk, self.head = _split(model)
         self.shares_prefixes = _shares_prefixes(self)
         self.adapters = install_adapters(model)
@@ -130,7 +131,7 @@ class Policy:
         parts = [part for part in self.adapters.values() if isinstance(part, MergingLoRA)]
         for part in parts:
             part.merge()
-        mx.eval([part.sum.weight for part in parts if part.sum])
+        mx.eval([(part.sum.weight, part.sum.turned) for part in parts if part.sum])
 
     def unmerge(self, *, keep: bool = False) -> None:
         """Use the copies no longer; `keep` those that still hold for the next `merge`."""

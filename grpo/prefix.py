@@ -19,9 +19,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from grpo.attention import Sharing, shared_attention
+from grpo.columns import Columns
 from grpo.exponential import on_cpu, swiglu
-
-KV_BLOCK = 64  # columns by which decoding grows its key and value memory
 
 
 @dataclass(frozen=True)
@@ -190,6 +189,24 @@ class CompletionCache:
         return attended.reshape(batch, heads, time, dims)
 
 
+class ContinuedPromptCache(CompletionCache):
+    """Cache of one layer while prompts run that begin alike: what they share has run before, once.
+
+    Afterwards `keys` and `values` are those of the whole prompts, as in PromptCache.
+    """
+
+    def __init__(self, shared: PromptCache, prompts: int) -> None:
+        assert shared.keys is not None
+        super().__init__(shared, PrefixLayout((shared.keys.shape[2],), (prompts,)))
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        self.keys, self.values = (
+            mx.concatenate([mx.broadcast_to(shared, (rest.shape[0], *shared.shape[1:])), rest], axis=2)
+            for shared, rest in ((self.prefix_keys, keys), (self.prefix_values, values))
+        )
+        return keys, values
+
+
 class Places:
     """Where the rows of a decoding batch stand; one object for the caches of all layers.
 
@@ -215,30 +232,21 @@ class Places:
 class DecodeCache(CompletionCache):
     """Cache of one layer while rows are decoded token by token: own keys and values in blocks, one column a step."""
 
-    def __init__(self, prompt: PromptCache, places: Places) -> None:
+    def __init__(self, prompt: PromptCache, places: Places, keys: Columns, values: Columns) -> None:
         super().__init__(prompt, places.layout)
         self.places = places
+        self.own_keys, self.own_values = keys, values
         self.move_to(0)
-        self.keys: mx.array | None = None
-        self.values: mx.array | None = None
 
     def move_to(self, columns: int) -> None:
         """So many columns are there already."""
         self.columns, self.offset = columns, self.places.after(columns)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        if self.keys is None or self.values is None:
-            shape = (*keys.shape[:2], KV_BLOCK, keys.shape[3])
-            self.keys, self.values = mx.zeros(shape, keys.dtype), mx.zeros(shape, values.dtype)
-        elif self.columns == self.keys.shape[2]:
-            more = mx.zeros((*keys.shape[:2], KV_BLOCK, keys.shape[3]), keys.dtype)
-            self.keys = mx.concatenate([self.keys, more], axis=2)
-            self.values = mx.concatenate([self.values, more], axis=2)
-        at = self.columns
-        self.keys[:, :, at : at + 1] = keys
-        self.values[:, :, at : at + 1] = values
-        self.move_to(at + 1)
-        return self.keys[:, :, : self.columns], self.values[:, :, : self.columns]
+        self.own_keys.write(self.columns, keys)
+        self.own_values.write(self.columns, values)
+        self.move_to(self.columns + 1)
+        return self.own_keys.read(self.columns), self.own_values.read(self.columns)
 
     def query_positions(self, time: int) -> mx.array:
         return super().query_positions(time) - 1  # update_and_fetch has already counted this token
@@ -254,10 +262,10 @@ class DecodeCache(CompletionCache):
         return seen
 
 
-def start(prompts: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
+def start(prompts: Sequence[PromptCache], layout: PrefixLayout, *, kv_bits: int = 0) -> list[DecodeCache]:
     """Caches of all layers for rows that begin to be decoded."""
     places = Places(layout)
-    return [DecodeCache(prompt, places) for prompt in prompts]
+    return [DecodeCache(prompt, places, Columns(kv_bits), Columns(kv_bits)) for prompt in prompts]
 
 
 def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
@@ -268,13 +276,9 @@ def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: Pre
     joined = []
     for old, new in zip(caches, more, strict=True):
         assert new.keys is not None and new.values is not None
-        cache = DecodeCache(
-            PromptCache(_stack(old.prefix_keys, new.keys), _stack(old.prefix_values, new.values)), places
-        )
+        prompt = PromptCache(_stack(old.prefix_keys, new.keys), _stack(old.prefix_values, new.values))
+        cache = DecodeCache(prompt, places, old.own_keys.with_more_rows(rows), old.own_values.with_more_rows(rows))
         cache.move_to(columns)
-        if old.keys is not None and old.values is not None:
-            cache.keys = mx.concatenate([old.keys, mx.zeros((rows, *old.keys.shape[1:]), old.keys.dtype)])
-            cache.values = mx.concatenate([old.values, mx.zeros((rows, *old.values.shape[1:]), old.values.dtype)])
         joined.append(cache)
     return joined
 
@@ -293,10 +297,8 @@ def keep(caches: Sequence[DecodeCache], rows: Sequence[int]) -> list[DecodeCache
         if len(left) < before.layout.prompts:
             prompt.keys = old.prefix_keys[prompts, :, : layout.width]
             prompt.values = old.prefix_values[prompts, :, : layout.width]
-        cache = DecodeCache(prompt, places)
+        cache = DecodeCache(prompt, places, old.own_keys.keep(chosen, unused), old.own_values.keep(chosen, unused))
         cache.move_to(columns - unused)
-        if old.keys is not None and old.values is not None:
-            cache.keys, cache.values = old.keys[chosen, :, unused:], old.values[chosen, :, unused:]
         kept.append(cache)
     return kept
 
@@ -352,6 +354,13 @@ def _faster(plain: Any) -> Any:
 
     gated.is_faster = True  # type: ignore[attr-defined]
     return gated
+
+
+def shared_length(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with in common, one of each row left out."""
+    first, last = min(map(tuple, rows)), max(map(tuple, rows))  # in between, all begin like both
+    most = min(map(len, rows)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
 
 
 def pad_rows(rows: Sequence[Sequence[int]], *, width: int | None = None, fill: int = 0) -> mx.array:

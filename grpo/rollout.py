@@ -18,6 +18,7 @@ from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
 
+SHARED_FROM = 32  # tokens that all prompts must begin with for these to be run once for all
 COMPACT_BELOW = 0.8  # rows are dropped from the batch when fewer than this share is still running
 STREAMS = {"train": 0, "eval": 1, "sample": 2}
 
@@ -42,6 +43,7 @@ class Request:
     step: int = 0
     max_rows: int = 64
     merge_adapter: bool = True
+    kv_bits: int = 0  # of the completions' keys and values while they are decoded; 0 = whole
     numbers: Sequence[int] | None = None  # [prompts]
     steer: Callable[[], Steer] | None = None
 
@@ -98,6 +100,9 @@ class _Engine:
         self.rows: list[_Row] = []
         self.caches: list[Any] = []
         self.finished: dict[int, list[_Row]] = {}
+        shared = prefix.shared_length([prompt.tokens for prompt in prompts]) if len(prompts) > 1 else 0
+        self.shared = shared if shared >= SHARED_FROM else 0  # tokens of a system prompt, of examples to follow
+        self.shared_caches: list[prefix.PromptCache] = []
 
     def run(self) -> Iterator[tuple[int, Group]]:
         """Decode until every group is out."""
@@ -148,13 +153,19 @@ class _Engine:
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:
         """Hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
-        caches = prefix.trunk_caches(self.policy.model)
-        hidden = self.policy.trunk(prefix.pad_rows(tokens), caches)  # [prompts, time, hidden]
-        last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - 1]  # [prompts, hidden]
+        caches: list[Any] = prefix.trunk_caches(self.policy.model)
+        if self.shared:
+            if not self.shared_caches:
+                self.shared_caches = caches
+                self.policy.trunk(mx.array([list(tokens[0][: self.shared])]), caches)
+            caches = [prefix.ContinuedPromptCache(cache, len(tokens)) for cache in self.shared_caches]
+        rest = prefix.pad_rows([row[self.shared :] for row in tokens])
+        hidden = self.policy.trunk(rest, caches)  # [prompts, time, hidden]
+        last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
         return mx.repeat(last, self.request.samples, axis=0), caches
 
     def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
-        return prefix.start(fresh, layout)
+        return prefix.start(fresh, layout, kv_bits=self.request.kv_bits)
 
     def _join(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
         return prefix.join(self.caches, fresh, layout)

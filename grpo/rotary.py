@@ -16,6 +16,11 @@ from grpo.exponential import on_cpu
 FIRST_POSITIONS = 1024  # of a table; it doubles when a position beyond it is asked for
 
 
+@mx.compile
+def _combined(x: mx.array, swapped: mx.array, here: mx.array, there: mx.array) -> mx.array:
+    return x * here + swapped * there
+
+
 class Table:
     """x rotated to position t is x * here[t] + swapped(x) * there[t]; `swapped` exchanges the two of each pair."""
 
@@ -24,6 +29,7 @@ class Table:
         self.dims = len(pairs)
         self.positions = 0
         self.swap = mx.array(pairs)
+        self.exchange = mx.eye(self.dims)[self.swap]  # x @ exchange is x[..., swap]
         self.halves = bool((pairs == np.roll(np.arange(self.dims), self.dims // 2)).all())
         self._offset: int | mx.array | None = None
         self._time = 0
@@ -32,6 +38,8 @@ class Table:
     def rotate(self, x: mx.array, offset: int | mx.array) -> mx.array:
         """x [batch, heads, time, dims] from position `offset` on, one for all or [batch]."""
         here, there = self._at(offset, x.shape[2])
+        if x.shape[2] == 1:  # decoding, where the number of operations is what costs
+            return cast(mx.array, _combined(x, x @ self.exchange, here, there))
         half = self.dims // 2
         swapped = mx.concatenate([x[..., half:], x[..., :half]], axis=-1) if self.halves else x[..., self.swap]
         return x * here + swapped * there

@@ -151,6 +151,7 @@ class Trainer:
             step=step,
             max_rows=config.max_rows,
             merge_adapter=config.merge_adapter,
+            kv_bits=config.kv_bits,
         )
         groups: dict[int, Group] = {}
         pending: dict[int, Future[GroupScores]] = {}

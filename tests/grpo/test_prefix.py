@@ -7,6 +7,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from grpo import prefix
+from grpo.columns import KV_BLOCK
 from grpo.forward import completion_logprobs, rows_of
 
 SHARING = ["llama", "untied", "qwen2", "qwen3", "window", "gemma3"]
@@ -127,14 +128,14 @@ def test_step_by_step_is_the_full_forward_while_rows_leave_and_prompts_join(tiny
 def test_memory_grows_in_blocks_without_losing_what_was_there(tiny):
     decoding = Decoding(tiny.policy("llama", num_hidden_layers=1))
     decoding.enter(PROMPTS[1:], [1, 2])
-    decoding.step(prefix.KV_BLOCK // 2)
+    decoding.step(KV_BLOCK // 2)
     decoding.leave_only([0, 2])
     decoding.enter([[9, 9, 9]], [1])
-    decoding.step(prefix.KV_BLOCK // 2 + 2)
-    assert decoding.caches[0].keys.shape[2] == 2 * prefix.KV_BLOCK
+    decoding.step(KV_BLOCK // 2 + 2)
+    assert decoding.caches[0].own_keys.parts[0].shape[2] == 2 * KV_BLOCK
     decoding.leave_only([2])  # its first column was 32: 66 - 32 are left
-    assert decoding.caches[0].columns == prefix.KV_BLOCK // 2 + 2
-    decoding.step(prefix.KV_BLOCK)
+    assert decoding.caches[0].columns == KV_BLOCK // 2 + 2
+    decoding.step(KV_BLOCK)
 
 
 def test_the_layout_of_the_rows_that_stay():

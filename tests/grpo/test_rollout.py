@@ -1,9 +1,12 @@
 """Groups of completions: the same whatever they are decoded with, and with the logprobs the trainer will find."""
 
+from dataclasses import replace
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
+from grpo.config import ConfigError
 from grpo.forward import completion_logprobs, rows_of
 from grpo.rollout import Request, generate, uniform_stream
 from grpo.sampler import Sampling
@@ -57,6 +60,68 @@ def test_completions_do_not_depend_on_what_is_decoded_together(tiny, kind, max_r
 def test_a_prompt_alone_gives_what_it_gives_in_company(tiny):
     policy, prompts = tiny.policy(), tiny.prompts(LENGTHS)
     assert tokens(sample(policy, prompts[:1])) == tokens(sample(policy, prompts))[:1]
+
+
+@pytest.mark.parametrize("kind", ["llama", "window", "gemma3", "qwen3"])
+@pytest.mark.parametrize("max_rows", [4, 64])
+def test_what_all_prompts_begin_with_runs_once(tiny, kind, max_rows, monkeypatch):
+    policy, heading = tiny.policy(kind), tuple(range(11, 51))
+    prompts = [replace(prompt, tokens=heading + prompt.tokens) for prompt in tiny.prompts(LENGTHS)]
+    widths, trunk = [], policy.trunk
+    monkeypatch.setattr(policy, "trunk", lambda rows, caches: (widths.append(rows.shape[1]), trunk(rows, caches))[1])
+    together = sample(policy, prompts, max_rows=max_rows)
+    assert widths[0] == 40 and max(widths[1:]) == max(LENGTHS)
+    monkeypatch.setattr("grpo.rollout.SHARED_FROM", 41)
+    apart = sample(policy, prompts, max_rows=max_rows)
+    assert tokens(together) == tokens(apart)
+    for group in together:
+        check_logprobs(policy, group, 1.0)
+
+
+def test_prompts_that_begin_alike_by_chance_are_run_whole(tiny, monkeypatch):
+    policy = tiny.policy()
+    widths, trunk = [], policy.trunk
+    monkeypatch.setattr(policy, "trunk", lambda rows, caches: (widths.append(rows.shape[1]), trunk(rows, caches))[1])
+    sample(policy, [replace(prompt, tokens=(5,) * 31 + prompt.tokens) for prompt in tiny.prompts([2, 3])])
+    assert widths[0] == 34
+
+
+def wide(tiny):
+    """A policy with heads of 32 numbers."""
+    return tiny.policy(hidden_size=64, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
+
+
+def test_quantised_keys_and_values_sample_nearly_from_the_policy(tiny):
+    policy, prompts = wide(tiny), tiny.prompts(LENGTHS)
+    off = {}  # by bits, the mean distance of the sampler's logprobs from the policy's
+    for bits in (0, 8, 4):
+        distances = []
+        for group in sample(policy, prompts, max_rows=8, kv_bits=bits):  # rows leave and join
+            rows = rows_of([group.prompt.tokens], [rollout.tokens for rollout in group.rollouts])
+            scored = completion_logprobs(policy, rows, temperature=1.0, chunk_tokens=7).tolist()
+            for row, rollout in zip(scored, group.rollouts, strict=True):
+                distances += [abs(mine - its) for mine, its in zip(row, rollout.logprobs, strict=False)]
+        off[bits] = float(np.mean(distances))
+    assert off[0] < 1e-5 and 1e-4 < off[8] < 0.03 and off[8] * 4 < off[4] < 0.5, off
+
+
+def test_quantised_keys_and_values_take_less_memory(tiny):
+    from grpo.columns import Columns
+
+    sizes = {}
+    for bits in (0, 8, 4):
+        columns = Columns(bits)
+        for at in range(65):  # two blocks
+            columns.write(at, mx.ones((2, 1, 1, 64)))
+        assert columns.read(65).shape == (2, 1, 65, 64)
+        sizes[bits] = sum(part.nbytes for part in columns.parts)
+    # 2 x 128 x 64 numbers: 4 bytes each; 1 byte and 8 bytes in 64 for scale and bias; half a byte and the same
+    assert sizes == {0: 65536, 8: 16384 + 2048, 4: 8192 + 2048}
+
+
+def test_heads_that_cannot_be_quantised_are_refused(tiny):
+    with pytest.raises(ConfigError, match="kv_bits needs heads of a multiple of 32 numbers, this model's have 8"):
+        sample(tiny.policy(), tiny.prompts([3]), kv_bits=8)
 
 
 def test_rows_join_and_leave_midway(tiny, monkeypatch):
