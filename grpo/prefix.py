@@ -235,6 +235,8 @@ class DecodeCache(CompletionCache):
     def __init__(self, prompt: PromptCache, places: Places, keys: Columns, values: Columns) -> None:
         super().__init__(prompt, places.layout)
         self.places = places
+        # as [dims, prompt] in memory: products of few rows with it are then small ones to a BLAS, and wake no thread
+        self.prefix_keys = mx.contiguous(self.prefix_keys.swapaxes(-1, -2)).swapaxes(-1, -2)
         self.own_keys, self.own_values = keys, values
         self.move_to(0)
 

@@ -176,16 +176,12 @@ def test_a_reward_that_always_pays_and_one_that_never_does_are_found_out(tmp_pat
     assert reports[1.0]["false_rejects"] == 0 and reports[1.0]["false_accepts"] > 150
 
 
-# What ours get wrong at most; each is described in the audit's output.
-LIMITS = {
-    "accuracy": ["false_accepts=26", "false_rejects=0"],  # what stands around a box is not read yet: cases hack-box-*
-    "format": ["false_accepts=4", "false_rejects=0"],
-    "format_similarity": ["false_accepts=4", "false_rejects=0"],
-    "language": ["false_accepts=0", "false_rejects=0"],
-}
+JUDGES = ["accuracy", "format", "format_similarity", "language"]
 
 
-@pytest.mark.parametrize("reward", LIMITS)
+@pytest.mark.parametrize("reward", JUDGES)
 def test_our_rewards_hold_against_the_cases(reward, capsys):
-    limits = [*LIMITS[reward], "not_left_out=0", "left_out=0", "crashes=0", "timeouts=0"]
+    limits = [
+        f"{fault}=0" for fault in ("false_accepts", "false_rejects", "not_left_out", "left_out", "crashes", "timeouts")
+    ]
     assert main(["--reward", reward, "--timeout", "60", "--fail-over", *limits]) == 0, capsys.readouterr().out
