@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from grpo import prefix
+from grpo import decoding, prefix
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
@@ -165,10 +165,10 @@ class _Engine:
         return mx.repeat(last, self.request.samples, axis=0), caches
 
     def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
-        return prefix.start(fresh, layout, kv_bits=self.request.kv_bits)
+        return decoding.start(fresh, layout, kv_bits=self.request.kv_bits)
 
     def _join(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
-        return prefix.join(self.caches, fresh, layout)
+        return decoding.join(self.caches, fresh, layout)
 
     def _draw(self, hidden: mx.array, rows: Sequence[_Row]) -> Draw:
         limit = self.request.max_tokens - 1
@@ -236,7 +236,7 @@ class _Engine:
         return upcoming
 
     def _keep(self, rows: Sequence[int]) -> list[Any]:
-        return prefix.keep(self.caches, rows)
+        return decoding.keep(self.caches, rows)
 
     def _group(self, index: int) -> Group:
         rows = sorted(self.finished.pop(index), key=lambda row: row.sample)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
+
+from grpo.blas import has_cuda_backend
 
 LINUX_CPU = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loader does nothing")
 REPORT = """
@@ -82,3 +85,31 @@ def test_mlx_works_after_it():
 def test_the_first_import_of_a_command_is_not_mlx(module):
     code = f"import {module}, json, sys\nprint(json.dumps('mlx.core' in sys.modules))"
     assert loaded(code) is False
+
+
+FAULTS = """
+import ctypes, json, resource, sys
+if sys.argv[1] == "load":
+    from grpo.blas import load_blas
+    load_blas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.memset.argtypes, libc.free.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t], [ctypes.c_void_p]
+counts = []
+for _ in range(6):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = libc.malloc(1 << 26)
+    libc.memset(block, 1, 1 << 26)
+    libc.free(block)
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or has_cuda_backend(), reason="there nothing is changed")
+def test_memory_that_was_freed_is_used_again_without_new_pages():
+    counts = {}
+    for how in ("load", "leave"):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, timeout=60)
+        counts[how] = json.loads(done.stdout)
+    assert max(counts["load"][1:]) < 100 < min(counts["leave"][1:]), counts

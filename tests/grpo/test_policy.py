@@ -359,3 +359,21 @@ def test_moving_a_directory_moves_the_model(tiny, tmp_path):
     tiny.directory(tmp_path / "one")
     shutil.move(tmp_path / "one", tmp_path / "two")
     assert load_policy(lora_config(), str(tmp_path / "two")).shares_prefixes
+
+
+@pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="MLX computes on a GPU here")
+def test_frozen_matrices_stand_turned_in_memory_and_trained_ones_as_they_were(tiny, tmp_path):
+    folder = str(tiny.directory(tmp_path))
+    frozen, trained = load_policy(lora_config(), folder), load_policy(Config(fine_tune="full"), folder)
+
+    def turned(policy):
+        weights = {
+            "wide": policy.model.model.layers[0].mlp.down_proj,  # [32, 64]: fewer rows than columns
+            "high": policy.model.model.layers[0].mlp.up_proj,  # [64, 32]
+            "embedding": policy.model.model.embed_tokens,  # [61, 32]
+        }
+        strides = {name: memoryview(getattr(part, "linear", part).weight).strides for name, part in weights.items()}
+        return {name for name, (row, column) in strides.items() if row < column}
+
+    assert turned(frozen) == {"high", "embedding"} and turned(trained) == set()
+    assert mx.allclose(frozen.model(TOKENS), trained.model(TOKENS), rtol=1e-5, atol=1e-5).item()

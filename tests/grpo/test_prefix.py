@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from grpo import prefix
+from grpo import decoding, prefix
 from grpo.columns import KV_BLOCK
 from grpo.forward import completion_logprobs, rows_of
 
@@ -89,13 +89,13 @@ class Decoding:
     def enter(self, prompts, counts):
         fresh, layout = prefill(self.policy, prompts, counts)
         if self.rows:
-            self.caches = prefix.join(self.caches, fresh, layout)
+            self.caches = decoding.join(self.caches, fresh, layout)
         else:
-            self.caches = prefix.start(fresh, layout)
+            self.caches = decoding.start(fresh, layout)
         self.rows += [list(prompt) for prompt, count in zip(prompts, counts, strict=True) for _ in range(count)]
 
     def leave_only(self, rows):
-        self.caches = prefix.keep(self.caches, rows)
+        self.caches = decoding.keep(self.caches, rows)
         self.rows = [self.rows[row] for row in rows]
 
     def step(self, times=1):

@@ -126,12 +126,12 @@ def test_heads_that_cannot_be_quantised_are_refused(tiny):
 
 def test_rows_join_and_leave_midway(tiny, monkeypatch):
     """What the tests of this file stand on: with max_rows 8 prompts do join while others are being decoded."""
-    from grpo import prefix
+    from grpo import decoding
 
     seen = []
     for name in ("join", "keep"):
-        plain = getattr(prefix, name)
-        monkeypatch.setattr(prefix, name, lambda *a, plain=plain, name=name: (seen.append(name), plain(*a))[1])
+        plain = getattr(decoding, name)
+        monkeypatch.setattr(decoding, name, lambda *a, plain=plain, name=name: (seen.append(name), plain(*a))[1])
     sample(tiny.policy(), tiny.prompts(LENGTHS), max_rows=8)
     assert seen.count("join") >= 2 and seen.count("keep") >= 2
 
