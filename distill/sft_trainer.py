@@ -251,6 +251,12 @@ class SFTTrainer:
             table = curve_table(curve)
             checkpoint.write_text(self.output / CURVE, table)
             self.logger.say(table)
+            if best["step"] == 0 and self.state["step"] > 0:
+                self.logger.say(
+                    "  warning: no step lowered the validation loss, so the adapter is the one it started with "
+                    f"(the last is under {self.output}/checkpoints); on a model's own samples that loss says little: "
+                    "eval_every=0 keeps the last"
+                )
         seconds = self.state["train_seconds"]
         return {
             "before": curve[0] if curve else None,

@@ -56,6 +56,15 @@ def test_a_run_learns_and_leaves_what_mlx_lm_loads(train, tmp_path):
     assert adapted(mx.array([[9, 10]])).shape == (1, 2, 61)
 
 
+def test_a_run_in_which_nothing_got_better_says_so(train):
+    start, *_ = train("run", "total_steps=12")
+    folder, code, shown = train("worse", "total_steps=3", "learning_rate=100", "eval_every=1", f"adapter={start}")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert code == 0 and summary["best"]["step"] == 0
+    assert shown.out.count("warning: no step lowered the validation loss") == 1
+    assert all((leaf == weights(start)[name]).all() for name, leaf in weights(folder).items())
+
+
 @pytest.mark.parametrize("kind", ["dora", "full"])
 def test_other_ways_to_train_load_in_mlx_lm_with_the_same_numbers(train, tmp_path, kind):
     from mlx_lm import load
@@ -101,7 +110,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(train, monkeypatch):
 
 
 def test_the_best_is_kept_and_patience_ends_the_run(train):
-    folder, code, _ = train("run", "total_steps=60", "learning_rate=1.0", "eval_every=1", "patience=3")
+    folder, code, _ = train("run", "total_steps=60", "learning_rate=100", "eval_every=1", "patience=3")
     summary = json.loads((folder / "summary.json").read_text())
     assert code == 0 and summary["steps"] < 60
     assert summary["steps"] == summary["best"]["step"] + 3
