@@ -110,7 +110,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(train, monkeypatch):
 
 
 def test_the_best_is_kept_and_patience_ends_the_run(train):
-    folder, code, _ = train("run", "total_steps=60", "learning_rate=100", "eval_every=1", "patience=3")
+    folder, code, _ = train("run", "total_steps=60", "learning_rate=1.0", "eval_every=1", "patience=3")
     summary = json.loads((folder / "summary.json").read_text())
     assert code == 0 and summary["steps"] < 60
     assert summary["steps"] == summary["best"]["step"] + 3
