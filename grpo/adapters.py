@@ -10,10 +10,9 @@ from mlx_lm.tuner.lora import LoRALinear
 
 @dataclass(frozen=True)
 class _Sum:
-    """W + scale (A B)', its transpose, and the A and B of it; an object, as mlx would take arrays for parameters."""
+    """W + scale (A B)', [output, input], and the A and B of it; an object, as mlx would take arrays for parameters."""
 
-    weight: mx.array  # [output, input]
-    turned: mx.array  # [input, output]
+    weight: mx.array
     a: mx.array
     b: mx.array
 
@@ -31,8 +30,7 @@ class MergingLoRA(LoRALinear):
         if kept is None or kept.a is not self.lora_a or kept.b is not self.lora_b:
             weight = self.linear.weight
             delta = self.lora_a @ (self.scale * self.lora_b)  # [input, output]
-            merged = weight + delta.T.astype(weight.dtype)
-            kept = _Sum(merged, merged.T, self.lora_a, self.lora_b)
+            kept = _Sum(weight + delta.T.astype(weight.dtype), self.lora_a, self.lora_b)
         self.kept: _Sum | None = kept
         self.sum: _Sum | None = kept
 
@@ -51,7 +49,7 @@ class MergingLoRA(LoRALinear):
         if merged is None or (self.training and self.has_dropout):
             return cast(mx.array, super().__call__(x))
         product = (
-            _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.turned
+            _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.weight.T
         )
         return product + self.linear.bias if "bias" in self.linear else product
 

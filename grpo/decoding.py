@@ -25,10 +25,7 @@ class Places:
     def after(self, columns: int) -> int | mx.array:
         """Position of the token that comes after so many columns; one for all rows or [batch]."""
         if self._last is None or self._last[0] != columns:
-            lengths = [
-                n for n, count in zip(self.layout.lengths, self.layout.counts, strict=True) for _ in range(count)
-            ]
-            positions = [n + columns - start for n, start in zip(lengths, self.starts, strict=True)]
+            positions = [n + columns - start for n, start in zip(self.layout.by_row, self.starts, strict=True)]
             self._last = columns, positions[0] if len(set(positions)) == 1 else mx.array(positions)
         return self._last[1]
 

@@ -131,7 +131,7 @@ class Policy:
         parts = [part for part in self.adapters.values() if isinstance(part, MergingLoRA)]
         for part in parts:
             part.merge()
-        mx.eval([(part.sum.weight, part.sum.turned) for part in parts if part.sum])
+        mx.eval([part.sum.weight for part in parts if part.sum])
 
     def unmerge(self, *, keep: bool = False) -> None:
         """Use the copies no longer; `keep` those that still hold for the next `merge`."""

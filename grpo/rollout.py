@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from grpo import decoding, prefix
+from grpo.config import ConfigError
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
@@ -258,6 +259,8 @@ class _PlainEngine(_Engine):
     def __init__(
         self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
     ) -> None:
+        if request.kv_bits:
+            raise ConfigError("kv_bits needs a model whose prompts can be shared, and this one's can't: leave it 0")
         super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:

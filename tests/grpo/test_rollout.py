@@ -124,6 +124,11 @@ def test_heads_that_cannot_be_quantised_are_refused(tiny):
         sample(tiny.policy(), tiny.prompts([3]), kv_bits=8)
 
 
+def test_a_model_that_cannot_share_refuses_quantised_keys_and_values(tiny):
+    with pytest.raises(ConfigError, match="kv_bits needs a model whose prompts can be shared"):
+        sample(tiny.policy(shares=False), tiny.prompts([3]), kv_bits=8)
+
+
 def test_rows_join_and_leave_midway(tiny, monkeypatch):
     """What the tests of this file stand on: with max_rows 8 prompts do join while others are being decoded."""
     from grpo import decoding
