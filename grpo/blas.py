@@ -2,7 +2,8 @@
 
 PyPI's CPU build of MLX links the reference BLAS, which multiplies matrices 40 to 80 times slower than OpenBLAS or
 MKL. A library loaded with RTLD_GLOBAL before the first `import mlx.core` serves MLX's BLAS symbols instead, with
-nothing rebuilt. Elsewhere (macOS: Accelerate and Metal; Linux with CUDA: cuBLAS) this module does nothing.
+nothing rebuilt. On Intel's processors MKL is taken first, with which a training step takes an eighth less time, on
+others OpenBLAS. Elsewhere (macOS: Accelerate and Metal; Linux with CUDA: cuBLAS) this module does nothing.
 """
 
 import contextlib
@@ -40,6 +41,19 @@ def _mkl_paths() -> list[str]:
     return [str(path) for folder in folders for path in sorted(folder.glob("libmkl_rt.so.*"), reverse=True)]
 
 
+def _preloaded() -> str | None:
+    """Name of the BLAS that was loaded with the interpreter itself (LD_PRELOAD): none loaded later comes before it."""
+    functions = {"openblas_get_config": "OpenBLAS", "mkl_get_version_string": "MKL"}
+    return next((name for function, name in functions.items() if hasattr(ctypes.CDLL(None), function)), None)
+
+
+def _is_intel() -> bool:
+    """Whether the processor is Intel's, for which MKL is made."""
+    with contextlib.suppress(OSError):
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    return False
+
+
 def _keep_freed_pages() -> None:
     """Let glibc keep the memory that MLX frees: handed back and asked for anew, every page of every array is cleared
     by the kernel again, which takes an eighth of a training step. No effect on another C library.
@@ -48,6 +62,10 @@ def _keep_freed_pages() -> None:
         set_option = ctypes.CDLL(None).mallopt
         for option, value in ((-3, 1 << 30), (-1, (1 << 31) - 1), (-8, 1)):  # mmap and trim thresholds, one arena
             set_option(option, value)
+
+
+def _name(path: str) -> str:
+    return next((name for name in ("OpenBLAS", "MKL") if name.lower() in path.lower()), Path(path).name)
 
 
 def _try_load(path: str) -> bool:
@@ -89,10 +107,16 @@ def load_blas() -> Blas:
             None,
             "mlx was imported before grpo, so its slow built-in BLAS may be in use: import grpo first",
         )
-    for path in [wanted] if wanted else _openblas_paths():
+    preloaded = _preloaded()
+    if preloaded:
+        return Blas(preloaded, None)
+    if _is_intel():
+        # the same product gives the same bits wherever its arrays happen to lie in memory: resumed runs repeat
+        os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+        paths = [*_mkl_paths(), *_openblas_paths()]
+    else:
+        paths = [*_openblas_paths(), *_mkl_paths()]
+    for path in [*([wanted] if wanted else []), *paths]:
         if _try_load(path):
-            return Blas("OpenBLAS" if "openblas" in path.lower() else Path(path).name, path)
-    for path in _mkl_paths():
-        if _try_load(path):
-            return Blas("MKL", path)
+            return Blas(_name(path), path)
     return Blas("MLX's own", None, f"no fast BLAS found, matrix products will be about 40 times slower: {REMEDY}")

@@ -1,5 +1,6 @@
 """The loader never raises, says what serves MLX and, where that is slow, what to do. Each case in its own process."""
 
+import ctypes.util
 import json
 import os
 import platform
@@ -22,8 +23,10 @@ print(json.dumps({"name": blas.name, "path": blas.path, "warning": blas.warning,
 
 
 def loaded(code: str = REPORT, **environment: str) -> dict:
-    """What a fresh process prints as JSON; GRPO_BLAS is unset unless given."""
-    variables = {name: value for name, value in os.environ.items() if name != "GRPO_BLAS"} | environment
+    """What a fresh process prints as JSON; GRPO_BLAS and MKL_CBWR are unset unless given."""
+    variables = {
+        name: value for name, value in os.environ.items() if name not in ("GRPO_BLAS", "MKL_CBWR")
+    } | environment
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -38,7 +41,41 @@ def test_none_keeps_mlx_s_own():
 @LINUX_CPU
 def test_a_library_that_does_not_exist_falls_back_or_warns_with_the_remedy():
     blas = loaded(GRPO_BLAS="/nowhere/libblas.so")
-    assert blas["name"] == "MKL" or "pip install mkl" in blas["warning"]  # mkl, where it is installed, is found instead
+    assert blas["name"] in ("MKL", "OpenBLAS") or "pip install mkl" in blas["warning"]  # what is installed is found
+
+
+ORDER = """
+import json, os
+import grpo.blas as blas
+tried = []
+blas._try_load = lambda path: tried.append(path)
+blas.has_cuda_backend = blas._preloaded = lambda: False
+blas._mkl_paths, blas._openblas_paths = lambda: ["mkl"], lambda: ["openblas"]
+blas._is_intel = lambda: INTEL
+blas.load_blas()
+print(json.dumps([tried, os.environ.get("MKL_CBWR")]))
+"""
+
+
+@LINUX_CPU
+def test_mkl_comes_first_on_intel_alone_and_always_gives_the_same_bits_there():
+    assert loaded(ORDER.replace("INTEL", "True")) == [["mkl", "openblas"], "AUTO,STRICT"]
+    assert loaded(ORDER.replace("INTEL", "False")) == [["openblas", "mkl"], None]
+    assert loaded(ORDER.replace("INTEL", "True"), MKL_CBWR="AVX2") == [["mkl", "openblas"], "AVX2"]
+
+
+@LINUX_CPU
+def test_a_named_library_comes_before_all():
+    assert loaded(ORDER.replace("INTEL", "True"), GRPO_BLAS="/nowhere/own.so")[0][0] == "/nowhere/own.so"
+
+
+@LINUX_CPU
+def test_a_preloaded_library_is_the_one_named():
+    path = ctypes.util.find_library("openblas")
+    if path is None:
+        pytest.skip("no OpenBLAS here")
+    blas = loaded(LD_PRELOAD=path)
+    assert (blas["name"], blas["path"], blas["warning"]) == ("OpenBLAS", None, None)
 
 
 @LINUX_CPU
