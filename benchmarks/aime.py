@@ -16,8 +16,12 @@ from benchmarks.settings import parser
 from benchmarks.spec import Benchmark, Source
 
 SOURCES = {
-    2024: Source("HuggingFaceH4/aime_2024", split="train", problems=30),
-    2025: Source("yentinglin/aime_2025", split="train", problems=30),
+    2024: Source(
+        "HuggingFaceH4/aime_2024", split="train", revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a", problems=30
+    ),
+    2025: Source(
+        "yentinglin/aime_2025", split="train", revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f", problems=30
+    ),
 }
 
 

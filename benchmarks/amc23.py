@@ -13,7 +13,7 @@ from benchmarks.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="amc23",
-    source=Source("math-ai/amc23", problems=40),
+    source=Source("math-ai/amc23", revision="80815d37005feb82cd7f8fbc6901d5d3eff43057", problems=40),
     answer_column="answer",
     samples=32,
     max_tokens=32768,

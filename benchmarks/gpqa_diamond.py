@@ -35,7 +35,13 @@ def row(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 BENCHMARK = Benchmark(
     name="gpqa_diamond",
-    source=Source("Idavidrein/gpqa", configs=("gpqa_diamond",), split="train", problems=198),
+    source=Source(
+        "Idavidrein/gpqa",
+        configs=("gpqa_diamond",),
+        split="train",
+        revision="633f5ee89ab8ad4522a9f850766b73f62147ffdd",
+        problems=198,
+    ),
     answer_column="answer",
     adapt=row,
     suffix="",

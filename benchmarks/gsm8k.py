@@ -16,7 +16,9 @@ from benchmarks.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="gsm8k",
-    source=Source("openai/gsm8k", configs=("main",), problems=1319),
+    source=Source(
+        "openai/gsm8k", configs=("main",), revision="740312add88f781978c0658806c59bc2815b9866", problems=1319
+    ),
     samples=1,
     max_tokens=2048,
     published=published.GSM8K,

@@ -68,7 +68,9 @@ def benchmark(after: str, before: str) -> Benchmark:
     """The problems of contests from one day to another, both as YYYY-MM-DD."""
     return Benchmark(
         name="livecodebench",
-        source=Source("livecodebench/code_generation_lite", files=FILES),
+        source=Source(
+            "livecodebench/code_generation_lite", files=FILES, revision="0fe84c3912ea0c4d4a78037083943e8f0c4dd505"
+        ),
         answer_required=False,
         adapt=row,
         keep=lambda given: after <= given["contest_date"] <= before,

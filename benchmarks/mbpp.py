@@ -30,7 +30,12 @@ def row(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 BENCHMARK = Benchmark(
     name="mbpp",
-    source=Source("google-research-datasets/mbpp", configs=("sanitized",), problems=257),
+    source=Source(
+        "google-research-datasets/mbpp",
+        configs=("sanitized",),
+        revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
+        problems=257,
+    ),
     answer_required=False,
     adapt=row,
     keep=lambda given: given["split"] == "test",

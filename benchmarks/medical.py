@@ -64,7 +64,12 @@ def benchmark(url: str, model: str) -> Benchmark:
     reward = "benchmarks.medical:AgainstReference"
     return Benchmark(
         name="medical",
-        source=Source("FreedomIntelligence/medical-o1-reasoning-SFT", configs=("en",), split="train"),
+        source=Source(
+            "FreedomIntelligence/medical-o1-reasoning-SFT",
+            configs=("en",),
+            split="train",
+            revision="fc2c9e8a37b38f38da6d449564a8c350b244aef4",
+        ),
         prompt_column="Question",
         answer_column="Response",
         suffix="",

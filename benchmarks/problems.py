@@ -58,7 +58,7 @@ def _source_name(benchmark: Benchmark, settings: Settings) -> str:
         return settings.data
     if benchmark.source is None:
         raise DataError(f"{benchmark.name} has no copy on the hub: name a file with --data")
-    return benchmark.source.hub
+    return f"{benchmark.source.hub}@{settings.data_revision or benchmark.source.revision}"
 
 
 def _rows(benchmark: Benchmark, settings: Settings) -> Iterator[Row]:

@@ -29,7 +29,7 @@ class Source:
     configs: tuple[str | None, ...] = (None,)
     files: tuple[str, ...] = ()  # JSONL files of the repository, where `datasets` can't read it as a whole
     config_column: str | None = None  # the column that a row gets its configuration's name in
-    revision: str | None = None  # None: whatever is newest; results.json has the content's sha256
+    revision: str | None = None  # the commit that is read; results.json has it and the sha256 of what was read
     problems: int | None = None
 
 

@@ -52,6 +52,10 @@ class OnPolicyTrainer(Trainer):
         rows = rows_of([group.prompt.tokens], [rollout.tokens for rollout in group.rollouts])
         return mx.stop_gradient(
             completion_logprobs(
-                self.teacher, rows, temperature=self.config.temperature, chunk_tokens=self.config.logits_chunk
+                self.teacher,
+                rows,
+                temperature=self.config.temperature,
+                chunk_tokens=self.config.logits_chunk,
+                gradient=False,
             )
         )

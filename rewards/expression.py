@@ -37,6 +37,10 @@ _TOKEN = re.compile(
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _SUBSCRIPT = re.compile(r" ?_ ?(?:\{ ?([A-Za-z0-9, ]{1,8})\}|([A-Za-z0-9]))")
+_PRIME = re.compile(r" ?\^ ?\{? ?\\prime ?\}?")
+_POWER_FIRST = re.compile(
+    r"(?<![A-Za-z\\])([A-Za-z]) ?\^ ?([0-9]|\{ ?[0-9]+ ?\}) ?(_ ?(?:[A-Za-z0-9]|\{[A-Za-z0-9, ]{1,8}\}))"
+)
 GREEK = frozenset(
     [
         "alpha",
@@ -309,9 +313,10 @@ class _Reader:
         return values if power is None else each(power_of, values, power)
 
     def _argument(self) -> Values:
-        if self._next() in ("(", "{", "["):
-            values = self._group(self._next())
-            if self._next() == "^":
+        opening = self._next()
+        if opening in ("(", "{", "["):
+            values = self._group(opening)
+            if self._next() == "^" and opening == "{":  # of (x) it is the function's power, of {x} who knows whose
                 raise Unsupported
             return values
         values = self._power() if self._next()[1:] not in _FUNCTIONS else self._primary()
@@ -323,7 +328,7 @@ class _Reader:
 def _tokens(text: str) -> list[str]:
     """Numbers, commands, letters and marks; a letter takes its subscript with it: `x_{12}` is `x_12`."""
     found: list[str] = []
-    at, text = 0, text.strip()
+    at, text = 0, _POWER_FIRST.sub(r"\1\3^\2", text.strip())  # v^2_0 is v_0^2
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None or len(found) >= MAX_TOKENS:
@@ -333,5 +338,8 @@ def _tokens(text: str) -> list[str]:
         subscript = _SUBSCRIPT.match(text, at) if named else None
         if subscript:
             token, at = f"{token}_{(subscript[1] or subscript[2]).replace(' ', '')}", subscript.end()
+        prime = _PRIME.match(text, at) if named else None
+        if prime:
+            token, at = f"{token}_prime" if "_" not in token else f"{token}prime", prime.end()
         found.append(token)
     return found

@@ -5,6 +5,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zlib
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpqa_diamond, humaneval, livecodebench, mbpp, medical, mgsm
+from benchmarks import aime, amc23, gpqa_diamond, gsm8k, humaneval, livecodebench, math500, mbpp, medical, mgsm
+from benchmarks import problems as problems_module
 from benchmarks.problems import load_problems
 from benchmarks.settings import Settings
 from envs import DataError
@@ -62,11 +64,38 @@ def test_real_files_are_read_whole_and_in_order(name, file, count):
     assert found.tasks[0].columns["answer"] == str(first["answer"]).strip()
 
 
+HUB = [
+    aime.benchmark(2024),
+    aime.benchmark(2025),
+    mgsm.benchmark(("de",)),
+    livecodebench.benchmark("", ""),
+    medical.benchmark("a", "b"),
+]
+HUB += [module.BENCHMARK for module in (gsm8k, math500, amc23, humaneval, mbpp, gpqa_diamond)]
+
+
+@pytest.mark.parametrize("benchmark", HUB, ids=lambda benchmark: benchmark.name)
+def test_the_hub_s_data_is_that_of_one_commit(benchmark):
+    pinned = "refs/convert/parquet" if benchmark.name == "mgsm" else r"[0-9a-f]{40}"
+    assert re.fullmatch(pinned, benchmark.source.revision)
+
+
+@pytest.mark.parametrize(("asked", "commit"), [(None, gsm8k.BENCHMARK.source.revision), ("abc", "abc")])
+def test_the_commit_is_asked_for_and_named(monkeypatch, asked, commit):
+    seen = []
+
+    def rows(name, **how):
+        seen.append((name, how["revision"]))
+        yield "row 1", {"question": "1+1?", "answer": "#### 2"}
+
+    monkeypatch.setattr(problems_module, "hub_rows", rows)
+    found = load_problems(gsm8k.BENCHMARK, Settings(model="m", data_revision=asked))
+    assert seen == [("openai/gsm8k", commit)] and found.source == f"openai/gsm8k@{commit}"
+
+
 @needs_shared
 @pytest.mark.parametrize("year", [2024, 2025])
 def test_aime_has_30_problems_a_year(year):
-    from benchmarks import aime
-
     assert len(problems(aime.benchmark(year), SHARED / f"aime{year % 100}.jsonl").tasks) == 30
 
 

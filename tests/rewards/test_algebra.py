@@ -28,6 +28,14 @@ def verdict(gold, answer):
         (r"\sin^2 x+\cos^2 x", "1", True),
         (r"2 \sin 5x \cos x", r"2\cos x \sin 5x", True),
         (r"\sin^{-1} 1", r"\frac{\pi}{2}", True),
+        (r"\sin(5)^2+\cos(5)^2", "1", True),  # the power of what has brackets is the function's
+        (r"\sin(x)^2", r"\sin(x^2)", False),
+        (r"\sin{x}^2", r"\sin^2 x", None),
+        (r"v^2_0", r"v_0^2", True),
+        (r"v^{2}_{12}", r"v_{12}^2", True),
+        (r"v^2_0", r"v_2^0", False),
+        (r"3\omega_{L}^{\prime}", r"\omega_L^\prime\cdot 3", True),
+        (r"x^{\prime}", "x", False),
         (r"\log_2 8", "3", True),
         (r"e^{i\pi}", "-1", True),
         ("2^{60}", "1152921504606846977", False),  # 2^60 = 1152921504606846976: exact, where floats would agree
