@@ -17,8 +17,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from distill.attention import causal_attention
 from grpo import prefix
+from grpo.causal import causal_attention
 from grpo.policy import Policy
 
 

@@ -19,6 +19,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from grpo.attention import Sharing, shared_attention
+from grpo.causal import causal_attention
 from grpo.exponential import on_cpu, swiglu
 
 
@@ -214,7 +215,7 @@ def trunk_caches(model: nn.Module) -> list[PromptCache]:
 def install(model: nn.Module) -> bool:
     """Let the model's attention ask the cache to attend, once a module; whether every module could be reached.
 
-    On the way the gate of its MLPs is given the CPU's faster exponential.
+    On the way the gate of its MLPs and the attention of whole rows are given the CPU's faster exponential.
     """
     modules = {sys.modules[type(part).__module__] for part in model.modules()}
     for module in modules:
@@ -238,6 +239,9 @@ def _routed(plain: Any) -> Any:
             if rest.get("sinks") is not None:
                 raise NotImplementedError("attention sinks over a shared prompt")
             return cache.attend(queries, keys, values, scale, mask)
+        whole = isinstance(mask, str) and (cache is None or type(cache) is PromptCache)
+        if whole and on_cpu(queries) and rest.get("sinks") is None:
+            return causal_attention(queries, keys, values, scale)
         return plain(queries, keys, values, cache=cache, scale=scale, mask=mask, **rest)
 
     attention.asks_the_cache = True  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = ["rewards", "envs", "grpo", "distill", "benchmarks"]  # each may import itself and what stands left of it
 WITHOUT_MLX = ["rewards", "envs"]
-MATHS = ["exponential", "attention", "logprobs", "advantages", "ratios", "kl", "losses", "reduce"]
+MATHS = ["exponential", "attention", "causal", "logprobs", "advantages", "ratios", "kl", "losses", "reduce"]
 MATHS_MAY_IMPORT = {"mlx.core", "typing", "collections.abc", "functools", "dataclasses", "math"}
 MATHS_MAY_IMPORT |= {f"grpo.{name}" for name in MATHS}
 MATHS_MAY_IMPORT |= {"grpo.fusion"}  # compiles the pieces of a maths function

@@ -99,14 +99,15 @@ def test_a_secret_in_one_example_changes_no_other_loss(kind):
 
 
 def test_examples_longer_than_a_block_of_queries_are_exact(monkeypatch):
-    from distill import attention, packing
+    from distill import packing
+    from grpo import causal
 
     policy = TINY.policy("llama")
     rows = [example.tokens for example in examples([40, 23])]
     whole = mx.concatenate([policy.trunk(mx.array([row]))[0] for row in rows])
     supervised(policy)
     monkeypatch.setattr(
-        packing, "causal_attention", lambda *parts, window: attention.causal_attention(*parts, window=window, block=8)
+        packing, "causal_attention", lambda *parts, window: causal.causal_attention(*parts, window=window, block=8)
     )
     assert np.abs(np.array(packed_hidden(policy, rows) - whole)).max() < 1e-4
 

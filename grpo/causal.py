@@ -21,22 +21,23 @@ def causal_attention(
     """softmax(scale * q k^T, over the keys at or before each query) v.
 
     Args:
-        queries: [heads, time, dims].
-        keys, values: [kv_heads, time, dims]; heads is a multiple of kv_heads.
+        queries: [..., heads, time, dims].
+        keys, values: [..., kv_heads, time, dims]; heads is a multiple of kv_heads.
         scale: of the scores, usually dims ** -0.5.
         window: keys a query sees, itself included; None = all before it.
         block: queries whose weights exist at a time.
     Returns:
-        [heads, time, dims].
+        [..., heads, time, dims].
     """
-    time = queries.shape[1]
+    time = queries.shape[-2]
     parts = []
     for begin in range(0, time, block):
         end = min(begin + block, time)
         first = 0 if window is None else max(0, begin - window + 1)
         seen = _seen(begin, end, first, window)
-        parts.append(_block(queries[:, begin:end], keys[:, first:end], values[:, first:end], seen, scale))
-    return mx.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
+        block_keys, block_values = keys[..., first:end, :], values[..., first:end, :]
+        parts.append(_block(queries[..., begin:end, :], block_keys, block_values, seen, scale))
+    return mx.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
 
 
 def _seen(begin: int, end: int, first: int, window: int | None) -> mx.array:
@@ -47,13 +48,13 @@ def _seen(begin: int, end: int, first: int, window: int | None) -> mx.array:
 
 
 def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, scale: float) -> mx.array:
-    """Attention of a block of queries to all keys it may see; [heads, n, dims]."""
-    heads, n, dims = queries.shape
-    kv_heads = keys.shape[0]
+    """Attention of a block of queries to all keys it may see; [..., heads, n, dims]."""
+    *before, heads, n, dims = queries.shape
+    kv_heads = keys.shape[-3]
     bias = mx.where(seen, 0.0, mx.finfo(queries.dtype).min).astype(queries.dtype)
     bias = mx.tile(bias, (heads // kv_heads, 1))  # [group * n, keys]: the heads that share keys stand in one product
 
-    def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [kv_heads, group * n, keys]
+    def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [..., kv_heads, group * n, keys]
         return mx.addmm(bias, rows, keys.swapaxes(-1, -2), alpha=scale).astype(mx.float32)
 
     keeps = on_cpu(queries)
@@ -85,5 +86,5 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, 
             weights.swapaxes(-1, -2) @ share,
         )
 
-    rows = queries.reshape(kv_heads, heads // kv_heads * n, dims)
-    return cast("tuple[mx.array, ...]", attend(rows, keys, values))[0].reshape(heads, n, dims)
+    rows = queries.reshape(*before, kv_heads, heads // kv_heads * n, dims)
+    return cast("tuple[mx.array, ...]", attend(rows, keys, values))[0].reshape(queries.shape)
