@@ -25,7 +25,7 @@ class Limits:
 
 def measure_limits() -> Limits:
     """Measured now, on the device MLX uses, in about a second; load the BLAS first."""
-    from grpo.doctor import matmul_gflops
+    from grpo.doctor_machine import matmul_gflops
 
     return Limits(matmul_gflops(MATRIX), copy_bandwidth())
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import grpo.doctor as doctor
+from grpo import doctor_machine, doctor_model, doctor_run
 from grpo.blas import Blas
 from grpo.config import Config
-from grpo.doctor import Report, has_chat_template, main, matmul_gflops, speed
+from grpo.doctor import main
+from grpo.doctor_machine import matmul_gflops, speed
+from grpo.doctor_model import has_chat_template
+from grpo.doctor_report import Report
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
@@ -28,7 +31,7 @@ SETTINGS = {
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """The same quick machine everywhere, and a directory of its own."""
-    monkeypatch.setattr(doctor, "matmul_gflops", lambda: 100.0)
+    monkeypatch.setattr(doctor_machine, "matmul_gflops", lambda: 100.0)
     monkeypatch.setattr("grpo.memory.available_bytes", lambda: (int(20e9), "of memory"))
     monkeypatch.chdir(tmp_path)
 
@@ -160,7 +163,7 @@ def test_what_is_close_is_a_warning(capsys, monkeypatch):
 
 
 def test_a_full_disk_is_1(capsys, monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr(doctor_run.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     code, report, _ = seen(capsys)
     assert code == 1 and line(report, "disk").startswith("FAIL")
 
@@ -181,7 +184,7 @@ def test_an_output_that_holds_a_run_is_said(capsys, tmp_path):
 
 
 def test_a_slow_blas_comes_with_its_remedy(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "matmul_gflops", lambda: 3.0)
+    monkeypatch.setattr(doctor_machine, "matmul_gflops", lambda: 3.0)
     monkeypatch.delenv("GRPO_BLAS", raising=False)
     speed(Report(), Blas("MLX's own", None), on_cpu=True)
     said = capsys.readouterr().out
@@ -189,7 +192,7 @@ def test_a_slow_blas_comes_with_its_remedy(capsys, monkeypatch):
 
 
 def test_a_blas_that_was_switched_off_is_said(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "matmul_gflops", lambda: 3.0)
+    monkeypatch.setattr(doctor_machine, "matmul_gflops", lambda: 3.0)
     monkeypatch.setenv("GRPO_BLAS", "none")
     speed(Report(), Blas("MLX's own", None), on_cpu=True)
     assert "GRPO_BLAS=none is set" in capsys.readouterr().out
@@ -211,7 +214,7 @@ def test_bfloat16_on_a_cpu_is_a_warning(capsys, monkeypatch):
 
     if mx.default_device().type != mx.DeviceType.cpu:
         pytest.skip("this machine has a GPU")
-    doctor._dtype(Report(), Config(model="x", dtype="bfloat16"))
+    doctor_model._dtype(Report(), Config(model="x", dtype="bfloat16"))
     assert "use dtype: float32" in capsys.readouterr().out
 
 
