@@ -7,6 +7,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 from grpo import decoding, prefix
+from grpo.causal import causal_attention
 from grpo.columns import KV_BLOCK
 from grpo.forward import completion_logprobs, rows_of
 
@@ -31,11 +32,18 @@ def close(actual, expected, relative=1e-5):
     return np.abs(actual - expected).max() <= relative * max(np.abs(expected).max(), 1e-3)
 
 
+def as_mlx_does(monkeypatch):
+    """From now on whole rows run with mlx's own attention and gate."""
+    monkeypatch.setattr(prefix, "on_cpu", lambda _: False)
+
+
 @pytest.mark.parametrize("kind", SHARING)
-def test_a_shared_prompt_gives_the_logprobs_of_whole_rows(tiny, whole_rows, kind):
+def test_a_shared_prompt_gives_the_logprobs_of_whole_rows(tiny, whole_rows, kind, monkeypatch):
     policy = tiny.policy(kind)
     assert policy.shares_prefixes
     shared = completion_logprobs(policy, ROWS, temperature=0.7, chunk_tokens=5)  # [batch, time]
+    mx.eval(shared)
+    as_mlx_does(monkeypatch)
     for row, (prompt, completion) in enumerate(PAIRS):
         expected = whole_rows.logprobs(policy.model, prompt, completion, 0.7)
         assert close(shared[row, : len(completion)], expected), (kind, row)
@@ -43,7 +51,7 @@ def test_a_shared_prompt_gives_the_logprobs_of_whole_rows(tiny, whole_rows, kind
 
 
 @pytest.mark.parametrize("kind", SHARING)
-def test_a_shared_prompt_gives_the_gradient_of_whole_rows(tiny, whole_rows, kind):
+def test_a_shared_prompt_gives_the_gradient_of_whole_rows(tiny, whole_rows, kind, monkeypatch):
     policy = tiny.policy(kind)
     weights = mx.random.normal((len(PAIRS), ROWS.width))
 
@@ -58,6 +66,8 @@ def test_a_shared_prompt_gives_the_gradient_of_whole_rows(tiny, whole_rows, kind
         return mx.stack(parts).sum()
 
     mine = dict(tree_flatten(nn.value_and_grad(policy.model, shared)({})[1]))
+    mx.eval(mine)
+    as_mlx_does(monkeypatch)
     expected = dict(tree_flatten(nn.value_and_grad(policy.model, whole)({})[1]))
     assert mine.keys() == expected.keys() == policy.trainable().keys()
     assert [name for name in expected if not close(mine[name], expected[name], 2e-5)] == []
@@ -147,6 +157,21 @@ def test_rows_of_uneven_prompts_find_their_slots():
     # two slots a prompt: row 0 -> slot 0, the second slot repeats row 0; rows 1 and 2 -> slots 2 and 3
     row_of_slot, slot_of_row = prefix.PrefixLayout((4, 4), (1, 2)).slots
     assert (row_of_slot.tolist(), slot_of_row.tolist()) == ([0, 0, 1, 2], [0, 2, 3])
+
+
+def test_whole_rows_attend_by_blocks_where_that_is_faster_and_only_there(tiny, monkeypatch):
+    policy, asked = tiny.policy("llama"), []
+
+    def counted(*parts):
+        asked.append(parts[0].shape)
+        return causal_attention(*parts)
+
+    monkeypatch.setattr(prefix, "causal_attention", counted)
+    mine = policy.trunk(mx.array([PROMPTS[0]]))
+    assert len(asked) == len(policy.model.layers)
+    as_mlx_does(monkeypatch)
+    assert close(mine, policy.trunk(mx.array([PROMPTS[0]])))
+    assert len(asked) == len(policy.model.layers)
 
 
 def test_installing_twice_wraps_attention_once(tiny):
