@@ -80,6 +80,8 @@ def describe() -> dict[str, Any]:
     from grpo.blas import load_blas
 
     versions = {name: _version(name) for name in ("grpo-mlx", "mlx", "mlx-lm", "numpy")}
+    blas = asdict(load_blas())
+    blas["path"] = Path(blas["path"]).name if blas["path"] else None  # not where it lies on this machine
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "system": f"{platform.system()} {platform.machine()}",
@@ -87,7 +89,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions,
-        "blas": {key: value for key, value in asdict(load_blas()).items() if value},
+        "blas": {key: value for key, value in blas.items() if value},
     }
 
 
