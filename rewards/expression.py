@@ -37,7 +37,7 @@ _TOKEN = re.compile(
 )
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{4,}")
 _SUBSCRIPT = re.compile(r" ?_ ?(?:\{ ?([A-Za-z0-9, ]{1,8})\}|([A-Za-z0-9]))")
-_PRIME = re.compile(r" ?\^ ?\{? ?\\prime ?\}?")
+_PRIME = re.compile(r" ?\^ ?(?:\{ ?\\prime ?\}|\\prime(?![A-Za-z]))")
 _POWER_FIRST = re.compile(
     r"(?<![A-Za-z\\])([A-Za-z]) ?\^ ?([0-9]|\{ ?[0-9]+ ?\}) ?(_ ?(?:[A-Za-z0-9]|\{[A-Za-z0-9, ]{1,8}\}))"
 )
@@ -316,7 +316,7 @@ class _Reader:
         opening = self._next()
         if opening in ("(", "{", "["):
             values = self._group(opening)
-            if self._next() == "^" and opening == "{":  # of (x) it is the function's power, of {x} who knows whose
+            if self._next() == "^" and opening != "(":  # of (x) it is the function's power, of {x} or [x] who knows
                 raise Unsupported
             return values
         values = self._power() if self._next()[1:] not in _FUNCTIONS else self._primary()
@@ -340,6 +340,6 @@ def _tokens(text: str) -> list[str]:
             token, at = f"{token}_{(subscript[1] or subscript[2]).replace(' ', '')}", subscript.end()
         prime = _PRIME.match(text, at) if named else None
         if prime:
-            token, at = f"{token}_prime" if "_" not in token else f"{token}prime", prime.end()
+            token, at = f"{token}_prime", prime.end()
         found.append(token)
     return found

@@ -31,6 +31,8 @@ def verdict(gold, answer):
         (r"\sin(5)^2+\cos(5)^2", "1", True),  # the power of what has brackets is the function's
         (r"\sin(x)^2", r"\sin(x^2)", False),
         (r"\sin{x}^2", r"\sin^2 x", None),
+        (r"\sin[x]^2", r"\sin^2 x", None),
+        (r"\frac{x^\prime}{2}", r"\frac{1}{2}x^{\prime}", True),  # its brace is the fraction's
         (r"v^2_0", r"v_0^2", True),
         (r"v^{2}_{12}", r"v_{12}^2", True),
         (r"v^2_0", r"v_2^0", False),
