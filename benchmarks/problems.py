@@ -58,7 +58,11 @@ def _source_name(benchmark: Benchmark, settings: Settings) -> str:
         return settings.data
     if benchmark.source is None:
         raise DataError(f"{benchmark.name} has no copy on the hub: name a file with --data")
-    return f"{benchmark.source.hub}@{settings.data_revision or benchmark.source.revision}"
+    return f"{benchmark.source.hub}@{_revision(benchmark.source, settings)}"
+
+
+def _revision(source: Source, settings: Settings) -> str:
+    return settings.data_revision or source.revision
 
 
 def _rows(benchmark: Benchmark, settings: Settings) -> Iterator[Row]:
@@ -67,12 +71,10 @@ def _rows(benchmark: Benchmark, settings: Settings) -> Iterator[Row]:
     if settings.data is not None:
         return hub_rows(settings.data, configs=(None,), split="test", revision=settings.data_revision)
     assert benchmark.source is not None
-    source = benchmark.source
-    revision = settings.data_revision or source.revision
-    return _hub_rows(source, revision)
+    return _hub_rows(benchmark.source, _revision(benchmark.source, settings))
 
 
-def _hub_rows(source: Source, revision: str | None) -> Iterator[Row]:
+def _hub_rows(source: Source, revision: str) -> Iterator[Row]:
     for name in source.files:
         for place, row in file_rows(_downloaded(source.hub, name, revision)):
             yield f"{source.hub}/{name}:{place.rpartition(':')[2]}", row
@@ -81,7 +83,7 @@ def _hub_rows(source: Source, revision: str | None) -> Iterator[Row]:
             yield place, {**row, source.config_column: config} if source.config_column else row
 
 
-def _downloaded(repository: str, name: str, revision: str | None) -> str:
+def _downloaded(repository: str, name: str, revision: str) -> str:
     from huggingface_hub import hf_hub_download
 
     try:

@@ -25,11 +25,11 @@ class Source:
     """A data set of the hub. `problems` is how many it should hold; another number is said, not refused."""
 
     hub: str
+    revision: str  # the commit that is read; results.json has it and the sha256 of what was read
     split: str = "test"
     configs: tuple[str | None, ...] = (None,)
     files: tuple[str, ...] = ()  # JSONL files of the repository, where `datasets` can't read it as a whole
     config_column: str | None = None  # the column that a row gets its configuration's name in
-    revision: str | None = None  # the commit that is read; results.json has it and the sha256 of what was read
     problems: int | None = None
 
 

@@ -57,7 +57,7 @@ def build(folder: Path, settings: ColdStart, seed: int, on_step: Callable[[int, 
     rng = random.Random(f"cold start {seed}")
     optimizer = optim.AdamW(_rate(settings), bias_correction=True)
     step_of = nn.value_and_grad(model, _cross_entropy)
-    prefix.install(model)  # the faster gate
+    prefix.install(model)  # the faster gate and attention
     for step in range(settings.steps):
         prompts, chains = _batch(tasks, rng, settings, words)
         with fused_gradients():
