@@ -10,11 +10,10 @@ from typing import Literal
 
 import mlx.core as mx
 
-from grpo.exponential import exp
+from grpo.exponential import LOWEST, exp
 from grpo.logprobs import log_sum_exp
 
 Divergence = Literal["forward", "reverse", "js"]
-LOWEST = -1e30
 
 
 def divergence(log_teacher: mx.array, log_student: mx.array, kind: Divergence) -> tuple[mx.array, mx.array]:
@@ -25,7 +24,7 @@ def divergence(log_teacher: mx.array, log_student: mx.array, kind: Divergence) -
     js       KL(p || m) / 2 + KL(q || m) / 2, m = (p + q) / 2      dz = q (log q - log m - KL(q || m)) / 2
 
     Args:
-        log_teacher, log_student: [m, n] logprobs; each row's probabilities add up to 1. -inf counts as e^-1e30.
+        log_teacher, log_student: [m, n] logprobs; each row's probabilities add up to 1. -inf counts as e^-1e9.
     Returns:
         [m] in nats, [m, n].
     """
@@ -66,5 +65,5 @@ def unbucketed(by_bucket: mx.array, logprobs: mx.array, ids: mx.array) -> mx.arr
     by_bucket [m, k + 1], logprobs [m, vocab] of the student, ids [m, k] -> [m, vocab].
     """
     log_rest = bucketed(logprobs, ids)[:, -1:]
-    shares = exp(mx.minimum(logprobs - log_rest, 0.0))
+    shares = exp(mx.clip(logprobs - log_rest, LOWEST, 0.0))
     return mx.put_along_axis(shares * by_bucket[:, -1:], ids, by_bucket[:, :-1], axis=-1)

@@ -1,7 +1,8 @@
 """Attention of completions to a prompt they share and to themselves, in one softmax, with its gradient.
 
 Each part keeps the layout its product comes in: what belongs to the prompt is one matrix product a prompt and head over
-all its rows, and is never copied to the rows; only a row's largest score and its sum travel between the two.
+all its rows, and is never copied to the rows; only a query's largest score and its sum travel between the two. Scores
+stand as [keys, queries]: to go through the keys of all queries at once is what MLX's CPU does fastest.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from grpo.exponential import exp
+from grpo.exponential import LOWEST, exp
 
 Move = Callable[[mx.array], mx.array]
 
@@ -27,8 +28,8 @@ class Sharing:
     apart: Move
     differentiable: bool
     time: int
-    prefix_mask: mx.array | None  # broadcasts to [prompts, heads, samples x group, time, prompt]
-    own_mask: mx.array | None  # broadcasts to [batch, heads, group, time, own]
+    prefix_mask: mx.array | None  # broadcasts to [prompts, heads, prompt, samples x group, time]
+    own_mask: mx.array | None  # broadcasts to [batch, heads, own, group, time]
 
 
 def shared_attention(
@@ -53,15 +54,17 @@ def shared_attention(
     def attend(
         queries: mx.array, prefix_keys: mx.array, prefix_values: mx.array, keys: mx.array, values: mx.array
     ) -> tuple[mx.array, ...]:
-        prefix_scores = _hidden(together(queries) @ prefix_keys.swapaxes(-1, -2), sharing.prefix_mask, sharing.time)
-        own_scores = _hidden(queries @ keys.swapaxes(-1, -2), sharing.own_mask, sharing.time)
+        prefix_scores = _hidden(prefix_keys @ _turned(together(queries)), sharing.prefix_mask, sharing.time)
+        own_scores = _hidden(keys @ _turned(queries), sharing.own_mask, sharing.time)
         highest = mx.maximum(
-            apart(prefix_scores.max(axis=-1, keepdims=True)), own_scores.max(axis=-1, keepdims=True)
+            apart(_turned(prefix_scores.max(axis=-2, keepdims=True))), _turned(own_scores.max(axis=-2, keepdims=True))
         )  # [batch, kv_heads, n, 1]
-        prefix_masses, own_masses = exp(prefix_scores - together(highest)), exp(own_scores - highest)
-        total = apart(prefix_masses.sum(axis=-1, keepdims=True)) + own_masses.sum(axis=-1, keepdims=True)
-        share, kind = 1.0 / total, values.dtype
-        attended = apart(prefix_masses.astype(kind) @ prefix_values) + own_masses.astype(kind) @ values
+        prefix_masses = exp(prefix_scores - _turned(together(highest)))
+        own_masses = exp(own_scores - _turned(highest))
+        prefix_sums, own_sums = (_turned(masses.sum(axis=-2, keepdims=True)) for masses in (prefix_masses, own_masses))
+        share, kind = 1.0 / (apart(prefix_sums) + own_sums), values.dtype
+        attended = apart(_turned(prefix_masses.astype(kind)) @ prefix_values)
+        attended = attended + _turned(own_masses.astype(kind)) @ values
         return attended * share.astype(kind), prefix_masses, own_masses, share
 
     if not sharing.differentiable:
@@ -78,14 +81,14 @@ def shared_attention(
         pulled = cotangents[0] * share.astype(kind)  # [batch, kv_heads, n, dims]
         mean = (pulled * attended).astype(mx.float32).sum(axis=-1, keepdims=True)
         shared_pulled = together(pulled)
-        own_slopes = (own_masses * (pulled @ values.swapaxes(-1, -2) - mean)).astype(kind)
-        slopes = (prefix_masses * (shared_pulled @ prefix_values.swapaxes(-1, -2) - together(mean))).astype(kind)
+        own_slopes = (own_masses * (values @ _turned(pulled) - _turned(mean))).astype(kind)
+        slopes = (prefix_masses * (prefix_values @ _turned(shared_pulled) - _turned(together(mean)))).astype(kind)
         gradients = [
-            own_slopes @ keys + apart(slopes @ prefix_keys),
-            slopes.swapaxes(-1, -2) @ together(queries),
-            prefix_masses.astype(kind).swapaxes(-1, -2) @ shared_pulled,
-            own_slopes.swapaxes(-1, -2) @ queries,
-            own_masses.astype(kind).swapaxes(-1, -2) @ pulled,
+            _turned(own_slopes) @ keys + apart(_turned(slopes) @ prefix_keys),
+            slopes @ together(queries),
+            prefix_masses.astype(kind) @ shared_pulled,
+            own_slopes @ queries,
+            own_masses.astype(kind) @ pulled,
         ]
         # all at once, or the masses of every layer would stay until the prompt's gradient is asked for at the end
         return tuple(mx.depends(gradients, gradients))
@@ -93,11 +96,16 @@ def shared_attention(
     return cast("tuple[mx.array, ...]", attention(queries, prefix_keys, prefix_values, keys, values))[0]
 
 
+def _turned(matrices: mx.array) -> mx.array:
+    """[.., n, k] as [.., k, n]."""
+    return matrices.swapaxes(-1, -2)
+
+
 def _hidden(scores: mx.array, mask: mx.array | None, time: int) -> mx.array:
-    """Scores [.., .., n x time, keys] in float32, the lowest number where the mask is False."""
+    """Scores [.., .., keys, n x time] in float32, LOWEST where the mask is False."""
     scores = scores.astype(mx.float32)
     if mask is None:
         return scores
-    first, heads, rows, width = scores.shape
-    apart = scores.reshape(first, heads, rows // time, time, width)
-    return mx.where(mask, apart, mx.finfo(mx.float32).min).reshape(scores.shape)
+    first, heads, width, columns = scores.shape
+    apart = scores.reshape(first, heads, width, columns // time, time)
+    return mx.where(mask, apart, LOWEST).reshape(scores.shape)

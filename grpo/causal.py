@@ -2,15 +2,15 @@
 
 A block of queries looks only at the keys up to its own end, so what stands above the diagonal is never computed. On a
 GPU the backward pass makes a block's weights again from queries and keys (as FlashAttention does, arXiv 2205.14135), so
-memory grows with the length and not with its square; on a CPU, where exponentials are dear, they are kept, once. Same
-numbers as `mx.fast.scaled_dot_product_attention` to rounding.
+memory grows with the length and not with its square; on a CPU, where exponentials are dear, they are kept, once. Scores
+stand as [keys, queries], as in grpo.attention. Same numbers as `mx.fast.scaled_dot_product_attention` to rounding.
 """
 
 from typing import cast
 
 import mlx.core as mx
 
-from grpo.exponential import exp, on_cpu
+from grpo.exponential import LOWEST, exp, on_cpu
 
 BLOCK = 128  # queries
 
@@ -34,38 +34,43 @@ def causal_attention(
     for begin in range(0, time, block):
         end = min(begin + block, time)
         first = 0 if window is None else max(0, begin - window + 1)
-        seen = _seen(begin, end, first, window)
+        masked = begin if window is None else first  # a query may not see all keys from here on
         block_keys, block_values = keys[..., first:end, :], values[..., first:end, :]
-        parts.append(_block(queries[..., begin:end, :], block_keys, block_values, seen, scale))
+        bias = _bias(begin, end, masked, window)
+        parts.append(_block(queries[..., begin:end, :], block_keys, block_values, bias, scale))
     return mx.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
 
 
-def _seen(begin: int, end: int, first: int, window: int | None) -> mx.array:
-    """Which keys [first, end) the queries [begin, end) see, [queries, keys]."""
-    distance = mx.arange(begin, end)[:, None] - mx.arange(first, end)[None]
+def _bias(begin: int, end: int, first: int, window: int | None) -> mx.array:
+    """0 where queries [begin, end) see keys [first, end), LOWEST elsewhere; [keys, queries]."""
+    distance = mx.arange(begin, end)[None] - mx.arange(first, end)[:, None]
     seen = distance >= 0
-    return seen if window is None else seen & (distance < window)
+    return mx.where(seen if window is None else seen & (distance < window), 0.0, LOWEST)
 
 
-def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, scale: float) -> mx.array:
-    """Attention of a block of queries to all keys it may see; [..., heads, n, dims]."""
+def _block(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array, scale: float) -> mx.array:
+    """Attention of a block of queries to all keys it may see, `bias` being that of the last ones.
+
+    Returns [..., heads, n, dims].
+    """
     *before, heads, n, dims = queries.shape
-    kv_heads = keys.shape[-3]
-    bias = mx.where(seen, 0.0, mx.finfo(queries.dtype).min).astype(queries.dtype)
-    bias = mx.tile(bias, (heads // kv_heads, 1))  # [group * n, keys]: the heads that share keys stand in one product
+    kv_heads, biased = keys.shape[-3], bias.shape[0]
+    bias = mx.tile(bias, (1, heads // kv_heads))  # [keys, group * n]: the heads that share keys stand in one product
 
-    def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [..., kv_heads, group * n, keys]
-        return mx.addmm(bias, rows, keys.swapaxes(-1, -2), alpha=scale).astype(mx.float32)
+    def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [..., kv_heads, keys, group * n]
+        found = (keys @ (rows * scale).swapaxes(-1, -2)).astype(mx.float32)
+        return found.at[..., keys.shape[-2] - biased :, :].add(bias)
 
     keeps = on_cpu(queries)
 
     @mx.custom_function
     def attend(rows: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, ...]:
         scored = scores(rows, keys)
-        highest = scored.max(axis=-1, keepdims=True)
+        highest = scored.max(axis=-2, keepdims=True)
         masses = exp(scored - highest)
-        total = masses.sum(axis=-1, keepdims=True)
-        attended = (masses.astype(values.dtype) @ values) / total.astype(values.dtype)
+        total = masses.sum(axis=-2, keepdims=True)  # [..., 1, group * n]
+        attended = masses.astype(values.dtype).swapaxes(-1, -2) @ values
+        attended = attended / total.swapaxes(-1, -2).astype(values.dtype)
         return (attended, total, masses) if keeps else (attended, highest + mx.log(total))
 
     @attend.vjp
@@ -75,15 +80,15 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, seen: mx.array, 
         cotangent, attended = cotangents[0], outputs[0]
         rows, keys, values = mx.depends(list(primals), [cotangent])  # not before the backward pass gets here
         if keeps:
-            share, weights = cotangent / outputs[1], outputs[2]
+            share, weights = cotangent / outputs[1].swapaxes(-1, -2), outputs[2]
         else:
             share, weights = cotangent, exp(scores(rows, keys) - outputs[1]).astype(values.dtype)
         mean = (share * attended).sum(axis=-1, keepdims=True)  # over the keys, of weight * pulled
-        pulled = (share @ values.swapaxes(-1, -2) - mean) * weights
+        pulled = (values @ share.swapaxes(-1, -2) - mean.swapaxes(-1, -2)) * weights  # [..., keys, group * n]
         return (
-            scale * (pulled @ keys),
-            scale * (pulled.swapaxes(-1, -2) @ rows),
-            weights.swapaxes(-1, -2) @ share,
+            scale * (pulled.swapaxes(-1, -2) @ keys),
+            scale * (pulled @ rows),
+            weights @ share,
         )
 
     rows = queries.reshape(*before, kv_heads, heads // kv_heads * n, dims)

@@ -58,9 +58,9 @@ class DecodeCache(CompletionCache):
         columns, late = mx.arange(keys), max(self.places.starts) > 0
         seen = None
         if late:
-            seen = (columns[None] >= mx.array(self.places.starts)[:, None])[:, None, None, None]
+            seen = (columns[None] >= mx.array(self.places.starts)[:, None])[:, None, :, None, None]
         if window is not None and keys > window:
-            near = (columns > keys - 1 - window)[None, None, None, None]
+            near = (columns > keys - 1 - window)[None, None, :, None, None]
             seen = near if seen is None else seen & near
         return seen
 

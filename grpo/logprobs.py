@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import mlx.core as mx
 
-from grpo.exponential import exp
+from grpo.exponential import LOWEST, exp
 
-BLOCK, LOWEST = 256, -1e30
+BLOCK = 256
 
 Project = Callable[[Any, mx.array], mx.array]
 
@@ -213,7 +213,7 @@ def _chosen(tempered: mx.array, tokens: mx.array) -> mx.array:
     @logprob.vjp
     def gradient(tempered: mx.array, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]) -> mx.array:
         share, total = cotangents[0][..., None], outputs[1][..., None]
-        pulled = -share * exp(tempered - total)
+        pulled = -share * exp(mx.maximum(tempered - total, LOWEST))
         return mx.put_along_axis(pulled, places, mx.take_along_axis(pulled, places, axis=-1) + share, axis=-1)
 
     return cast("tuple[mx.array, mx.array]", logprob(tempered))[0]
@@ -232,7 +232,7 @@ def exp_sums(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     policy may differ. A row of nothing but -inf gives NaN.
     """
     highest = values.max(axis=-1, keepdims=True)
-    masses = exp(values - highest)
+    masses = exp(mx.maximum(values - highest, LOWEST))
     padding = -values.shape[-1] % BLOCK
     padded = mx.pad(masses, [(0, 0)] * (values.ndim - 1) + [(0, padding)]) if padding else masses
     blocks = padded.reshape(*values.shape[:-1], -1, BLOCK)  # [..., blocks, block]

@@ -147,18 +147,18 @@ class CompletionCache:
         """Which of the completion's own keys each query sees, for grpo.attention; None = all."""
         if time == 1 and keys == 1:
             return None
-        distance = mx.arange(time)[:, None] - mx.arange(keys)[None]
+        distance = mx.arange(time)[None] - mx.arange(keys)[:, None]
         seen = distance >= 0
-        return (seen if window is None else seen & (distance < window))[None, None, None]
+        return (seen if window is None else seen & (distance < window))[None, None, :, None]
 
     def prefix_mask(self, time: int, window: int | None) -> mx.array | None:
         """Which prompt keys each query sees, for grpo.attention; None = all."""
         columns = mx.arange(self.layout.width)
         seen = None
         if self.layout.ragged:
-            seen = (columns[None] < mx.array(self.layout.lengths)[:, None])[:, None, None, None]
+            seen = (columns[None] < mx.array(self.layout.lengths)[:, None])[:, None, :, None, None]
         if window is not None:
-            near = (self.query_positions(time)[:, :, None] - columns[None, None] < window)[:, None, None]
+            near = (self.query_positions(time)[:, None] - columns[None, :, None] < window)[:, None, :, None]
             seen = near if seen is None else seen & near
         return seen
 

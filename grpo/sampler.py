@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from grpo.exponential import exp
+from grpo.exponential import LOWEST, exp
 from grpo.nucleus import nucleus
 
-BLOCK, LOWEST = 256, -1e30
+BLOCK = 256
 
 
 @dataclass(frozen=True)
