@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 
-from grpo.exponential import LOWEST, exp
+from grpo.exponential import LOWEST, exp, row_max
 
 BLOCK = 256
 
@@ -231,12 +231,12 @@ def exp_sums(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     Summed in blocks: one float32 sum over 49,152 terms of which few are likely is 1e-4 off, as much as sampler and
     policy may differ. A row of nothing but -inf gives NaN.
     """
-    highest = values.max(axis=-1, keepdims=True)
+    highest = row_max(values)
     masses = exp(mx.maximum(values - highest, LOWEST))
     padding = -values.shape[-1] % BLOCK
     padded = mx.pad(masses, [(0, 0)] * (values.ndim - 1) + [(0, padding)]) if padding else masses
     blocks = padded.reshape(*values.shape[:-1], -1, BLOCK)  # [..., blocks, block]
-    return masses, blocks.sum(axis=-1).sum(axis=-1, keepdims=True), highest
+    return masses, blocks.sum(axis=-2).sum(axis=-1, keepdims=True), highest
 
 
 def _entropy(tempered: mx.array) -> mx.array:

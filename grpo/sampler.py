@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from grpo.exponential import LOWEST, exp
+from grpo.exponential import LOWEST, exp, row_max
 from grpo.nucleus import nucleus
 
 BLOCK = 256
@@ -44,14 +44,14 @@ def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
     scaled = logits.astype(mx.float32)
     if not greedy and sampling.temperature != 1:
         scaled = scaled / sampling.temperature
-    highest = mx.max(scaled, axis=-1, keepdims=True)  # [batch, 1]
+    highest = row_max(scaled)  # [batch, 1]
     below = mx.maximum(scaled - highest, LOWEST)  # [batch, vocab], finite where a logit is -inf
     masses = exp(below)
     blocks = _in_blocks(masses)  # [batch, blocks, block]
     sums = blocks.sum(axis=-1)
     total = sums.sum(axis=-1)
     log_total = mx.log(total) + highest[:, 0]
-    entropies = mx.log(total) - _in_blocks(masses * below).sum(axis=-1).sum(axis=-1) / total
+    entropies = mx.log(total) - _in_blocks(masses * below).sum(axis=-2).sum(axis=-1) / total
     if greedy:
         tokens = mx.argmax(scaled, axis=-1)
     else:

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from grpo.exponential import LOWEST, exp, on_cpu, swiglu
+from grpo.exponential import LOWEST, exp, on_cpu, row_max, swiglu
 
 pytestmark = pytest.mark.skipif(not on_cpu(mx.zeros(1)), reason="MLX computes on a GPU here")
 
@@ -37,3 +37,9 @@ def test_swiglu_of_extreme_gates_is_finite(gate):
     values = mx.grad(lambda gate, up: swiglu(gate, up).sum(), argnums=(0, 1))(mx.array([gate]), mx.array([2.0]))
     assert all(mx.isfinite(value).item() for value in values)
     assert swiglu(mx.array([gate]), mx.array([2.0])).item() == pytest.approx(2 * max(gate, 0.0), abs=1e-30)
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (2, 3, 64), (2, 192)])
+def test_row_max_is_the_highest_of_each_row(shape):
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    assert np.array(row_max(mx.array(values))).tolist() == values.max(axis=-1, keepdims=True).tolist()
