@@ -10,9 +10,9 @@ from mlx_lm.tuner.lora import LoRALinear
 
 @dataclass(frozen=True)
 class _Sum:
-    """W + scale (A B)', [output, input], and the A and B of it; an object, as mlx would take arrays for parameters."""
+    """W' + scale A B, and the A and B of it; an object, as mlx would take arrays for parameters."""
 
-    weight: mx.array
+    weight: mx.array  # [input, output], in which order few rows are multiplied by it fastest
     a: mx.array
     b: mx.array
 
@@ -29,8 +29,8 @@ class MergingLoRA(LoRALinear):
         kept: _Sum | None = getattr(self, "kept", None)
         if kept is None or kept.a is not self.lora_a or kept.b is not self.lora_b:
             weight = self.linear.weight
-            delta = self.lora_a @ (self.scale * self.lora_b)  # [input, output]
-            kept = _Sum(weight + delta.T.astype(weight.dtype), self.lora_a, self.lora_b)
+            added = mx.addmm(weight.T, self.lora_a, self.scale * self.lora_b).astype(weight.dtype)
+            kept = _Sum(added, self.lora_a, self.lora_b)
         self.kept: _Sum | None = kept
         self.sum: _Sum | None = kept
 
@@ -49,20 +49,20 @@ class MergingLoRA(LoRALinear):
         if merged is None or (self.training and self.has_dropout):
             return cast(mx.array, super().__call__(x))
         product = (
-            _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.weight.T
+            _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.weight
         )
         return product + self.linear.bias if "bias" in self.linear else product
 
 
 def _adapted(scale: float, weight: mx.array) -> Any:
-    """(x, a, b) -> x @ weight', weight standing for W + scale (a b)': the gradients are those of x @ W' + scale x a b.
+    """(x, a, b) -> x @ weight, weight standing for W' + scale a b: the gradients are those of x @ W' + scale x a b.
 
-    x: [..., input]. a: [input, rank]. b: [rank, output]. weight: [output, input], frozen.
+    x: [..., input]. a: [input, rank]. b: [rank, output]. weight: [input, output], frozen.
     """
 
     @mx.custom_function
     def product(x: mx.array, a: mx.array, b: mx.array) -> mx.array:
-        return x @ weight.T
+        return x @ weight
 
     @product.vjp
     def gradient(primals: tuple[mx.array, ...], cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
@@ -70,7 +70,7 @@ def _adapted(scale: float, weight: mx.array) -> Any:
         rows, pulled = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, cotangent.shape[-1])
         by_a = rows.T @ (pulled @ (scale * b).T)
         by_b = (rows @ (scale * a)).T @ pulled
-        gradients = [cotangent @ weight, by_a.astype(a.dtype), by_b.astype(b.dtype)]
+        gradients = [cotangent @ weight.T, by_a.astype(a.dtype), by_b.astype(b.dtype)]
         return tuple(mx.depends(gradients, gradients))  # all at once, or x would stay until the adapter's are asked for
 
     return product

@@ -33,6 +33,8 @@ class Places:
 class DecodeCache(CompletionCache):
     """Cache of one layer while rows are decoded token by token: own keys and values in blocks, one column a step."""
 
+    has_gradient = False
+
     def __init__(self, prompt: PromptCache, places: Places, keys: Columns, values: Columns) -> None:
         super().__init__(prompt, places.layout)
         self.places = places

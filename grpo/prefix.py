@@ -124,6 +124,8 @@ class PromptCache:
 class CompletionCache:
     """Cache of one layer while completions run after their prompts, all of them in one call (training, scoring)."""
 
+    has_gradient = True
+
     def __init__(self, prompt: PromptCache, layout: PrefixLayout) -> None:
         assert prompt.keys is not None and prompt.values is not None
         self.prefix_keys, self.prefix_values = prompt.keys, prompt.values
@@ -180,7 +182,7 @@ class CompletionCache:
             Sharing(
                 self.layout.together,
                 self.layout.apart,
-                differentiable=self.layout.slots is None,
+                differentiable=self.has_gradient and self.layout.slots is None,
                 time=time,
                 prefix_mask=self.prefix_mask(time, window),
                 own_mask=self.own_mask(time, own, window),
