@@ -11,7 +11,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from grpo.fusion import fused
+from grpo.fusion import unseen
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few enough bits to be exact times n
@@ -50,28 +50,42 @@ def _series(r: mx.array, power: mx.array) -> mx.array:
 
 
 # One result each: where a loop writes several, the compiler does not vectorise it.
-_power_of_two = fused(_power)
-_remainder = fused(_rest)
-_joined = fused(_series)
-_power_of_negative = fused(lambda x: mx.clip(_nearest(-x).astype(mx.int32) + 127, 0, 254) << 23)
-_remainder_of_negative = fused(lambda x: _rest(-x))
-_sigmoid = fused(lambda r, power: 1.0 / (1.0 + _series(r, power)))
-_product = fused(lambda gate, share, up: gate * share * up)
-_by_gate = fused(lambda gate, share, up, cotangent: cotangent * share * up * (1.0 + gate * (1.0 - share)))
+_power_of_two = mx.compile(_power)
+_remainder = mx.compile(_rest)
+_joined = mx.compile(_series)
+_power_of_negative = mx.compile(lambda x: mx.clip(_nearest(-x).astype(mx.int32) + 127, 0, 254) << 23)
+_remainder_of_negative = mx.compile(lambda x: _rest(-x))
+_sigmoid = mx.compile(lambda r, power: 1.0 / (1.0 + _series(r, power)))
+_product = mx.compile(lambda gate, share, up: gate * share * up)
+_by_gate = mx.compile(lambda gate, share, up, cotangent: cotangent * share * up * (1.0 + gate * (1.0 - share)))
+
+
+@unseen
+def _exp(x: mx.array) -> mx.array:
+    return cast(mx.array, _joined(_remainder(x), mx.view(_power_of_two(x), mx.float32)))
+
+
+@unseen
+def _gated(gate: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
+    share = _sigmoid(_remainder_of_negative(gate), mx.view(_power_of_negative(gate), mx.float32))
+    return _product(gate, share, up), share
+
+
+@unseen
+def _gated_slopes(gate: mx.array, up: mx.array, share: mx.array, cotangent: mx.array) -> tuple[mx.array, mx.array]:
+    return _by_gate(gate, share, up, cotangent), _product(gate, share, cotangent)
 
 
 @mx.custom_function
 def _swiglu(gate: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
-    share = _sigmoid(_remainder_of_negative(gate), mx.view(_power_of_negative(gate), mx.float32))
-    return _product(gate, share, up), share
+    return cast("tuple[mx.array, mx.array]", _gated(gate, up))
 
 
 @_swiglu.vjp
 def _swiglu_gradient(
     primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]
 ) -> tuple[mx.array, mx.array]:
-    (gate, up), cotangent, share = primals, cotangents[0], outputs[1]
-    return _by_gate(gate, share, up, cotangent), _product(gate, share, cotangent)
+    return cast("tuple[mx.array, mx.array]", _gated_slopes(*primals, outputs[1], cotangents[0]))
 
 
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
@@ -93,5 +107,4 @@ def exp(x: mx.array) -> mx.array:
     """exp of values from LOWEST to 88 (minus infinity gives NaN, as NaN does); on the CPU without a gradient."""
     if not on_cpu(x):
         return mx.exp(x)
-    x = mx.stop_gradient(x)
-    return cast(mx.array, _joined(_remainder(x), mx.view(_power_of_two(x), mx.float32)))
+    return cast(mx.array, _exp(mx.stop_gradient(x)))

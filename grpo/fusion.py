@@ -58,20 +58,19 @@ class _Local(threading.local):
 _local = _Local()
 
 
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled, for use inside custom functions alone: its own derivative is never asked for."""
-    compiled = mx.compile(function)
+def unseen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose own derivative is never asked for, where compiled functions inside it stay compiled."""
 
     @functools.wraps(function)
     def call(*arrays: mx.array) -> Any:
-        return _local.helper.call(compiled, arrays) if _local.fuses else compiled(*arrays)
+        return _local.helper.call(function, arrays) if _local.fuses else function(*arrays)
 
     return call
 
 
 @contextlib.contextmanager
 def fused_gradients() -> Iterator[None]:
-    """Inside, functions marked `fused` are compiled even where a gradient is taken."""
+    """Inside, compiled functions called by what is `unseen` stay compiled where a gradient is taken."""
     before, _local.fuses = _local.fuses, True
     try:
         yield

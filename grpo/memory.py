@@ -2,7 +2,7 @@
 
 The sizes of weights, adapters, caches and optimizer state follow from their shapes. What a micro-batch keeps for its
 backward pass does not: the factors below are fitted to measured peaks (mx.get_peak_memory; float32 on a CPU,
-SmolLM2-135M, micro-batches of 128 to 1154 tokens), which tests/grpo/test_memory.py lists. Other dtypes, devices and
+SmolLM2-135M, micro-batches of 128 to 2024 tokens), which tests/grpo/test_memory.py lists. Other dtypes, devices and
 architectures are extrapolated.
 """
 
@@ -20,7 +20,7 @@ from grpo.model_facts import ModelFacts
 OUTPUT_COPIES = 2.2  # values kept a token and output of a linear layer: itself, its share of norms, gates, adapters
 HEAD_COPIES = 2  # of the gradient of the vocabulary's weights, where they are trained
 SCORE_COPIES = 0.85  # values kept a pair of query and key, a head
-PROMPT_SCORE_COPIES = 1.3  # the same inside a prompt
+PROMPT_SCORE_COPIES = 0.6  # the same inside a prompt, of whose pairs half are never computed
 LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time: mlx runs ahead of the one it waits for
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
