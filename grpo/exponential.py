@@ -1,6 +1,6 @@
 """Exponentials for the CPU, where MLX's own cost 12 to 30 ns an element: exp and the gate of an MLP.
 
-MLX's CPU build calls libm's fma for every term of its exp. Here the same series is written with array operations in
+MLX's CPU build calls libm's fma for every term of its exp. Here a shorter series is written with array operations in
 pieces short enough for mx.compile to turn each into one loop that the compiler vectorises: 1 ns an element, 2.1e-7
 relative. `on_cpu` says for which arrays; for others MLX's own functions are used. Nothing of the series is ever
 differentiated: callers bring their gradients.
@@ -29,11 +29,16 @@ def _nearest(x: mx.array) -> mx.array:
     return (x * LOG2_E + ROUNDING) - ROUNDING
 
 
+def _exponent(x: mx.array) -> mx.array:
+    """n as a float32's exponent has it, where it lies from 0 to 254."""
+    return _nearest(x).astype(mx.int32) + 127
+
+
 def _power(x: mx.array) -> mx.array:
     """2^n as a float32's bits, 0 where n is too low for one. Whole numbers are bounded here: a float's NaN would not
     let the compiler vectorise.
     """
-    return mx.maximum(_nearest(x).astype(mx.int32) + 127, 0) << 23
+    return mx.maximum(_exponent(x), 0) << 23
 
 
 def _rest(x: mx.array) -> mx.array:
@@ -53,7 +58,7 @@ def _series(r: mx.array, power: mx.array) -> mx.array:
 _power_of_two = mx.compile(_power)
 _remainder = mx.compile(_rest)
 _joined = mx.compile(_series)
-_power_of_negative = mx.compile(lambda x: mx.clip(_nearest(-x).astype(mx.int32) + 127, 0, 254) << 23)
+_power_of_negative = mx.compile(lambda x: mx.clip(_exponent(-x), 0, 254) << 23)  # a gate has no bounds
 _remainder_of_negative = mx.compile(lambda x: _rest(-x))
 _sigmoid = mx.compile(lambda r, power: 1.0 / (1.0 + _series(r, power)))
 _product = mx.compile(lambda gate, share, up: gate * share * up)
