@@ -5,7 +5,8 @@
 One prompt of 130 tokens, 16 samples of 128 tokens at temperature 1, no stop token; the same with 12 rows that stop
 within 32 tokens; 8 prompts x 16 samples in one rollout. Every decoding is a process of its own, sides take turns.
 Seconds run from the prompts' tokens to the last completion, every token with its logprob. Ours carries a fresh LoRA
-adapter of rank 8 on every linear layer and merges it within that time; mlx_lm runs the bare model.
+adapter of rank 8 on every linear layer and merges it within that time; mlx_lm runs the bare model. Both have the same
+BLAS, ours with grpo.few_rows before it, which comes with this package.
 
 Lengths of the ragged group: ours decodes once without stop tokens and untimed, tokens are picked that end 12 of those
 rows early and occur in none of the others, and become the stop tokens of the timed decoding under the same seed.
@@ -17,6 +18,7 @@ the rate of a float32 matrix product), both measured in each process just after 
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -100,8 +102,11 @@ def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str,
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """One decoding, in this process."""
+    from grpo import few_rows
     from grpo.blas import load_blas
 
+    if task["side"].startswith("theirs"):
+        os.environ[few_rows.DISABLE_VARIABLE] = "none"
     load_blas()
     import mlx.core as mx
 

@@ -7,12 +7,14 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.tuner.lora import LoRALinear
 
+from grpo.blas import load_blas
+
 
 @dataclass(frozen=True)
 class _Sum:
     """W' + scale A B, and the A and B of it; an object, as mlx would take arrays for parameters."""
 
-    weight: mx.array  # [input, output], in which order few rows are multiplied by it fastest
+    weight: mx.array  # [input, output], in memory the way round in which few rows are multiplied by it fastest
     a: mx.array
     b: mx.array
 
@@ -29,8 +31,9 @@ class MergingLoRA(LoRALinear):
         kept: _Sum | None = getattr(self, "kept", None)
         if kept is None or kept.a is not self.lora_a or kept.b is not self.lora_b:
             weight = self.linear.weight
-            added = mx.addmm(weight.T, self.lora_a, self.scale * self.lora_b).astype(weight.dtype)
-            kept = _Sum(added, self.lora_a, self.lora_b)
+            a, b = self.lora_a, self.scale * self.lora_b
+            added = mx.addmm(weight, b.T, a.T).T if load_blas().few_rows else mx.addmm(weight.T, a, b)
+            kept = _Sum(added.astype(weight.dtype), self.lora_a, self.lora_b)
         self.kept: _Sum | None = kept
         self.sum: _Sum | None = kept
 

@@ -3,7 +3,8 @@
 PyPI's CPU build of MLX links the reference BLAS, which multiplies matrices 40 to 80 times slower than OpenBLAS or
 MKL. A library loaded with RTLD_GLOBAL before the first `import mlx.core` serves MLX's BLAS symbols instead, with
 nothing rebuilt. On Intel's processors MKL is taken first, with which a training step takes an eighth less time, on
-others OpenBLAS. Elsewhere (macOS: Accelerate and Metal; Linux with CUDA: cuBLAS) this module does nothing.
+others OpenBLAS; products of few rows go to grpo.few_rows, where that can be had. Elsewhere (macOS: Accelerate and
+Metal; Linux with CUDA: cuBLAS) this module does nothing.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from grpo import few_rows
+
 REMEDY = "install one with `pip install mkl` or `apt install libopenblas0-pthread`"
 DISABLE_VARIABLE = "GRPO_BLAS"  # "none" keeps MLX's own, a path names a library
 
@@ -27,6 +30,8 @@ class Blas:
     name: str
     path: str | None
     warning: str | None = None
+    few_rows: bool = False  # whether products of few rows are computed by few_rows.c
+    few_rows_reason: str | None = None  # if not, and it could have been: why
 
 
 def _openblas_paths() -> list[str]:
@@ -68,12 +73,19 @@ def _name(path: str) -> str:
     return next((name for name in ("OpenBLAS", "MKL") if name.lower() in path.lower()), Path(path).name)
 
 
-def _try_load(path: str) -> bool:
+def _try_load(path: str) -> Blas | None:
+    """Let the library serve MLX, if there is one; what is loaded first is found first."""
     try:
+        library = ctypes.CDLL(path, mode=ctypes.RTLD_LOCAL)
+        reason = None
+        try:
+            few_rows.load(library)
+        except few_rows.Unavailable as error:
+            reason = str(error)
         ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-    except OSError:
-        return False
-    return True
+    except (OSError, AttributeError):  # no such file, no library, no BLAS
+        return None
+    return Blas(_name(path), path, few_rows=reason is None, few_rows_reason=reason)
 
 
 def has_cuda_backend() -> bool:
@@ -109,7 +121,7 @@ def load_blas() -> Blas:
         )
     preloaded = _preloaded()
     if preloaded:
-        return Blas(preloaded, None)
+        return Blas(preloaded, None, few_rows_reason="the BLAS was loaded before grpo, so all products are its own")
     if _is_intel():
         # the same product gives the same bits wherever its arrays happen to lie in memory: resumed runs repeat
         os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
@@ -117,6 +129,6 @@ def load_blas() -> Blas:
     else:
         paths = [*_openblas_paths(), *_mkl_paths()]
     for path in [*([wanted] if wanted else []), *paths]:
-        if _try_load(path):
-            return Blas(_name(path), path)
+        if blas := _try_load(path):
+            return blas
     return Blas("MLX's own", None, f"no fast BLAS found, matrix products will be about 40 times slower: {REMEDY}")

@@ -61,6 +61,10 @@ def speed(report: Report, blas: "Blas", on_cpu: bool) -> None:
         report.say("warn", "BLAS", f"{said}, slow: {disabled}{blas.warning or REMEDY}")
     else:
         report.say("ok", "BLAS", said)
+    if on_cpu and blas.few_rows:
+        report.say("ok", "few rows", "products of few rows by grpo's own code, made for this processor")
+    elif on_cpu and blas.few_rows_reason:
+        report.say("warn", "few rows", f"decoding is slower than it could be: {blas.few_rows_reason}")
 
 
 def matmul_gflops(size: int = MATRIX, runs: int = 3) -> float:

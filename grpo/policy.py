@@ -19,6 +19,7 @@ from mlx_lm.utils import load as load_from_mlx_lm
 from grpo import norm, prefix, rotary
 from grpo.adapters import MergingLoRA
 from grpo.adapters import install as install_adapters
+from grpo.blas import load_blas
 from grpo.config import ConfigError, LoRA, ModelSettings
 from grpo.recompute import recompute_blocks
 
@@ -218,7 +219,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     if config.gradient_checkpointing:
         recompute_blocks(model)
     mx.eval(model.parameters())
-    if on_cpu:
+    if on_cpu and not load_blas().few_rows:
         _turn_frozen_weights(model)
     return Policy(model, tokenizer, adapter_settings=settings, fine_tune=config.fine_tune)
 

@@ -191,6 +191,21 @@ def test_a_slow_blas_comes_with_its_remedy(capsys, monkeypatch):
     assert said.startswith("warn  BLAS") and "3 GFLOP/s" in said and "pip install mkl" in said
 
 
+@pytest.mark.parametrize(
+    ("blas", "line"),
+    [
+        (Blas("MKL", "x", few_rows=True), "ok    few rows"),
+        (Blas("MKL", "x", few_rows_reason="there is no gcc"), "warn  few rows    decoding is slower"),
+    ],
+)
+def test_who_multiplies_few_rows_is_said(capsys, monkeypatch, blas, line):
+    monkeypatch.setattr(doctor_machine, "matmul_gflops", lambda: 300.0)
+    speed(Report(), blas, on_cpu=True)
+    assert line in capsys.readouterr().out
+    speed(Report(), blas, on_cpu=False)
+    assert "few rows" not in capsys.readouterr().out
+
+
 def test_a_blas_that_was_switched_off_is_said(capsys, monkeypatch):
     monkeypatch.setattr(doctor_machine, "matmul_gflops", lambda: 3.0)
     monkeypatch.setenv("GRPO_BLAS", "none")
