@@ -16,6 +16,7 @@ from pathlib import Path
 
 DISABLE_VARIABLE = "GRPO_FEW_ROWS"  # "none" leaves all products to the BLAS
 SOURCE = Path(__file__).with_suffix(".c")
+MOST_THREADS = 8  # more would wait for the same memory (measured with 2 alone)
 OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
 
 
@@ -35,7 +36,7 @@ def load(blas: ctypes.CDLL) -> ctypes.CDLL:
         library = ctypes.CDLL(str(compiled()), mode=ctypes.RTLD_GLOBAL)
     except OSError as error:
         raise Unavailable(" ".join(str(error).split())) from error
-    library.few_rows_start(product, _cores(), limit and ctypes.cast(limit, ctypes.c_void_p))
+    library.few_rows_start(product, min(_cores(), MOST_THREADS), limit and ctypes.cast(limit, ctypes.c_void_p))
     return library
 
 
