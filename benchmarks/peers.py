@@ -3,10 +3,10 @@
     python -m benchmarks.peers --model DIR --environments DIR --output benchmarks/results --page RESULTS.md
 
 One prompt of about 130 tokens, G = 16 completions of at most 64 tokens at temperature 1, LoRA of rank 8 (scale 10) on
-all linear layers, float32, beta = 0.01, clip 0.2, learning rate 1e-5, the same prompts and the same BLAS. Each peer
-runs in a virtual environment of its own, made on first use, through its Python API (benchmarks/peer_runners). Every
-run is a process; the first step of each warms up and is not counted. What a peer leaves out is said in PEERS. One that
-can't run the work is recorded with its error, and the others go on.
+all linear layers, float32, beta = 0.01, clip 0.2, learning rate 1e-5, the same prompts and the same BLAS (ours with
+grpo.few_rows before it, as it comes). Each peer runs in a virtual environment of its own, made on first use, through
+its Python API (benchmarks/peer_runners). Every run is a process; the first step of each warms up and is not counted.
+What a peer leaves out is said in PEERS. One that can't run the work is recorded with its error, and the others go on.
 """
 
 import argparse
@@ -214,7 +214,9 @@ def ours(options: argparse.Namespace, data: Path, folder: Path) -> Run:
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier benchmark
     config, log = ROOT / "configs" / "smollm2_word_problems.yaml", folder.with_suffix(".log")
     command = [sys.executable, "-m", "grpo.train", "--config", str(config), "--output", str(folder)]
-    code, peak = timed([*command, *(f"{key}={value}" for key, value in keys.items())], log, options.minutes)
+    code, peak = timed(
+        [*command, *(f"{key}={value}" for key, value in keys.items())], log, options.minutes, "GRPO_BLAS"
+    )
     if code != 0:
         return Run(peak_bytes=peak, error=f"exit code {code}: {last_line(log)}")
     steps = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()][1:]
@@ -227,7 +229,7 @@ def theirs(options: argparse.Namespace, peer: Peer, data: Path, log: Path) -> Ru
     numbers = [str(number) for number in (options.steps + 1, options.samples, options.tokens)]
     python = python_of(peer.environment, options.environments.resolve())
     command = [str(python), str(RUNNERS / peer.runner), str(Path(options.model).resolve()), str(data), *numbers]
-    code, peak = timed([*command, *peer.words], log, options.minutes)
+    code, peak = timed([*command, *peer.words], log, options.minutes, "LD_PRELOAD")
     steps = counted(log.read_text(errors="replace"))
     if code != 0 or not steps:
         return Run(peak_bytes=peak, error=f"exit code {code}, {len(steps)} counted steps: {last_line(log)}")
@@ -243,10 +245,12 @@ def counted(log: str) -> list[tuple[float, float | None]]:
     ][1:]
 
 
-def timed(command: list[str], log: Path, minutes: float) -> tuple[int, int]:
-    """Exit code and peak resident bytes of a process under the BLAS that ours loads; ended after so many minutes."""
+def timed(command: list[str], log: Path, minutes: float, variable: str) -> tuple[int, int]:
+    """Exit code and peak resident bytes of a process under the BLAS that ours loads, which the variable names to it;
+    ended after so many minutes.
+    """
     blas = load_blas().path
-    variables = {**os.environ, **({"LD_PRELOAD": blas} if blas else {})}
+    variables = {**os.environ, **({variable: blas} if blas else {})}
     end = time.monotonic() + 60 * minutes
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=variables, cwd=ROOT)

@@ -22,7 +22,7 @@ def python(code):
 
 def test_a_process_is_timed_under_the_blas_of_ours_and_its_memory_is_seen(tmp_path):
     code = "import os; x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); print(os.environ['LD_PRELOAD'])"
-    exit_code, peak = peers.timed(python(code), tmp_path / "log", minutes=1)
+    exit_code, peak = peers.timed(python(code), tmp_path / "log", 1, "LD_PRELOAD")
     blas = peers.load_blas().path
     if blas is None:
         assert exit_code == 1  # no such variable
@@ -32,7 +32,7 @@ def test_a_process_is_timed_under_the_blas_of_ours_and_its_memory_is_seen(tmp_pa
 
 
 def test_a_process_that_takes_too_long_is_ended(tmp_path):
-    exit_code, _ = peers.timed(python("import time; time.sleep(60)"), tmp_path / "log", minutes=0.01)
+    exit_code, _ = peers.timed(python("import time; time.sleep(60)"), tmp_path / "log", 0.01, "LD_PRELOAD")
     assert exit_code == -9
     assert peers.last_line(tmp_path / "log") == "ended after 0.01 minutes"
 
