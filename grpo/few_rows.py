@@ -24,7 +24,7 @@ class Unavailable(Exception):
     """Why it can't be had, and what to do where something can be done."""
 
 
-def load(blas: ctypes.CDLL) -> ctypes.CDLL:
+def load(blas: ctypes.CDLL) -> None:
     """Put it before `blas`, which must not be loaded with RTLD_GLOBAL yet; Unavailable if it can't be had."""
     if os.environ.get(DISABLE_VARIABLE) == "none":
         raise Unavailable(f"{DISABLE_VARIABLE} is none")
@@ -37,7 +37,6 @@ def load(blas: ctypes.CDLL) -> ctypes.CDLL:
     except OSError as error:
         raise Unavailable(" ".join(str(error).split())) from error
     library.few_rows_start(product, min(_cores(), MOST_THREADS), limit and ctypes.cast(limit, ctypes.c_void_p))
-    return library
 
 
 def compiled() -> Path:
