@@ -1,8 +1,13 @@
 """From scored groups to the micro-batches of one optimizer update: same gradient however they are cut."""
 
-from collections.abc import Iterator, Sequence
+import bisect
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from grpo.types import Credit, Group, Segment
+
+LANES = 2  # micro-batches side by side on a CPU, where grpo.lanes can; measured with two cores alone
+SMALLEST_LANE = 256  # tokens; less is not worth a lane of its own
 
 
 def pack(
@@ -10,16 +15,19 @@ def pack(
     advantages: Sequence[Sequence[Credit]],
     *,
     token_budget: int,
+    lanes: int = 1,
     keep_truncated: bool = True,
     keep_zero: bool = True,
 ) -> list[tuple[Segment, ...]]:
-    """Micro-batches of at most `token_budget` padded tokens (a single row may exceed it).
+    """Micro-batches, `lanes` of a bundle at a time side by side, together at most `token_budget` padded tokens.
 
-    A group too large for one comes as several segments in one tuple, cut by length so that little is padding: their
-    prompt is run once, outside the budget. Groups that fit are tuples of one, those of like lengths run together.
-    Rows that teach nothing are left out: truncated ones without `keep_truncated`, and without `keep_zero` (no KL
-    term) those whose advantage is 0.
+    A lone row may exceed its share of the budget. A group too large for one micro-batch is a bundle of several, cut by
+    length so that little is padding: their prompt is run once, outside the budget. So is a lone group that would leave
+    lanes empty, unless most of it is prompt. Groups that fit are whole, those of like lengths run together. Rows that
+    teach nothing are left out: truncated ones without `keep_truncated`, and without `keep_zero` (no KL term) those
+    whose advantage is 0.
     """
+    share = max(1, token_budget // lanes)
     small: list[Segment] = []
     large: list[tuple[Segment, ...]] = []
     for group, group_advantages in zip(groups, advantages, strict=True):
@@ -31,23 +39,40 @@ def pack(
         rows.sort(key=lambda i: len(group.rollouts[i].tokens))
         if not rows:
             continue
-        if _cost(len(group.prompt.tokens), len(rows), len(group.rollouts[rows[-1]].tokens)) <= token_budget:
+        prompt, completions = len(group.prompt.tokens), len(rows) * len(group.rollouts[rows[-1]].tokens)
+        alone = lanes > 1 and len(groups) == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
+        if prompt + completions <= share and not alone:
             small.append(_segment(group, group_advantages, rows))
         else:
-            large.append(tuple(_cut(group, group_advantages, rows, token_budget)))
+            lengths = [len(group.rollouts[i].tokens) for i in rows]
+            cut = _cut(lengths, _even(share, lanes, partial(_parts, lengths)))
+            large.append(tuple(_segment(group, group_advantages, rows[part]) for part in cut))
     small.sort(key=lambda piece: (len(piece.completions), max(piece.lengths), len(piece.prompts[0])))
-    return [*large, *((segment,) for segment in _merge(small, token_budget))]
+    whole = _merge(small, _even(share, lanes, lambda budget: len(_merge(small, budget))))
+    return [*large, *(tuple(whole[i : i + lanes]) for i in range(0, len(whole), lanes))]
 
 
-def _cut(group: Group, advantages: Sequence[Credit], rows: Sequence[int], token_budget: int) -> Iterator[Segment]:
-    """One group's rows, sorted by length, in as few segments as the budget allows."""
-    start = 0
-    while start < len(rows):
-        end = start + 1
-        while end < len(rows) and (end + 1 - start) * len(group.rollouts[rows[end]].tokens) <= token_budget:
-            end += 1
-        yield _segment(group, advantages, rows[start:end])
-        start = end
+def _even(budget: int, lanes: int, pieces: Callable[[int], int]) -> int:
+    """The least budget that makes no more pieces than the whole one does, rounded up to a multiple of the lanes."""
+    if lanes == 1:
+        return budget
+    most = -(-pieces(budget) // lanes) * lanes
+    least = min(budget, SMALLEST_LANE)
+    return least + bisect.bisect_left(range(least, budget), True, key=lambda lower: pieces(lower) <= most)
+
+
+def _parts(lengths: Sequence[int], token_budget: int) -> int:
+    return len(_cut(lengths, token_budget))
+
+
+def _cut(lengths: Sequence[int], token_budget: int) -> list[slice]:
+    """Rows of these ascending lengths in as few parts as the budget allows; a lone row may exceed it."""
+    parts, start = [], 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > token_budget:
+            parts.append(slice(start, end))
+            start = end
+    return parts
 
 
 def _segment(group: Group, advantages: Sequence[Credit], rows: Sequence[int]) -> Segment:

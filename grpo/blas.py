@@ -21,6 +21,7 @@ from grpo import few_rows
 
 REMEDY = "install one with `pip install mkl` or `apt install libopenblas0-pthread`"
 DISABLE_VARIABLE = "GRPO_BLAS"  # "none" keeps MLX's own, a path names a library
+WIDTH_VARIABLE, WIDTH = "MLX_BFS_MAX_WIDTH", 200  # what grpo.lanes needs of MLX, which reads it once
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ def load_blas() -> Blas:
             None,
             "mlx was imported before grpo, so its slow built-in BLAS may be in use: import grpo first",
         )
+    os.environ.setdefault(WIDTH_VARIABLE, str(WIDTH))
     preloaded = _preloaded()
     if preloaded:
         return Blas(preloaded, None, few_rows_reason="the BLAS was loaded before grpo, so all products are its own")

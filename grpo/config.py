@@ -151,10 +151,10 @@ class Config(Section):
         False, description="leave completions without a stop token out of the loss (DAPO's overlong filtering)"
     )
     token_budget: int = Field(
-        512,
+        1024,
         ge=1,
-        description="tokens, padding included, of one micro-batch; less = less memory, same gradient; more may be "
-        "faster on a GPU",
+        description="tokens, padding included, that are learned from at a time (in two micro-batches side by side on a "
+        "CPU); less = less memory, same gradient",
     )
     memory_gb: float | None = Field(
         None,

@@ -7,6 +7,8 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
@@ -16,6 +18,7 @@ from grpo.batching import pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.fusion import fused_gradients
+from grpo.lanes import lanes, side_by_side
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
@@ -31,12 +34,22 @@ class Scored:
     sums: dict[str, float]
 
 
+class _Share(NamedTuple):
+    """What a micro-batch comes to, as arrays that may have yet to be evaluated."""
+
+    loss: mx.array
+    gradient: dict[str, mx.array]
+    pulled: list[mx.array]  # the gradient by its prompts' states, if they were run beforehand
+    sums: dict[str, mx.array]
+
+
 class Learner:
     """Turns rollout batches into optimizer updates."""
 
     def __init__(self, policy: Policy, config: Config) -> None:
         self.policy, self.config = policy, config
         self.optimizer = Optimizer(policy, config)
+        self.lanes = 1 if config.fine_tune == "full" else lanes()  # two gradients of all weights are too much
         self._dropout_seed = 0  # of adapter dropout, the only draw on the device; another for every bundle
 
     def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int) -> dict[str, float]:
@@ -67,6 +80,7 @@ class Learner:
             groups,
             advantages,
             token_budget=self.config.token_budget,
+            lanes=self.lanes,
             keep_truncated=not self.config.mask_truncated_completions,
             keep_zero=self.config.beta > 0,
         )
@@ -101,8 +115,8 @@ class Learner:
     def loss_and_gradient(self, bundle: Sequence[Segment], denominator: float) -> Scored:
         """These micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
 
-        Several segments hang on the same prompts, which are run once: their states go into every segment as inputs,
-        and the gradient that gathers there goes through the prompts at the end.
+        Several segments of the same prompts have them run once: their states go into every segment as inputs, and the
+        gradient that gathers there goes through the prompts at the end.
         """
         with fused_gradients():
             return self._bundle(bundle, denominator)
@@ -111,30 +125,42 @@ class Learner:
         self._dropout_seed += 1
         if self.config.merge_adapter and self.policy.learns_merged:
             self.policy.merge()
-        if len(bundle) == 1 or not self.policy.shares_prefixes:
-            mx.random.seed(self._dropout_seed)
-            return _added([self._scored(segment, denominator)[0] for segment in bundle])
-        reference_states = None
-        if self.config.beta > 0:
-            with self._reference():
-                reference_states = self._prompt_states(bundle[0])
-        states = self._prompt_states(bundle[0])
-        parts, pulled = [], None
-        for segment in bundle:
-            scored, gradient = self._scored(segment, denominator, states, reference_states)
-            parts.append(scored)
-            pulled = gradient if pulled is None else [total + new for total, new in zip(pulled, gradient, strict=True)]
-            mx.eval(pulled)
-        assert pulled is not None
-        through_prompts = Scored(0.0, self._through_prompts(bundle[0], pulled), {})
-        return _added([*parts, through_prompts])
-
-    def _prompt_states(self, segment: Segment) -> PromptStates:
-        """Of the network as it stands, without a gradient of its own."""
+        shared = len(bundle) > 1 and self.policy.shares_prefixes and len({part.prompts for part in bundle}) == 1
         mx.random.seed(self._dropout_seed)
-        states = PromptStates.of([mx.stop_gradient(part) for part in run_prompts(self.policy, segment.prompts).arrays])
-        mx.eval(states.arrays)
-        return states
+        states, reference_states = self._prompt_states(bundle[0].prompts) if shared else (None, None)
+        references = self._references(bundle, reference_states)
+        parts: list[Scored] = []
+        pulled: list[mx.array] = []
+        for start in range(0, len(bundle), self.lanes):
+            wave = slice(start, start + self.lanes)
+            shares = side_by_side(
+                [
+                    partial(self._share, segment, reference, denominator, states)
+                    for segment, reference in zip(bundle[wave], references[wave], strict=True)
+                ]
+            )
+            parts += map(_scored, shares)
+            if shared:
+                pulled = _sums([*([pulled] if pulled else []), *(share.pulled for share in shares)])
+                mx.eval(pulled)
+        if shared:
+            parts.append(Scored(0.0, self._through_prompts(bundle[0], pulled), {}))
+        return _added(parts)
+
+    def _prompt_states(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptStates, PromptStates | None]:
+        """Of the policy, and of the reference if there is a KL term; without a gradient of their own."""
+
+        def policy() -> list[mx.array]:
+            return [mx.stop_gradient(part) for part in run_prompts(self.policy, prompts).arrays]
+
+        def reference() -> list[mx.array]:
+            with self._reference():
+                return policy()
+
+        if self.config.beta == 0:
+            return PromptStates.of(*side_by_side([policy])), None
+        first, second = side_by_side([policy, reference])
+        return PromptStates.of(first), PromptStates.of(second)
 
     def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
         """The gradient that reaches the trained weights through the prompts' states, given that of the states."""
@@ -150,20 +176,27 @@ class Learner:
         mx.eval(gradient)
         return dict(zip(trained, gradient, strict=True))
 
-    def _scored(
-        self,
-        segment: Segment,
-        denominator: float,
-        states: PromptStates | None = None,
-        reference_states: PromptStates | None = None,
-    ) -> tuple[Scored, list[mx.array]]:
-        """A micro-batch's share, and the gradient by the states of its prompts where they were run beforehand."""
-        config, rows = self.config, Rows(segment.prompts, segment.completions)
+    def _references(self, bundle: Sequence[Segment], states: PromptStates | None) -> list[mx.array | None]:
+        """The reference's logprobs for each micro-batch, [batch, time], without gradient; None without a KL term."""
+        if self.config.beta == 0:
+            return [None] * len(bundle)
+        rows = [Rows(segment.prompts, segment.completions) for segment in bundle]
+        logprobs: list[mx.array | None] = []
+        with self._reference():
+            for start in range(0, len(rows), self.lanes):
+                parts = [
+                    partial(self._logprobs, some, states, gradient=False) for some in rows[start : start + self.lanes]
+                ]
+                logprobs += map(mx.stop_gradient, side_by_side(parts))
+        return logprobs
+
+    def _share(
+        self, segment: Segment, reference: mx.array | None, denominator: float, states: PromptStates | None
+    ) -> "_Share":
+        config, model, rows = self.config, self.policy.model, Rows(segment.prompts, segment.completions)
         mask = rows.mask()
         sampler = rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row]))
         advantages = _credit(segment, rows)
-        reference = self._reference_logprobs(rows, reference_states)
-        model = self.policy.model
 
         def objective(trained: dict, arrays: list[mx.array]) -> tuple[mx.array, mx.array]:
             model.update(trained)
@@ -188,10 +221,8 @@ class Learner:
         trained, arrays = model.trainable_parameters(), states.arrays if states else []
         (loss, policy), (gradient, pulled) = mx.value_and_grad(objective, argnums=(0, 1))(trained, arrays)
         model.update(trained)
-        flat = dict(tree_flatten(gradient))
-        sums = self._sums(policy, sampler, reference, advantages, mask)
-        mx.eval(loss, flat, pulled, sums)
-        return Scored(_number(loss), flat, {name: _number(value) for name, value in sums.items()}), pulled
+        sums = self._metric_sums(policy, sampler, reference, advantages, mask)
+        return _Share(loss, dict(tree_flatten(gradient)), pulled, sums)
 
     def _logprobs(self, rows: Rows, states: PromptStates | None, *, gradient: bool = True) -> mx.array:
         return completion_logprobs(
@@ -211,16 +242,7 @@ class Learner:
             yield
         self.policy.model.train()
 
-    def _reference_logprobs(self, rows: Rows, states: PromptStates | None) -> mx.array | None:
-        """[batch, time] without gradient; None when beta is 0, then no reference is run."""
-        if self.config.beta == 0:
-            return None
-        with self._reference():
-            logprobs = mx.stop_gradient(self._logprobs(rows, states, gradient=False))
-            mx.eval(logprobs)
-        return logprobs
-
-    def _sums(
+    def _metric_sums(
         self, policy: mx.array, sampler: mx.array, reference: mx.array | None, advantages: mx.array, mask: mx.array
     ) -> dict[str, mx.array]:
         config = self.config
@@ -280,6 +302,15 @@ def _added(parts: Sequence[Scored]) -> Scored:
         sums.update(part.sums)
     assert gradient is not None
     return Scored(loss, gradient, dict(sums))
+
+
+def _scored(share: _Share) -> Scored:
+    return Scored(_number(share.loss), share.gradient, {name: _number(value) for name, value in share.sums.items()})
+
+
+def _sums(lists: Sequence[Sequence[mx.array]]) -> list[mx.array]:
+    """Element by element."""
+    return [sum(arrays[1:], arrays[0]) for arrays in zip(*lists, strict=True)]
 
 
 def _number(scalar: mx.array) -> float:

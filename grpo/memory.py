@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from grpo.batching import LANES, SMALLEST_LANE
 from grpo.config import Config
 from grpo.model_facts import ModelFacts
 
@@ -21,7 +22,7 @@ OUTPUT_COPIES = 2.2  # values kept a token and output of a linear layer: itself,
 HEAD_COPIES = 2  # of the gradient of the vocabulary's weights, where they are trained
 SCORE_COPIES = 0.85  # values kept a pair of query and key, a head
 PROMPT_SCORE_COPIES = 0.6  # the same inside a prompt, of whose pairs half are never computed
-LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time: mlx runs ahead of the one it waits for
+LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time, in all lanes together: mlx runs ahead
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
 DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.columns.KV_BLOCK)
@@ -107,7 +108,8 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
     trained = adapters if lora else weights
     merges = lora and config.merge_adapter and not facts.quantised
     head = 0 if lora else facts.hidden * facts.vocab * item
-    completion_tokens = micro_batch(config, prompt)[1]
+    lanes = LANES if on_cpu and config.fine_tune != "full" else 1
+    work = micro_batch(config, prompt, lanes)
     return Estimate(
         weights=weights,
         trained=adapters,
@@ -117,24 +119,26 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
         learns_merged=merges and item == 4 and config.adapter is None and config.lora.dropout == 0,
         cache=_cache_bytes(config, facts, prompt, item),
         drawing=SAMPLER_COPIES * 4 * min(config.max_rows, config.batch) * facts.vocab,
-        activations=int(_activation_values(config, facts, prompt) * item),
-        logits=4 * facts.vocab * min(4 * completion_tokens, LOGITS_AHEAD * config.logits_chunk),
+        activations=int(_activation_values(config, facts, prompt, work) * item),
+        logits=4 * facts.vocab * min(4 * work[1], LOGITS_AHEAD * config.logits_chunk),
         gradients=2 * trained if lora else trained + head * HEAD_COPIES,
         update=int(UPDATE_COPIES * trained),
     )
 
 
-def micro_batch(config: Config, prompt: int) -> tuple[int, int, int]:
-    """Tokens, completion tokens and prompts of the largest micro-batch that grpo.batching can make.
+def micro_batch(config: Config, prompt: int, lanes: int) -> tuple[int, int, int]:
+    """Tokens, completion tokens and prompts of the largest micro-batches that grpo.batching runs side by side.
 
     The prompt of a group that is cut runs apart from its completions.
     """
-    group = prompt + config.num_generations * config.max_completion_length
-    share = config.prompts_per_step // config.num_updates
-    prompts = min(share, config.token_budget // group)
-    if prompts:
-        return prompts * group, prompts * (group - prompt), prompts
-    rows = max(1, config.token_budget // config.max_completion_length)
+    completions = config.num_generations * config.max_completion_length
+    group, share = prompt + completions, max(1, config.token_budget // lanes)
+    groups = config.prompts_per_step // config.num_updates
+    prompts = min(groups, lanes * (share // group))
+    alone = lanes > 1 and groups == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
+    if prompts and not alone:
+        return prompts * group, prompts * completions, prompts
+    rows = lanes * max(1, share // config.max_completion_length)
     tokens = min(rows, config.num_generations) * config.max_completion_length
     return tokens, tokens, 0
 
@@ -154,9 +158,9 @@ def _cache_bytes(config: Config, facts: ModelFacts, prompt: int, item: int) -> i
     return facts.blocks * layer * prompt * item + int(facts.blocks * own * quantised) + own * item
 
 
-def _activation_values(config: Config, facts: ModelFacts, prompt: int) -> float:
-    """Values kept for the backward pass by all blocks, of a micro-batch or of a prompt that runs apart."""
-    tokens, completion_tokens, prompts = micro_batch(config, prompt)
+def _activation_values(config: Config, facts: ModelFacts, prompt: int, work: tuple[int, int, int]) -> float:
+    """Values kept for the backward pass by all blocks, of micro-batches or of a prompt that runs apart."""
+    tokens, completion_tokens, prompts = work
     seen = completion_tokens * (prompt + config.max_completion_length)
     whole = _kept(config, facts, tokens, SCORE_COPIES * seen + PROMPT_SCORE_COPIES * prompts * prompt**2)
     return max(whole, 0 if prompts else _kept(config, facts, prompt, PROMPT_SCORE_COPIES * prompt**2))

@@ -92,3 +92,57 @@ def test_rows_of_advantage_zero_are_left_out_on_request(tiny):
 def test_nothing_to_learn_gives_no_segment(tiny):
     groups = groups_of(tiny, [[2, 3], [2, 3]])
     assert pack(groups, [[0.0, 0.0], [0.0, 0.0]], token_budget=100, keep_zero=False) == []
+
+
+def test_a_lone_group_is_cut_evenly_for_the_lanes(tiny):
+    groups = groups_of(tiny, [[64] * 16], [130])
+    (bundle,) = pack(groups, [[1.0] * 16], token_budget=4096, lanes=2)
+    assert [segment.lengths for segment in bundle] == [[64] * 8, [64] * 8]
+    (bundle,) = pack(groups, [[1.0] * 16], token_budget=512, lanes=2)  # 256 each: 4 rows
+    assert [segment.lengths for segment in bundle] == [[64] * 4] * 4
+
+
+def test_the_last_round_of_lanes_is_full(tiny):
+    # 16 x 100 in micro-batches of at most 600 tokens would be 6 + 6 + 4 rows; two rounds of two take 4 each
+    groups = groups_of(tiny, [[100] * 16], [20])
+    (bundle,) = pack(groups, [[1.0] * 16], token_budget=1200, lanes=2)
+    assert [len(segment.lengths) for segment in bundle] == [4, 4, 4, 4]
+
+
+def test_rows_of_unlike_length_are_cut_into_like_work(tiny):
+    lengths = [4 * i for i in range(1, 31)]
+    (bundle,) = pack(groups_of(tiny, [lengths], [20]), [[1.0] * 30], token_budget=8192, lanes=2)
+    work = [len(segment.lengths) * max(segment.lengths) for segment in bundle]
+    assert len(work) == 2 and min(work) > 0.8 * max(work)
+
+
+def test_little_work_keeps_to_one_lane(tiny):
+    groups = groups_of(tiny, [[20] * 8], [100])
+    assert [len(bundle) for bundle in pack(groups, [[1.0] * 8], token_budget=4096, lanes=2)] == [1]
+
+
+def test_a_lone_group_that_is_mostly_prompt_is_not_cut(tiny):
+    groups = groups_of(tiny, [[64] * 16], [1500])
+    ((segment,),) = pack(groups, [[1.0] * 16], token_budget=8192, lanes=2)
+    assert len(segment.completions) == 16
+
+
+def test_whole_groups_share_the_lanes(tiny):
+    groups = groups_of(tiny, [[64] * 8] * 4, [50] * 4)  # 562 tokens each
+    bundles = pack(groups, advantages_of(groups), token_budget=2400, lanes=2)
+    assert [[len(segment.prompts) for segment in bundle] for bundle in bundles] == [[2, 2]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lanes_together_keep_to_the_budget(tiny, seed):
+    rng = random.Random(seed)
+    groups = groups_of(
+        tiny, [[rng.randint(1, 90) for _ in range(6)] for _ in range(8)], [rng.randint(1, 60) for _ in range(8)]
+    )
+    bundles = pack(groups, advantages_of(groups), token_budget=800, lanes=2)
+    assert rows_of(bundles) == rows_of(pack(groups, advantages_of(groups), token_budget=10_000))
+    for bundle in bundles:
+        apart = len({segment.prompts for segment in bundle}) == 1 and len(bundle) > 1
+        for segment in bundle:
+            prompt = 0 if apart else max(map(len, segment.prompts))
+            assert len(segment.prompts) * (prompt + segment.samples * max(segment.lengths)) <= 400

@@ -387,3 +387,12 @@ def test_a_prompt_run_again_for_its_gradient_drops_the_same_values(tiny, monkeyp
     first, again, other, _ = (np.array(mx.stop_gradient(values)) for values in passes)
     assert (first == again).all()
     assert not (first == other).all()  # the next bundle drops others
+
+
+def test_the_gradient_is_the_same_on_any_number_of_lanes(tiny, monkeypatch):
+    policy, groups = tiny.policy(fine_tune="lora", adapter_noise=0.2), made_up_groups(tiny)
+    found = []
+    for count in (1, 2):
+        monkeypatch.setattr(learner_module, "lanes", lambda count=count: count)
+        found += captured(policy, tiny.config(beta=0.1, token_budget=40, fine_tune="lora"), groups, ADVANTAGES)
+    assert_same(found[1], found[0], 1e-5)

@@ -1,0 +1,83 @@
+"""Parts of an evaluation side by side on a CPU, each on a thread and a share of the cores of its own.
+
+MLX computes matrix products with all cores and everything else with one. Two independent parts, each with half of the
+cores for its products, leave no core without work. Needs a BLAS whose number of threads can be set, and an MLX that
+looks at more of a graph at a time than it does by itself (20 operations): or it would hand one part's operations to
+their lane before the other's.
+"""
+
+import contextlib
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar, cast
+
+import mlx.core as mx
+
+from grpo.batching import LANES
+from grpo.blas import WIDTH_VARIABLE, load_blas
+
+LEAST_WIDTH = 60  # below it two parts are slower than one after the other
+
+Made = TypeVar("Made")
+Threads = tuple[Callable[[], int], Callable[[int], None]]  # tells and sets how many a product takes
+
+
+def lanes() -> int:
+    """How many parts can run side by side here."""
+    width = os.environ.get(WIDTH_VARIABLE, "")
+    threads = _threads_of_blas()
+    if mx.default_device().type != mx.DeviceType.cpu or threads is None or not width.isdigit():
+        return 1
+    return min(LANES, threads[0]()) if int(width) >= LEAST_WIDTH else 1
+
+
+def side_by_side(parts: Sequence[Callable[[], Made]]) -> list[Made]:
+    """What the parts make, evaluated together, each on its own lane where there are as many, else all on one."""
+    if len(parts) == 1 or len(parts) > lanes():
+        made = [part() for part in parts]
+        mx.eval(made)
+        return made
+    made = []
+    for stream, part in zip(_local.streams, parts, strict=False):
+        with mx.stream(stream):
+            made.append(part())
+    with _divided_blas(len(parts)):
+        mx.eval(made)
+    return made
+
+
+class _Local(threading.local):
+    @functools.cached_property
+    def streams(self) -> list[mx.Stream]:
+        """A stream is good only for the thread that made it."""
+        return [mx.new_stream(mx.cpu) for _ in range(LANES)]
+
+
+_local = _Local()
+
+
+@contextlib.contextmanager
+def _divided_blas(parts: int) -> Iterator[None]:
+    """Inside, a product takes its lane's share of the BLAS's threads."""
+    get, limit = cast("Threads", _threads_of_blas())
+    before = get()
+    limit(max(1, before // parts))
+    try:
+        yield
+    finally:
+        limit(before)
+
+
+@functools.cache
+def _threads_of_blas() -> Threads | None:
+    library = ctypes.CDLL(load_blas().path)
+    for get, limit in (
+        ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
+        ("openblas_get_num_threads", "openblas_set_num_threads"),
+    ):
+        if hasattr(library, get) and hasattr(library, limit):
+            return getattr(library, get), getattr(library, limit)
+    return None

@@ -1,0 +1,89 @@
+"""Parts side by side: the same numbers, each on its own stream, the BLAS sharing out its threads meanwhile."""
+
+import threading
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from grpo import lanes as module
+from grpo.blas import WIDTH_VARIABLE
+from grpo.lanes import lanes, side_by_side
+
+needs_lanes = pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
+
+
+def products(seed, seen=None):
+    """A part: a chain of products; notes the stream it was laid out on."""
+
+    def part():
+        if seen is not None:
+            seen.append(mx.default_stream(mx.default_device()))
+        x = mx.array(np.random.default_rng(seed).normal(size=(64, 64)).astype(np.float32))
+        y = x
+        for _ in range(30):
+            y = mx.tanh(x @ y)
+        return y
+
+    return part
+
+
+def alone(seed):
+    return np.array(products(seed)())
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_parts_make_what_they_make_alone(count):
+    made = side_by_side([products(seed) for seed in range(count)])
+    for seed, array in enumerate(made):
+        np.testing.assert_allclose(np.array(array), alone(seed), atol=1e-4)
+
+
+@needs_lanes
+def test_two_parts_have_a_stream_each_and_the_caller_keeps_its_own():
+    before, seen = mx.default_stream(mx.cpu), []
+    side_by_side([products(0, seen), products(1, seen)])
+    assert seen[0] != seen[1] and before not in seen
+    assert mx.default_stream(mx.cpu) == before
+
+
+@needs_lanes
+def test_the_threads_of_the_blas_are_shared_out_only_while_parts_run(monkeypatch):
+    threads, _ = module._threads_of_blas()
+    before, inside = threads(), []
+    evaluate = mx.eval
+    monkeypatch.setattr(mx, "eval", lambda made: (inside.append(threads()), evaluate(made)))
+    side_by_side([products(0), products(1)])
+    assert (inside, threads()) == ([before // 2], before)
+
+
+@needs_lanes
+def test_a_part_that_fails_leaves_all_as_it_was():
+    def fails():
+        raise ValueError("no part")
+
+    threads, _ = module._threads_of_blas()
+    before, stream = threads(), mx.default_stream(mx.cpu)
+    with pytest.raises(ValueError, match="no part"):
+        side_by_side([products(0), fails])
+    assert (threads(), mx.default_stream(mx.cpu)) == (before, stream)
+
+
+@needs_lanes
+def test_any_thread_has_lanes_of_its_own():
+    made = []
+    worker = threading.Thread(target=lambda: made.extend(np.array(x) for x in side_by_side([products(0), products(1)])))
+    worker.start()
+    worker.join()
+    np.testing.assert_allclose(made[1], alone(1), atol=1e-4)
+
+
+@pytest.mark.parametrize("width", ["20", "", "many"])
+def test_no_lanes_where_mlx_would_run_one_after_the_other(monkeypatch, width):
+    monkeypatch.setenv(WIDTH_VARIABLE, width)
+    assert lanes() == 1
+
+
+def test_no_lanes_without_a_blas_that_can_be_told(monkeypatch):
+    monkeypatch.setattr(module, "_threads_of_blas", lambda: None)
+    assert lanes() == 1
