@@ -106,7 +106,7 @@ def _without_gradient(
     values: mx.array,
     sharing: Sharing,
 ) -> mx.array:
-    """The same with the scores of both parts in one array: fewer operations, which is what a decoding step is made of."""
+    """The same with the scores of both parts in one array: fewer operations, of which a decoding step consists."""
     together, apart, width = sharing.together, sharing.apart, prefix_keys.shape[-2]
     prefix_scores = _hidden(prefix_keys @ _turned(together(queries)), sharing.prefix_mask, sharing.time)
     own_scores = _hidden(_scores(keys, queries), sharing.own_mask, sharing.time)
