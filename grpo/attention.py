@@ -56,8 +56,7 @@ def shared_attention(
     def attend(
         queries: mx.array, prefix_keys: mx.array, prefix_values: mx.array, keys: mx.array, values: mx.array
     ) -> tuple[mx.array, ...]:
-        prefix_scores = _hidden(prefix_keys @ _turned(together(queries)), sharing.prefix_mask, sharing.time)
-        own_scores = _hidden(_scores(keys, queries), sharing.own_mask, sharing.time)
+        prefix_scores, own_scores = _both_scores(queries, prefix_keys, keys, sharing)
         highest = mx.maximum(
             apart(_turned(prefix_scores.max(axis=-2, keepdims=True))), _turned(own_scores.max(axis=-2, keepdims=True))
         )  # [batch, kv_heads, n, 1]
@@ -108,8 +107,7 @@ def _without_gradient(
 ) -> mx.array:
     """The same with the scores of both parts in one array: fewer operations, of which a decoding step consists."""
     together, apart, width = sharing.together, sharing.apart, prefix_keys.shape[-2]
-    prefix_scores = _hidden(prefix_keys @ _turned(together(queries)), sharing.prefix_mask, sharing.time)
-    own_scores = _hidden(_scores(keys, queries), sharing.own_mask, sharing.time)
+    prefix_scores, own_scores = _both_scores(queries, prefix_keys, keys, sharing)
     scores = mx.concatenate([prefix_scores, _turned(together(_turned(own_scores)))], axis=-2)
     masses = exp(scores - scores.max(axis=-2, keepdims=True))  # [prompts, kv_heads, prompt + own, samples x n]
     shares = masses * (1.0 / masses.sum(axis=-2, keepdims=True))
@@ -126,6 +124,17 @@ def _scores(keys: mx.array, queries: mx.array) -> mx.array:
     """[.., keys, n]; a BLAS is twice as fast with its few numbers in a row's place."""
     few = queries.shape[-2] < FEW
     return _turned(queries @ _turned(keys)) if few else keys @ _turned(queries)
+
+
+def _both_scores(
+    queries: mx.array, prefix_keys: mx.array, keys: mx.array, sharing: Sharing
+) -> tuple[mx.array, mx.array]:
+    """Of the prompts, [prompts, kv_heads, prompt, samples x n], and the rows' own, [batch, kv_heads, own, n]."""
+    prefix_scores = prefix_keys @ _turned(sharing.together(queries))
+    return (
+        _hidden(prefix_scores, sharing.prefix_mask, sharing.time),
+        _hidden(_scores(keys, queries), sharing.own_mask, sharing.time),
+    )
 
 
 def _hidden(scores: mx.array, mask: mx.array | None, time: int) -> mx.array:

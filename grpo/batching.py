@@ -40,8 +40,7 @@ def pack(
         if not rows:
             continue
         prompt, completions = len(group.prompt.tokens), len(rows) * len(group.rollouts[rows[-1]].tokens)
-        alone = lanes > 1 and len(groups) == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
-        if prompt + completions <= share and not alone:
+        if prompt + completions <= share and not cut_for_lanes(len(groups), prompt, completions, lanes):
             small.append(_segment(group, group_advantages, rows))
         else:
             lengths = [len(group.rollouts[i].tokens) for i in rows]
@@ -50,6 +49,11 @@ def pack(
     small.sort(key=lambda piece: (len(piece.completions), max(piece.lengths), len(piece.prompts[0])))
     whole = _merge(small, _even(share, lanes, lambda budget: len(_merge(small, budget))))
     return [*large, *(tuple(whole[i : i + lanes]) for i in range(0, len(whole), lanes))]
+
+
+def cut_for_lanes(groups: int, prompt: int, completions: int, lanes: int) -> bool:
+    """Whether a group of so many tokens is cut though it fits: it is alone, and most of it is worth lanes."""
+    return lanes > 1 and groups == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
 
 
 def _even(budget: int, lanes: int, pieces: Callable[[int], int]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpo.batching import LANES, SMALLEST_LANE
+from grpo.batching import LANES, cut_for_lanes
 from grpo.config import Config
 from grpo.model_facts import ModelFacts
 
@@ -135,8 +135,7 @@ def micro_batch(config: Config, prompt: int, lanes: int) -> tuple[int, int, int]
     group, share = prompt + completions, max(1, config.token_budget // lanes)
     groups = config.prompts_per_step // config.num_updates
     prompts = min(groups, lanes * (share // group))
-    alone = lanes > 1 and groups == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
-    if prompts and not alone:
+    if prompts and not cut_for_lanes(groups, prompt, completions, lanes):
         return prompts * group, prompts * completions, prompts
     rows = lanes * max(1, share // config.max_completion_length)
     tokens = min(rows, config.num_generations) * config.max_completion_length
