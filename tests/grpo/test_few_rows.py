@@ -19,10 +19,17 @@ ROW_MAJOR, AS_IS, TURNED = 101, 111, 112
 FLOATS = ctypes.POINTER(ctypes.c_float)
 
 
-@pytest.fixture(scope="module")
-def library() -> ctypes.CDLL:
-    """The one this process already uses."""
-    found = ctypes.CDLL(str(few_rows.compiled()))
+@pytest.fixture(scope="module", params=["this processor", "AVX2"])
+def library(request, tmp_path_factory) -> ctypes.CDLL:
+    """The one this process already uses, and one for processors without AVX-512."""
+    if request.param == "AVX2":
+        path = tmp_path_factory.mktemp("built") / "few_rows.so"
+        options = [*few_rows.OPTIONS, "-mno-avx512f", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run(["gcc", *options, few_rows.SOURCE, "-o", path], check=True)
+        found = ctypes.CDLL(str(path))
+        found.few_rows_start(ctypes.cast(ctypes.CDLL(load_blas().path).cblas_sgemm, ctypes.c_void_p), 2, None)
+    else:
+        found = ctypes.CDLL(str(few_rows.compiled()))
     found.few_rows_taken.restype = ctypes.c_long
     return found
 
@@ -73,11 +80,11 @@ def test_of_wider_arrays_only_the_part_asked_for_is_read_and_written(library):
     assert (product[:, 300:] == 7).all()
 
 
-@pytest.mark.parametrize("inner", [576, 515])
+@pytest.mark.parametrize("inner", [576, 515, 1700])
 def test_a_row_has_the_same_bits_whatever_else_is_multiplied_and_wherever_it_lies(library, inner):
     a, b = numbers(32, inner), numbers(301, inner, seed=1)
     whole = multiplied(library, a, b, np.zeros((32, 301), np.float32))
-    for rows in (1, 3, 16, 31):
+    for rows in (1, 3, 8, 12, 13, 16, 31):
         assert (multiplied(library, a[-rows:], b, np.zeros((rows, 301), np.float32)) == whole[-rows:]).all()
     for columns in (300, 299, 150):
         some = multiplied(library, a, b[-columns:], np.zeros((32, columns), np.float32))
@@ -97,6 +104,39 @@ def test_what_is_no_number_stays_in_its_row_and_column(library):
     assert odd[2].all() and odd[:, 7].all() and odd.sum() == 200 + 6 - 1
 
 
+@pytest.mark.parametrize("rows", range(1, 9))
+@pytest.mark.parametrize(("columns", "inner"), [(4, 64), (130, 64), (77, 80), (50, 33), (5, 512)])
+def test_small_ones_of_turned_matrices(library, rows, columns, inner):
+    a, b = numbers(8, inner), numbers(columns, inner, seed=1)
+    out = np.full((rows + 1, columns), np.nan, np.float32)
+    product, count = taken(library, lambda: multiplied(library, a, b, out, rows=rows))
+    assert count == 1
+    np.testing.assert_allclose(product[:rows], a[:rows] @ b.T, atol=1e-5 * inner)
+    assert (product[:rows] == multiplied(library, a, b, np.zeros((8, columns), np.float32))[:rows]).all()
+    assert np.isnan(product[rows]).all()
+
+
+@pytest.mark.parametrize("rows", range(1, 9))
+@pytest.mark.parametrize(("columns", "inner"), [(16, 5), (64, 130), (80, 1), (128, 300), (112, 48)])
+def test_small_ones_of_matrices_as_they_are(library, rows, columns, inner):
+    a, b = numbers(8, inner), numbers(inner, columns, seed=1)
+    out = np.full((rows + 1, columns), np.nan, np.float32)
+    call = {"inner": inner, "orders": (AS_IS, AS_IS)}
+    product, count = taken(library, lambda: multiplied(library, a, b, out, rows=rows, **call))
+    assert count == 1
+    np.testing.assert_allclose(product[:rows], a[:rows] @ b, atol=1e-5 * inner)
+    assert (product[:rows] == multiplied(library, a, b, np.zeros((8, columns), np.float32), **call)[:rows]).all()
+    assert np.isnan(product[rows]).all()
+
+
+def test_of_wider_arrays_a_small_product_reads_and_writes_the_part_asked_for(library):
+    a, b, out = numbers(3, 90), numbers(80, 64, seed=1), np.full((3, 90), 7, np.float32)
+    a[:, 80:] = np.nan
+    product = multiplied(library, a, b, out, inner=80, orders=(AS_IS, AS_IS))
+    np.testing.assert_allclose(product[:, :64], a[:, :80] @ b, atol=1e-3)
+    assert (product[:, 64:] == 7).all()
+
+
 @pytest.mark.parametrize(
     ("changed", "shape"),
     [
@@ -105,7 +145,12 @@ def test_what_is_no_number_stays_in_its_row_and_column(library):
         ({"orders": (AS_IS, AS_IS)}, (4, 600, 500)),
         ({"orders": (TURNED, TURNED)}, (4, 600, 500)),
         ({}, (33, 600, 500)),
-        ({}, (4, 60, 50)),
+        ({}, (9, 60, 50)),
+        ({}, (4, 3, 50)),
+        ({}, (4, 60, 513)),
+        ({"orders": (AS_IS, AS_IS)}, (4, 61, 50)),
+        ({"orders": (AS_IS, AS_IS)}, (9, 64, 50)),
+        ({"alpha": 0.5}, (4, 60, 50)),
     ],
 )
 def test_other_products_are_the_blas_s(library, changed, shape):
@@ -122,6 +167,7 @@ def test_other_products_are_the_blas_s(library, changed, shape):
     np.testing.assert_allclose(out, changed.get("alpha", 1) * a @ b.T + changed.get("beta", 0), atol=1e-3)
 
 
+@pytest.mark.parametrize("library", ["this processor"], indirect=True)
 def test_mlx_s_layers_use_it_for_few_rows_and_the_blas_for_many(library):
     import mlx.core as mx
 
