@@ -17,6 +17,7 @@ class _Sum:
     weight: mx.array  # [input, output], in memory the way round in which few rows are multiplied by it fastest
     a: mx.array
     b: mx.array
+    bias: mx.array | None  # [output]
 
 
 class MergingLoRA(LoRALinear):
@@ -33,7 +34,7 @@ class MergingLoRA(LoRALinear):
             weight = self.linear.weight
             a, b = self.lora_a, self.scale * self.lora_b
             added = mx.addmm(weight, b.T, a.T).T if load_blas().few_rows else mx.addmm(weight.T, a, b)
-            kept = _Sum(added.astype(weight.dtype), self.lora_a, self.lora_b)
+            kept = _Sum(added.astype(weight.dtype), self.lora_a, self.lora_b, self.linear.get("bias"))
         self.kept: _Sum | None = kept
         self.sum: _Sum | None = kept
 
@@ -54,7 +55,7 @@ class MergingLoRA(LoRALinear):
         product = (
             _adapted(self.scale, merged.weight)(x, self.lora_a, self.lora_b) if self.training else x @ merged.weight
         )
-        return product + self.linear.bias if "bias" in self.linear else product
+        return product if merged.bias is None else product + merged.bias
 
 
 def _adapted(scale: float, weight: mx.array) -> Any:

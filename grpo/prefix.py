@@ -38,7 +38,7 @@ class PrefixLayout:
     def width(self) -> int:
         return max(self.lengths)
 
-    @property
+    @functools.cached_property
     def samples(self) -> int:
         """Rows of the prompt that has most."""
         return max(self.counts)
