@@ -1,4 +1,4 @@
-"""Products of few rows with a large matrix by few_rows.c instead of the BLAS: what decoding does most of the time.
+"""Products of few rows with a matrix by few_rows.c instead of the BLAS: what decoding does most of the time.
 
 The C file is compiled by gcc on first use, for the processor it runs on, and kept in the user's cache. MLX finds its
 `cblas_sgemm` before the BLAS's, which gets every other product from there. Where it can't be had (no gcc, no AVX2, not
