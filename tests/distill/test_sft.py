@@ -58,7 +58,7 @@ def test_a_run_learns_and_leaves_what_mlx_lm_loads(train, tmp_path):
 
 def test_a_run_in_which_nothing_got_better_says_so(train):
     start, *_ = train("run", "total_steps=12")
-    folder, code, shown = train("worse", "total_steps=3", "learning_rate=100", "eval_every=1", f"adapter={start}")
+    folder, code, shown = train("worse", "total_steps=1", "learning_rate=100", "eval_every=1", f"adapter={start}")
     summary = json.loads((folder / "summary.json").read_text())
     assert code == 0 and summary["best"]["step"] == 0
     assert shown.out.count("warning: no step lowered the validation loss") == 1
