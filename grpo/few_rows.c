@@ -274,7 +274,7 @@ static int prepare(const product *given) {
 void cblas_sgemm(int order, int a_order, int b_order, int m, int n, int k, float alpha, const float *a, int lda,
                  const float *b, int ldb, float beta, float *c, int ldc) {
     product p = {m, n, k, a, b, c, lda, ldb, ldc};
-    int plain = order == ROW_MAJOR && a_order == AS_IS && alpha == 1 && beta == 0 && m > 0, done = 0;
+    int plain = order == ROW_MAJOR && a_order == AS_IS && alpha == 1 && beta == 0 && m > 0 && k > 0, done = 0;
     if (plain && (long)n * k >= LARGE) {
         if (b_order == TURNED && m <= FEW && n >= COLUMNS) {
             pthread_mutex_lock(&one_product);
