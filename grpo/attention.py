@@ -69,7 +69,7 @@ def shared_attention(
         return attended * share.astype(kind), prefix_masses, own_masses, share
 
     if not sharing.differentiable:
-        return _without_gradient(queries, prefix_keys, prefix_values, keys, values, sharing)
+        return _attended(*_both_scores(queries, prefix_keys, keys, sharing), prefix_values, values, sharing)
     attention = mx.custom_function(attend)
 
     @attention.vjp
@@ -97,17 +97,11 @@ def shared_attention(
     return cast("tuple[mx.array, ...]", attention(queries, prefix_keys, prefix_values, keys, values))[0]
 
 
-def _without_gradient(
-    queries: mx.array,
-    prefix_keys: mx.array,
-    prefix_values: mx.array,
-    keys: mx.array,
-    values: mx.array,
-    sharing: Sharing,
+def _attended(
+    prefix_scores: mx.array, own_scores: mx.array, prefix_values: mx.array, values: mx.array, sharing: Sharing
 ) -> mx.array:
-    """The same with the scores of both parts in one array: fewer operations, of which a decoding step consists."""
-    together, apart, width = sharing.together, sharing.apart, prefix_keys.shape[-2]
-    prefix_scores, own_scores = _both_scores(queries, prefix_keys, keys, sharing)
+    """Without a gradient; both parts in one array, as fewer operations are what a decoding step gains by."""
+    together, apart, width = sharing.together, sharing.apart, prefix_scores.shape[-2]
     scores = mx.concatenate([prefix_scores, _turned(together(_turned(own_scores)))], axis=-2)
     masses = exp(scores - scores.max(axis=-2, keepdims=True))  # [prompts, kv_heads, prompt + own, samples x n]
     shares = masses * (1.0 / masses.sum(axis=-2, keepdims=True))

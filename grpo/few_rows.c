@@ -45,6 +45,9 @@ typedef struct {
     long a_step, b_step, c_step; /* from a row to the next */
 } product;
 
+static long least(long x, long y) { return x < y ? x : y; }
+static long padded(long count, long multiple) { return (count + multiple - 1) / multiple * multiple; }
+
 /* Lanes of two vectors added in pairs `half` apart, those of x in every first half, those of y in every second. */
 INLINE vector folded(vector x, vector y, int half) {
     places low, high;
@@ -107,17 +110,15 @@ INLINE void strips(const product *p, const int rows, const int columns, const in
 }
 
 static void multiply(const product *p, long first, long last) {
-    long parts = (p->inner + NEAR - 1) / NEAR, each = (p->inner / parts + LANES - 1) / LANES * LANES;
+    long parts = (p->inner + NEAR - 1) / NEAR, each = padded(p->inner / parts, LANES);
     for (long from = 0; from < p->inner; from += each) {
-        long to = from + each < p->inner ? from + each : p->inner;
+        long to = least(from + each, p->inner);
         if (p->rows <= ROWS) strips(p, ROWS, COLUMNS, COLUMNS, first, last, from, to);
         else if (p->rows <= 2 * ROWS) strips(p, ROWS, COLUMNS, 2, first, last, from, to);
         else if (p->rows <= 3 * ROWS || p->rows > LANES) strips(p, ROWS, COLUMNS, 1, first, last, from, to);
         else strips(p, 2 * ROWS, COLUMNS / 2, 1, first, last, from, to); /* reads B more in the order it lies in */
     }
 }
-
-static long padded(long count, long multiple) { return (count + multiple - 1) / multiple * multiple; }
 
 /* The rows of A, each beginning where a vector may; a tile's rows that are none: 0. */
 static void lay_out(float *rows, long step, const product *p) {
@@ -179,7 +180,6 @@ static pthread_cond_t bell = PTHREAD_COND_INITIALIZER;
 static long number_of(long entry) { return entry >> COUNT_BITS; }
 static long count_of(long entry) { return entry & ((1L << COUNT_BITS) - 1); }
 static long newest(void) { return number_of(atomic_load(&left[0])); }
-static long least(long x, long y) { return x < y ? x : y; }
 
 /* Multiply one of the pieces that are `owner`'s; 0 if none is left, or if the product of this number is over. */
 static int take_piece(long number, int owner) {
