@@ -1,10 +1,12 @@
 """AdamW with a schedule, a gradient norm limit and a guard against non-finite updates."""
 
 import math
+from collections.abc import Callable
+from typing import cast
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from grpo.config import OptimizerSettings
 from grpo.policy import Policy
@@ -36,6 +38,7 @@ class Optimizer:
             config.learning_rate, betas=list(config.adam_betas), weight_decay=config.weight_decay, bias_correction=True
         )
         self.adamw.init(policy.model.trainable_parameters())
+        self._update = self._compiled()
         self.bad_updates = 0  # in a row
 
     def apply(self, gradient: dict[str, mx.array], loss: float, step: int) -> tuple[float, bool]:
@@ -58,11 +61,23 @@ class Optimizer:
         self.bad_updates = 0
         scale = min(1.0, self.config.max_grad_norm / (norm + 1e-6))
         self.adamw.learning_rate = learning_rate(self.config, step)
-        scaled = {name: leaf * scale for name, leaf in gradient.items()}
-        self.adamw.update(self.policy.model, tree_unflatten(list(scaled.items())))
+        model = self.policy.model
+        model.update(
+            self._update(tree_unflatten(list(gradient.items())), model.trainable_parameters(), mx.array(scale))
+        )
         self.policy.unmerge()
-        mx.eval(self.policy.model.trainable_parameters(), self.adamw.state)
+        mx.eval(model.trainable_parameters(), self.adamw.state)
         return norm, True
+
+    def _compiled(self) -> Callable[[dict, dict, mx.array], dict]:
+        """(gradient, parameters, scale) -> parameters after AdamW's update: an operation or two a leaf, not twenty."""
+
+        def update(gradient: dict, parameters: dict, scale: mx.array) -> dict:
+            scaled = tree_map(lambda leaf: leaf * scale.astype(leaf.dtype), gradient)
+            return cast(dict, self.adamw.apply_gradients(scaled, parameters))
+
+        state = self.adamw.state
+        return cast("Callable[[dict, dict, mx.array], dict]", mx.compile(update, inputs=state, outputs=state))
 
     def state(self) -> dict[str, mx.array]:
         """AdamW's moments and step count by dotted name."""
@@ -71,3 +86,4 @@ class Optimizer:
     def load_state(self, state: dict[str, mx.array]) -> None:
         """Put back what `state` gave."""
         self.adamw.state = tree_unflatten(list(state.items()))
+        self._update = self._compiled()
