@@ -80,6 +80,25 @@ def test_the_gradient_is_scaled_down_to_the_largest_norm_and_never_up(tiny):
         assert optimizer.state()[f"{NAME}.m"][:2].tolist() == pytest.approx(moment, rel=1e-4)
 
 
+def test_every_update_is_adamw_s_in_float64_at_its_step_s_rate(tiny):
+    policy = tiny.policy()
+    config = tiny.config(learning_rate=0.05, warmup_steps=2, steps=5, lr_schedule="linear", weight_decay=0.1)
+    optimizer, (b1, b2) = Optimizer(policy, config), config.adam_betas
+    weights = {name: np.array(leaf, np.float64) for name, leaf in policy.trainable().items()}
+    moments = {name: (0.0, 0.0) for name in weights}
+    for step in range(5):
+        given, rate = random_gradient(policy, step), learning_rate(config, step)
+        norm, _ = optimizer.apply(given, 1.0, step)
+        for name, weight in weights.items():
+            g = np.array(given[name], np.float64) * config.max_grad_norm / (norm + 1e-6)
+            m, v = b1 * moments[name][0] + (1 - b1) * g, b2 * moments[name][1] + (1 - b2) * g**2
+            moments[name] = (m, v)
+            first, second = m / (1 - b1 ** (step + 1)), v / (1 - b2 ** (step + 1))
+            weights[name] = weight * (1 - rate * 0.1) - rate * first / (np.sqrt(second) + 1e-8)
+    for name, leaf in policy.trainable().items():
+        np.testing.assert_allclose(np.array(leaf), weights[name], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("size", "loss"), [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, -math.inf)])
 def test_what_is_not_finite_leaves_weights_and_moments_alone(tiny, size, loss):
     policy = tiny.policy()
