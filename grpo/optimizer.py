@@ -70,14 +70,20 @@ class Optimizer:
         return norm, True
 
     def _compiled(self) -> Callable[[dict, dict, mx.array], dict]:
-        """(gradient, parameters, scale) -> parameters after AdamW's update: an operation or two a leaf, not twenty."""
+        """(gradient, parameters, scale) -> parameters after AdamW's update: an operation or two a leaf, not twenty.
+
+        Bound to the present state object; it does not hold `self`, or the moments would live until the garbage is
+        collected.
+        """
+        adamw = self.adamw
 
         def update(gradient: dict, parameters: dict, scale: mx.array) -> dict:
             scaled = tree_map(lambda leaf: leaf * scale.astype(leaf.dtype), gradient)
-            return cast(dict, self.adamw.apply_gradients(scaled, parameters))
+            return cast(dict, adamw.apply_gradients(scaled, parameters))
 
-        state = self.adamw.state
-        return cast("Callable[[dict, dict, mx.array], dict]", mx.compile(update, inputs=state, outputs=state))
+        return cast(
+            "Callable[[dict, dict, mx.array], dict]", mx.compile(update, inputs=adamw.state, outputs=adamw.state)
+        )
 
     def state(self) -> dict[str, mx.array]:
         """AdamW's moments and step count by dotted name."""
