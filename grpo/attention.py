@@ -13,8 +13,6 @@ import mlx.core as mx
 
 from grpo.exponential import LOWEST, exp
 
-FEW = 8  # queries of a row that is decoded are as many as heads share a key head
-
 Move = Callable[[mx.array], mx.array]
 
 
@@ -22,12 +20,15 @@ Move = Callable[[mx.array], mx.array]
 class Sharing:
     """How rows hang on prompts, and what they may see.
 
-    together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. `differentiable` says
-    whether they are (each row once, no slot empty). Masks are True where a query sees a key, None where it sees all.
+    together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. across: [batch, heads, n, k]
+    -> [prompts, heads, k, samples x n]; back: its inverse. `differentiable` says whether they are (each row once, no
+    slot empty). Masks are True where a query sees a key, None where it sees all.
     """
 
     together: Move
     apart: Move
+    across: Move
+    back: Move
     differentiable: bool
     time: int
     prefix_mask: mx.array | None  # broadcasts to [prompts, heads, prompt, samples x group, time]
@@ -56,7 +57,8 @@ def shared_attention(
     def attend(
         queries: mx.array, prefix_keys: mx.array, prefix_values: mx.array, keys: mx.array, values: mx.array
     ) -> tuple[mx.array, ...]:
-        prefix_scores, own_scores = _both_scores(queries, prefix_keys, keys, sharing)
+        prefix_scores = _prefix_scores(queries, prefix_keys, sharing)
+        own_scores = _hidden(keys @ _turned(queries), sharing.own_mask, sharing.time)  # [batch, kv_heads, own, n]
         highest = mx.maximum(
             apart(_turned(prefix_scores.max(axis=-2, keepdims=True))), _turned(own_scores.max(axis=-2, keepdims=True))
         )  # [batch, kv_heads, n, 1]
@@ -69,7 +71,7 @@ def shared_attention(
         return attended * share.astype(kind), prefix_masses, own_masses, share
 
     if not sharing.differentiable:
-        return _attended(*_both_scores(queries, prefix_keys, keys, sharing), prefix_values, values, sharing)
+        return _attended(queries, prefix_keys, prefix_values, keys, values, sharing)
     attention = mx.custom_function(attend)
 
     @attention.vjp
@@ -98,15 +100,24 @@ def shared_attention(
 
 
 def _attended(
-    prefix_scores: mx.array, own_scores: mx.array, prefix_values: mx.array, values: mx.array, sharing: Sharing
+    queries: mx.array,
+    prefix_keys: mx.array,
+    prefix_values: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    sharing: Sharing,
 ) -> mx.array:
     """Without a gradient; both parts in one array, as fewer operations are what a decoding step gains by."""
-    together, apart, width = sharing.together, sharing.apart, prefix_scores.shape[-2]
-    scores = mx.concatenate([prefix_scores, _turned(together(_turned(own_scores)))], axis=-2)
+    prefix_scores = _prefix_scores(queries, prefix_keys, sharing)
+    own_scores = queries @ _turned(keys)  # a BLAS is twice as fast with the few queries in a row's place
+    if sharing.own_mask is not None:
+        own_scores = _turned(_hidden(_turned(own_scores), sharing.own_mask, sharing.time))
+    scores = mx.concatenate([prefix_scores, sharing.across(own_scores.astype(mx.float32))], axis=-2)
     masses = exp(scores - scores.max(axis=-2, keepdims=True))  # [prompts, kv_heads, prompt + own, samples x n]
-    shares = masses * (1.0 / masses.sum(axis=-2, keepdims=True))
-    shares = _turned(shares.astype(values.dtype))
-    return apart(shares[..., :width] @ prefix_values) + apart(shares[..., width:]) @ values
+    shares = (masses * (1.0 / masses.sum(axis=-2, keepdims=True))).astype(values.dtype)
+    width = prefix_scores.shape[-2]
+    attended = sharing.apart(_turned(shares[..., :width, :]) @ prefix_values)
+    return attended + sharing.back(shares[..., width:, :]) @ values
 
 
 def _turned(matrices: mx.array) -> mx.array:
@@ -114,21 +125,10 @@ def _turned(matrices: mx.array) -> mx.array:
     return matrices.swapaxes(-1, -2)
 
 
-def _scores(keys: mx.array, queries: mx.array) -> mx.array:
-    """[.., keys, n]; a BLAS is twice as fast with its few numbers in a row's place."""
-    few = queries.shape[-2] < FEW
-    return _turned(queries @ _turned(keys)) if few else keys @ _turned(queries)
-
-
-def _both_scores(
-    queries: mx.array, prefix_keys: mx.array, keys: mx.array, sharing: Sharing
-) -> tuple[mx.array, mx.array]:
-    """Of the prompts, [prompts, kv_heads, prompt, samples x n], and the rows' own, [batch, kv_heads, own, n]."""
-    prefix_scores = prefix_keys @ _turned(sharing.together(queries))
-    return (
-        _hidden(prefix_scores, sharing.prefix_mask, sharing.time),
-        _hidden(_scores(keys, queries), sharing.own_mask, sharing.time),
-    )
+def _prefix_scores(queries: mx.array, prefix_keys: mx.array, sharing: Sharing) -> mx.array:
+    """Of the prompts' keys, [prompts, kv_heads, prompt, samples x n]."""
+    scores = prefix_keys @ _turned(sharing.together(queries))
+    return _hidden(scores, sharing.prefix_mask, sharing.time)
 
 
 def _hidden(scores: mx.array, mask: mx.array | None, time: int) -> mx.array:

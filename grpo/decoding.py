@@ -10,6 +10,8 @@ import mlx.core as mx
 from grpo.columns import Columns
 from grpo.prefix import CompletionCache, PrefixLayout, PromptCache
 
+HAND_OVER = 4  # layers whose operations go to the device at a time
+
 
 class Places:
     """Where the rows of a decoding batch stand; one object for the caches of all layers.
@@ -21,6 +23,7 @@ class Places:
         self.layout = layout
         self.starts = [0] * sum(layout.counts) if starts is None else list(starts)
         self._last: tuple[int, int | mx.array] | None = None
+        self._layers = 0  # that have written, of all steps
 
     def after(self, columns: int) -> int | mx.array:
         """Position of the token that comes after so many columns; one for all rows or [batch]."""
@@ -28,6 +31,14 @@ class Places:
             positions = [n + columns - start for n, start in zip(self.layout.by_row, self.starts, strict=True)]
             self._last = columns, positions[0] if len(set(positions)) == 1 else mx.array(positions)
         return self._last[1]
+
+    def hand_over(self, arrays: Sequence[mx.array]) -> None:
+        """Called by every layer: what some of them have come to is computed from now on, while the host puts together
+        the operations of the next ones. Else the device would wait for those of a whole step.
+        """
+        self._layers += 1
+        if self._layers % HAND_OVER == 1:
+            mx.async_eval(*arrays)
 
 
 class DecodeCache(CompletionCache):
@@ -51,6 +62,7 @@ class DecodeCache(CompletionCache):
         self.own_keys.write(self.columns, keys)
         self.own_values.write(self.columns, values)
         self.move_to(self.columns + 1)
+        self.places.hand_over(self.own_keys.parts)
         return self.own_keys.read(self.columns), self.own_values.read(self.columns)
 
     def query_positions(self, time: int) -> mx.array:

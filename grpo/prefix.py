@@ -93,6 +93,21 @@ class PrefixLayout:
         rows = rows.reshape(self.prompts * self.samples, heads, n // self.samples, k)
         return rows if self.slots is None else rows[self.slots[1]]
 
+    def across(self, rows: mx.array) -> mx.array:
+        """[batch, heads, n, k] -> [prompts, heads, k, samples x n]: `together`, its matrices turned."""
+        if self.slots is not None:
+            rows = rows[self.slots[0]]
+        _, heads, n, k = rows.shape
+        rows = rows.reshape(self.prompts, self.samples, heads, n, k).transpose(0, 2, 4, 1, 3)
+        return rows.reshape(self.prompts, heads, k, -1)
+
+    def back(self, shared: mx.array) -> mx.array:
+        """The inverse of `across`."""
+        _, heads, k, n = shared.shape
+        rows = shared.reshape(self.prompts, heads, k, self.samples, n // self.samples).transpose(0, 3, 1, 4, 2)
+        rows = rows.reshape(self.prompts * self.samples, heads, n // self.samples, k)
+        return rows if self.slots is None else rows[self.slots[1]]
+
     def keep(self, rows: Sequence[int]) -> tuple["PrefixLayout", list[int]]:
         """The layout of these rows alone (in ascending order), and which prompts are left in it."""
         ends = list(itertools.accumulate(self.counts))
@@ -182,6 +197,8 @@ class CompletionCache:
             Sharing(
                 self.layout.together,
                 self.layout.apart,
+                self.layout.across,
+                self.layout.back,
                 differentiable=self.has_gradient and self.layout.slots is None,
                 time=time,
                 prefix_mask=self.prefix_mask(time, window),

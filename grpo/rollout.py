@@ -15,6 +15,7 @@ import numpy as np
 
 from grpo import decoding, prefix
 from grpo.config import ConfigError
+from grpo.exponential import without_gradient
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
@@ -181,7 +182,9 @@ class _Engine:
         return drawn
 
     def _step(self, last: Draw) -> Draw:
-        return self._draw(self.policy.trunk(last.tokens[:, None], self.caches)[:, 0], self.rows)
+        with without_gradient():
+            hidden = self.policy.trunk(last.tokens[:, None], self.caches)  # [batch, 1, hidden]
+            return self._draw(hidden[:, 0], self.rows)
 
     def _steered(self, last: Draw) -> Draw:
         """The drawn tokens, with those in place of which a row has others to write replaced; waits for the device."""
