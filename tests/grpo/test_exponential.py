@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from grpo.exponential import LOWEST, exp, on_cpu, row_max, swiglu
+from grpo.exponential import LOWEST, exp, on_cpu, row_max, swiglu, without_gradient
 
 pytestmark = pytest.mark.skipif(not on_cpu(mx.zeros(1)), reason="MLX computes on a GPU here")
 
@@ -37,6 +37,17 @@ def test_swiglu_of_extreme_gates_is_finite(gate):
     values = mx.grad(lambda gate, up: swiglu(gate, up).sum(), argnums=(0, 1))(mx.array([gate]), mx.array([2.0]))
     assert all(mx.isfinite(value).item() for value in values)
     assert swiglu(mx.array([gate]), mx.array([2.0])).item() == pytest.approx(2 * max(gate, 0.0), abs=1e-30)
+
+
+def test_without_a_gradient_the_values_are_the_same_and_afterwards_there_is_one():
+    gate, up = mx.random.normal((2, 5, 64))
+    with pytest.raises(KeyboardInterrupt), without_gradient():
+        exact, gated = exp(gate), swiglu(gate, up)
+        raise KeyboardInterrupt
+    assert mx.array_equal(exact, exp(gate)).item()
+    assert mx.array_equal(gated, swiglu(gate, up)).item()
+    slope = mx.grad(lambda up: swiglu(gate, up).sum())(up)
+    assert mx.allclose(slope, gate * mx.sigmoid(gate), atol=1e-6).item()
 
 
 @pytest.mark.parametrize("shape", [(3, 7), (2, 3, 64), (2, 192)])

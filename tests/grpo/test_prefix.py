@@ -159,6 +159,23 @@ def test_rows_of_uneven_prompts_find_their_slots():
     assert (row_of_slot.tolist(), slot_of_row.tolist()) == ([0, 0, 1, 2], [0, 2, 3])
 
 
+@pytest.mark.parametrize("counts", [(5,), (2, 2, 2), (3, 1, 2)])
+def test_rows_go_across_and_back(counts):
+    layout = prefix.PrefixLayout((4,) * len(counts), counts)
+    rows = mx.random.normal((sum(counts), 3, 2, 7))  # [batch, heads, n, k]
+    across = layout.across(rows)
+    assert mx.array_equal(across, layout.together(rows).swapaxes(-1, -2)).item()
+    assert mx.array_equal(layout.back(across), rows).item()
+
+
+def test_layers_hand_over_what_they_came_to_while_later_ones_are_put_together(monkeypatch):
+    handed, places = [], decoding.Places(prefix.PrefixLayout((4,), (2,)))
+    monkeypatch.setattr(decoding.mx, "async_eval", lambda *arrays: handed.append(arrays))
+    for layer in range(2 * decoding.HAND_OVER + 1):
+        places.hand_over([layer])
+    assert handed == [(0,), (decoding.HAND_OVER,), (2 * decoding.HAND_OVER,)]
+
+
 def test_whole_rows_attend_by_blocks_where_that_is_faster_and_only_there(tiny, monkeypatch):
     policy, asked = tiny.policy("llama"), []
 
