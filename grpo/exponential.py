@@ -6,37 +6,17 @@ relative. `on_cpu` says for which arrays; for others MLX's own functions are use
 differentiated: callers bring their gradients.
 """
 
-import contextlib
 import math
-import threading
-from collections.abc import Iterator
 from typing import cast
 
 import mlx.core as mx
 
-from grpo.fusion import unseen
+from grpo.fusion import has_gradient, unseen
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few enough bits to be exact times n
 ROUNDING = 12582912.0  # 1.5 x 2^23: what is added to it is rounded to a whole number
 LOWEST = -1e9  # stands for minus infinity: its exp is 0, and its remainder small enough for the series to be finite
-
-
-class _Local(threading.local):
-    gradient = True
-
-
-_local = _Local()
-
-
-@contextlib.contextmanager
-def without_gradient() -> Iterator[None]:
-    """Inside, `exp` and `swiglu` spare the operations that keep a gradient right: nobody may ask for one."""
-    before, _local.gradient = _local.gradient, False
-    try:
-        yield
-    finally:
-        _local.gradient = before
 
 
 def on_cpu(x: mx.array) -> bool:
@@ -115,7 +95,7 @@ def _swiglu_gradient(
 
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
     """gate * sigmoid(gate) * up, elementwise (Shazeer 2020, arXiv 2002.05202), of arrays that are `on_cpu`."""
-    gated = _swiglu if _local.gradient else _gated
+    gated = _swiglu if has_gradient() else _gated
     return cast("tuple[mx.array, mx.array]", gated(gate, up))[0]
 
 
@@ -133,4 +113,4 @@ def exp(x: mx.array) -> mx.array:
     """exp of values from LOWEST to 88 (minus infinity gives NaN, as NaN does); on the CPU without a gradient."""
     if not on_cpu(x):
         return mx.exp(x)
-    return cast(mx.array, _exp(mx.stop_gradient(x) if _local.gradient else x))
+    return cast(mx.array, _exp(mx.stop_gradient(x) if has_gradient() else x))

@@ -1,4 +1,4 @@
-"""mx.compile that also fuses while a gradient is being taken.
+"""mx.compile that also fuses while a gradient is being taken; whether one may be asked for at all.
 
 MLX runs a compiled function operation by operation when its arrays belong to a gradient. For the forward and backward
 rules of a custom function, through which no gradient passes, that is all loss: they are several times slower. MLX keeps
@@ -49,6 +49,7 @@ class _Helper:
 
 class _Local(threading.local):
     fuses = False
+    gradient = True
 
     @functools.cached_property
     def helper(self) -> _Helper:
@@ -76,3 +77,18 @@ def fused_gradients() -> Iterator[None]:
         yield
     finally:
         _local.fuses = before
+
+
+@contextlib.contextmanager
+def without_gradient() -> Iterator[None]:
+    """Inside, functions spare the operations that only a gradient needs: nobody may ask for one."""
+    before, _local.gradient = _local.gradient, False
+    try:
+        yield
+    finally:
+        _local.gradient = before
+
+
+def has_gradient() -> bool:
+    """Whether a gradient may be asked for."""
+    return _local.gradient

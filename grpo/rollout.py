@@ -15,7 +15,7 @@ import numpy as np
 
 from grpo import decoding, prefix
 from grpo.config import ConfigError
-from grpo.exponential import without_gradient
+from grpo.fusion import without_gradient
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout

@@ -4,7 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from grpo.exponential import LOWEST, exp, on_cpu, row_max, swiglu, without_gradient
+from grpo.exponential import LOWEST, exp, on_cpu, row_max, swiglu
+from grpo.fusion import without_gradient
 
 pytestmark = pytest.mark.skipif(not on_cpu(mx.zeros(1)), reason="MLX computes on a GPU here")
 
