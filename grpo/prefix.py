@@ -81,31 +81,33 @@ class PrefixLayout:
 
     def together(self, rows: mx.array) -> mx.array:
         """[batch, heads, n, k] -> [prompts, heads, samples x n, k], all rows of a prompt in one matrix."""
-        if self.slots is not None:
-            rows = rows[self.slots[0]]
-        _, heads, n, k = rows.shape
-        return rows.reshape(self.prompts, self.samples, heads, n, k).swapaxes(1, 2).reshape(self.prompts, heads, -1, k)
+        _, heads, _, k = rows.shape
+        return self._by_prompt(rows).swapaxes(1, 2).reshape(self.prompts, heads, -1, k)
 
     def apart(self, shared: mx.array) -> mx.array:
         """The inverse of `together`."""
-        _, heads, n, k = shared.shape
-        rows = shared.reshape(self.prompts, heads, self.samples, n // self.samples, k).swapaxes(1, 2)
-        rows = rows.reshape(self.prompts * self.samples, heads, n // self.samples, k)
-        return rows if self.slots is None else rows[self.slots[1]]
+        _, heads, _, k = shared.shape
+        return self._by_row(shared.reshape(self.prompts, heads, self.samples, -1, k).swapaxes(1, 2))
 
     def across(self, rows: mx.array) -> mx.array:
         """[batch, heads, n, k] -> [prompts, heads, k, samples x n]: `together`, its matrices turned."""
-        if self.slots is not None:
-            rows = rows[self.slots[0]]
-        _, heads, n, k = rows.shape
-        rows = rows.reshape(self.prompts, self.samples, heads, n, k).transpose(0, 2, 4, 1, 3)
-        return rows.reshape(self.prompts, heads, k, -1)
+        _, heads, _, k = rows.shape
+        return self._by_prompt(rows).transpose(0, 2, 4, 1, 3).reshape(self.prompts, heads, k, -1)
 
     def back(self, shared: mx.array) -> mx.array:
         """The inverse of `across`."""
-        _, heads, k, n = shared.shape
-        rows = shared.reshape(self.prompts, heads, k, self.samples, n // self.samples).transpose(0, 3, 1, 4, 2)
-        rows = rows.reshape(self.prompts * self.samples, heads, n // self.samples, k)
+        _, heads, k, _ = shared.shape
+        return self._by_row(shared.reshape(self.prompts, heads, k, self.samples, -1).transpose(0, 3, 1, 4, 2))
+
+    def _by_prompt(self, rows: mx.array) -> mx.array:
+        """[batch, ...] -> [prompts, samples, ...]."""
+        if self.slots is not None:
+            rows = rows[self.slots[0]]
+        return rows.reshape(self.prompts, self.samples, *rows.shape[1:])
+
+    def _by_row(self, slots: mx.array) -> mx.array:
+        """The inverse of `_by_prompt`."""
+        rows = slots.reshape(self.prompts * self.samples, *slots.shape[2:])
         return rows if self.slots is None else rows[self.slots[1]]
 
     def keep(self, rows: Sequence[int]) -> tuple["PrefixLayout", list[int]]:
