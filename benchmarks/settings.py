@@ -91,7 +91,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """`i/n` -> (i mod n, n): counting from 0 or from 1, n consecutive numbers are all of it."""
     number, slash, count = text.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 0 <= int(number) <= int(count) and int(count) > 0):
-        raise ValueError("must read i/n with i up to n, e.g. 1/2 and 2/2")
+        raise ValueError(f"must read i/n with i up to n, e.g. 1/2 and 2/2, got {text!r:.80}")
     return int(number) % int(count), int(count)
 
 

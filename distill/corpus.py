@@ -60,7 +60,9 @@ class Provenance(Section):
     @classmethod
     def _orcid(cls, text: str | None) -> str | None:
         if text is not None and not is_orcid(text):
-            raise ValueError("expert_id must be an ORCID whose last character checks, such as 0000-0002-1825-0097")
+            raise ValueError(
+                f"expert_id must be an ORCID whose last character checks, such as 0000-0002-1825-0097, got {text!r:.80}"
+            )
         return text
 
 

@@ -5,6 +5,7 @@ Read are the corpus format itself, chat `messages`, ShareGPT's `conversations`, 
 Alpaca (`instruction`, `input`, `output`).
 """
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +46,7 @@ def _pair(row: Mapping[str, Any]) -> Any:
 def _turns(row: Mapping[str, Any]) -> Any:
     turns = row["conversations"]
     if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise ValueError("conversations must be a list of {from, value}")
+        raise ValueError(f"conversations must be a list of {{from, value}}, got {reprlib.repr(turns)}")
     return [{"role": SPEAKERS.get(turn.get("from", ""), turn.get("from")), "content": turn.get("value")}
             for turn in turns]  # fmt: skip
 
@@ -106,7 +107,7 @@ def messages_of(row: Any) -> list[Message]:
         isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
         for m in messages
     ):
-        raise ValueError("messages must be a list of {role, content}, both text")
+        raise ValueError(f"messages must be a list of {{role, content}}, both text, got {reprlib.repr(messages)}")
     if not messages or messages[-1]["role"] != "assistant":
         raise ValueError("the last message must be the assistant's: there is nothing to learn from otherwise")
     return messages

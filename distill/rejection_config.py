@@ -107,7 +107,7 @@ class RejectionConfig(Section):
     def _shard(cls, text: str) -> str:
         found = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise ValueError("shard must look like 2/4, the first at least 1 and at most the second")
+            raise ValueError(f"shard must look like 2/4, the first at least 1 and at most the second, got {text!r:.80}")
         return text
 
     @model_validator(mode="after")

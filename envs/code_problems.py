@@ -7,6 +7,7 @@ name and the form of the arguments, and the others stay hidden.
 
 import ast
 import json
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,9 +155,9 @@ def _complete_function(row: Mapping[str, Any], columns: dict[str, Any]) -> str:
     """HumanEval: the prompt is code, and its helpers are what the tests may use."""
     code, entry_point = row.get("prompt"), row.get("entry_point")
     if not isinstance(code, str) or not code.strip():
-        raise ValueError("no prompt beside test")
+        raise ValueError(f"no prompt beside test, got {reprlib.repr(code)}")
     if not isinstance(entry_point, str) or not entry_point:
-        raise ValueError("no entry_point beside test")
+        raise ValueError(f"no entry_point beside test, got {reprlib.repr(entry_point)}")
     columns.update(test=row["test"], entry_point=entry_point)
     try:
         ast.parse(code)
@@ -170,7 +171,7 @@ def _write_function(row: Mapping[str, Any], columns: dict[str, Any], shown_tests
     """MBPP: a question in words and assert statements."""
     tests = row.get("tests") or row.get("test_list")
     if not isinstance(tests, list) or not all(isinstance(test, str) and test.strip() for test in tests):
-        raise ValueError("tests must be a list of assert statements")
+        raise ValueError(f"tests must be a list of assert statements, got {reprlib.repr(tests)}")
     imports = row.get("test_imports") or []
     imports = [imports] if isinstance(imports, str) else list(imports)
     setup = row.get("test_setup_code")
@@ -203,9 +204,9 @@ def _write_program(row: Mapping[str, Any], columns: dict[str, Any]) -> str:
         try:
             cases = json.loads(row["input_output"])
         except (ValueError, RecursionError):
-            raise ValueError("input_output is not JSON") from None
+            raise ValueError(f"input_output is not JSON: {row['input_output']!r:.80}") from None
         if not isinstance(cases, dict):
-            raise ValueError("input_output must be an object with inputs and outputs")
+            raise ValueError(f"input_output must be an object with inputs and outputs, got {reprlib.repr(cases)}")
     entry_point = row.get("entry_point") or cases.get("fn_name")
     columns.update(inputs=cases.get("inputs"), outputs=cases.get("outputs"), entry_point=entry_point)
     question, starter = _question(row), row.get("starter_code")

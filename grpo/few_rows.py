@@ -29,7 +29,7 @@ def load(blas: ctypes.CDLL) -> None:
     if os.environ.get(DISABLE_VARIABLE) == "none":
         raise Unavailable(f"{DISABLE_VARIABLE} is none")
     if platform.machine() != "x86_64":
-        raise Unavailable("the processor is not x86-64")
+        raise Unavailable(f"the processor is not x86-64 but {platform.machine()}")
     product = ctypes.cast(blas.cblas_sgemm, ctypes.c_void_p)
     limit = getattr(blas, "MKL_Set_Num_Threads_Local", None)  # OpenBLAS knows when a thread does best alone
     try:

@@ -7,6 +7,7 @@ process and no test of theirs is ever near the program. What can't be taken apar
 
 import ast
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,7 +99,7 @@ def plan_of(row: Row, prompt: str = "") -> Plan | None:
     if row.tests:
         sources = [row.tests] if isinstance(row.tests, str) else list(row.tests)
         if not all(isinstance(source, str) for source in sources):
-            raise BadTests("tests must be a list of assert statements")
+            raise BadTests(f"tests must be a list of assert statements, got {reprlib.repr(row.tests)}")
         return _assert_plan(sources, imports, entry_point, setup or code_in_prompt(prompt, entry_point))
     if not row.inputs and not row.outputs:
         return None

@@ -7,6 +7,7 @@ where it is). Used on both sides; imports nothing slow.
 """
 
 import math
+import reprlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,7 +77,7 @@ def _encode_rest(value: Any, refer: Callable[[Any], int] | None, depth: int) -> 
 def check(data: Any, depth: int = 0) -> None:
     """Raise Malformed unless `encode` could have written the data. Builds and hashes nothing."""
     if depth > 2 * MAX_DEPTH:
-        raise Malformed("nested too deep")
+        raise Malformed(f"nested more than {2 * MAX_DEPTH} deep")
     if data is None or isinstance(data, bool | str | int | float):
         return
     if isinstance(data, list):
@@ -89,7 +90,7 @@ def check(data: Any, depth: int = 0) -> None:
             raise Malformed(f"{kind} must hold a list")
         for item in content:
             if kind == "dict" and not (isinstance(item, list) and len(item) == 2):
-                raise Malformed("dict must hold pairs")
+                raise Malformed(f"dict must hold pairs, got {reprlib.repr(item)}")
             check(item, depth + 1)
         return
     parts = content if isinstance(content, list) else [content]

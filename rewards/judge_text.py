@@ -15,7 +15,9 @@ import hashlib
 import json
 import math
 import re
+import reprlib
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,22 +151,22 @@ def read_verdict(reply: str, ticket: str, rubric: Rubric) -> Verdict:
     if set(found) != wanted:
         raise BadReply(f"keys {', '.join(map(str, found)) or 'none'} instead of {', '.join(sorted(wanted))}")
     if found["nonce"] != ticket:
-        raise BadReply("another nonce than it was given")
+        raise BadReply(f"another nonce than it was given: {reprlib.repr(found['nonce'])}")
     issues, confidence = found["issues"], found["confidence"]
     if not isinstance(issues, list) or len(issues) > MAX_ISSUES or not all(isinstance(one, str) for one in issues):
-        raise BadReply("issues is no list of strings")
+        raise BadReply(f"issues is no list of at most {MAX_ISSUES} strings: {reprlib.repr(issues)}")
     if not _is_number(confidence) or not 0 <= confidence <= 1:
-        raise BadReply("confidence is no number from 0 to 1")
+        raise BadReply(f"confidence is no number from 0 to 1: {reprlib.repr(confidence)}")
     return Verdict(_value(found[rubric.verdict], float(confidence), rubric), tuple(issues))
 
 
 def _value(given: Any, confidence: float, rubric: Rubric) -> float:
     if rubric.verdict == "passed":
         if not isinstance(given, bool):
-            raise BadReply("passed is neither true nor false")
+            raise BadReply(f"passed is neither true nor false: {reprlib.repr(given)}")
         return 0.5 + confidence / 2 if given else 0.5 - confidence / 2
     if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= 10:
-        raise BadReply("score is no whole number from 0 to 10")
+        raise BadReply(f"score is no whole number from 0 to 10: {reprlib.repr(given)}")
     return given / 10
 
 
@@ -189,8 +191,9 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise BadReply("a key that is there twice")
+    keys = Counter(key for key, _ in pairs)
+    if len(keys) < len(pairs):
+        raise BadReply(f"a key that is there twice: {keys.most_common(1)[0][0]!r:.80}")
     return dict(pairs)
 
 

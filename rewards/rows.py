@@ -99,5 +99,5 @@ def wanted_names(text: str) -> list[str]:
     """The rewards of a `--reward` option."""
     wanted = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if not wanted:
-        raise InputError("--reward names no reward")
+        raise InputError(f"--reward {text!r:.80} names no reward")
     return wanted

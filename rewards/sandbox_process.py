@@ -200,7 +200,7 @@ class SandboxProcess:
             if _wait(descriptor, event, slice_seconds):
                 return
             if self._watched_bytes is not None and resident_bytes(self.pid) > self._watched_bytes:
-                raise TooMuchMemory("more memory than allowed")
+                raise TooMuchMemory(f"more memory than the {self._watched_bytes} bytes allowed")
 
 
 def resident_bytes(pid: int) -> int:
@@ -222,5 +222,5 @@ def _refuse(constant: str) -> None:
 
 def _integer(digits: str) -> int:
     if len(digits) > 20:  # longer ones are sent as hexadecimal; reading decimals takes quadratic time
-        raise ValueError("an integer too long for JSON")
+        raise ValueError(f"an integer of {len(digits)} digits, too long for JSON")
     return int(digits)

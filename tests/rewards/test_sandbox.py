@@ -203,4 +203,4 @@ def test_resident_memory_is_watched_where_the_system_does_not_limit_it():
     plan = Calls((Call("f", [], {"dict": []}, "equal", 1),), "")
     grow = "import time\nx = b'x' * (300 << 20)\ntime.sleep(30)"
     verdict = judge(grow, plan, Limits(cpu_seconds=5, memory_bytes=100 << 20), isolation)
-    assert (verdict.outcome, verdict.message) == ("memory", "more memory than allowed")
+    assert (verdict.outcome, verdict.message) == ("memory", f"more memory than the {100 << 20} bytes allowed")
