@@ -49,6 +49,11 @@ def side_by_side(parts: Sequence[Callable[[], Made]]) -> list[Made]:
     return made
 
 
+def beside() -> contextlib.AbstractContextManager:
+    """What is put together inside runs on a lane, beside the operations of the caller's stream."""
+    return cast("contextlib.AbstractContextManager", mx.stream(_local.streams[0]))
+
+
 class _Local(threading.local):
     @functools.cached_property
     def streams(self) -> list[mx.Stream]:

@@ -8,7 +8,7 @@ import pytest
 
 from grpo import lanes as module
 from grpo.blas import WIDTH_VARIABLE
-from grpo.lanes import lanes, side_by_side
+from grpo.lanes import beside, lanes, side_by_side
 
 needs_lanes = pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
 
@@ -76,6 +76,13 @@ def test_any_thread_has_lanes_of_its_own():
     worker.start()
     worker.join()
     np.testing.assert_allclose(made[1], alone(1), atol=1e-4)
+
+
+def test_what_is_put_beside_has_another_stream():
+    before = mx.default_stream(mx.cpu)
+    with beside():
+        assert mx.default_stream(mx.cpu) != before
+    assert mx.default_stream(mx.cpu) == before
 
 
 @pytest.mark.parametrize("width", ["20", "", "many"])

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from grpo import rollout as rollout_module
 from grpo.config import ConfigError
 from grpo.forward import completion_logprobs, rows_of
 from grpo.rollout import Request, generate, uniform_stream
@@ -191,6 +192,20 @@ def test_an_adapter_matters_to_what_is_sampled(tiny):
     prompts = tiny.prompts(LENGTHS[:3])
     with_it, without = (tiny.policy("qwen2", fine_tune="lora", adapter_noise=noise) for noise in (0.2, 0.0))
     assert tokens(sample(with_it, prompts)) != tokens(sample(without, prompts))
+
+
+@pytest.mark.parametrize("changes", [{}, {"samples": 5}, {"samples": 1}, {"sampling": Sampling(0.7, top_p=0.9)}])
+def test_rows_drawn_in_halves_are_the_same_to_the_bit(tiny, monkeypatch, changes):
+    policy, prompts, seen = tiny.policy(), tiny.prompts(LENGTHS[:1]), []
+    plain = rollout_module.draw
+    monkeypatch.setattr(rollout_module, "lanes", lambda: 2)
+    monkeypatch.setattr(rollout_module, "draw", lambda *given: seen.append(given[0].shape[0]) or plain(*given))
+    whole, samples = sample(policy, prompts, **changes), changes.get("samples", 4)
+    assert max(seen) == samples
+    monkeypatch.setattr(rollout_module, "DIVIDED", 0)
+    seen.clear()
+    assert sample(policy, prompts, **changes) == whole
+    assert max(seen) == (samples + 1) // 2
 
 
 def test_the_stop_token_is_kept_with_its_logprob(tiny):
