@@ -144,12 +144,7 @@ class _Engine:
         first = self._draw(hidden, rows)
         if self.rows and last is not None:
             self.caches = self._join(fresh, layout)
-            first = Draw(
-                *(
-                    mx.concatenate([getattr(last, name), getattr(first, name)])
-                    for name in ("tokens", "logprobs", "entropies")
-                )
-            )
+            first = _joined(last, first)
         else:
             self.caches = self._open(fresh, layout)
         self.rows = [*self.rows, *rows]
@@ -263,6 +258,11 @@ def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling)
     first = draw(logits[:half], uniforms[:half], sampling)
     with beside():
         second = draw(logits[half:], uniforms[half:], sampling)
+    return _joined(first, second)
+
+
+def _joined(first: Draw, second: Draw) -> Draw:
+    """The rows of both, one after the other."""
     return Draw(
         mx.concatenate([first.tokens, second.tokens]),
         mx.concatenate([first.logprobs, second.logprobs]),
