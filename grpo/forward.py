@@ -99,6 +99,7 @@ def completion_logprobs(
         policy.head_parameters(),
         temperature=temperature,
         chunk_tokens=chunk_tokens,
+        head=policy.frozen_head(),
         gradient=gradient,
     )
     return rows.padded(flat)

@@ -12,7 +12,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import mlx.core as mx
 
@@ -20,6 +20,8 @@ from grpo.batching import LANES
 from grpo.blas import WIDTH_VARIABLE, load_blas
 
 LEAST_WIDTH = 60  # below it two parts are slower than one after the other
+
+_HERE = contextlib.nullcontext()
 
 Made = TypeVar("Made")
 Threads = tuple[Callable[[], int], Callable[[int], None]]  # tells and sets how many a product takes
@@ -36,22 +38,33 @@ def lanes() -> int:
 
 def side_by_side(parts: Sequence[Callable[[], Made]]) -> list[Made]:
     """What the parts make, evaluated together, each on its own lane where there are as many, else all on one."""
-    if len(parts) == 1 or len(parts) > lanes():
-        made = [part() for part in parts]
-        mx.eval(made)
-        return made
-    made = []
-    for stream, part in zip(_local.streams, parts, strict=False):
-        with mx.stream(stream):
-            made.append(part())
-    with _divided_blas(len(parts)):
-        mx.eval(made)
+    made = on_lanes(parts)
+    evaluate(made)
     return made
 
 
-def beside() -> contextlib.AbstractContextManager:
-    """What is put together inside runs on a lane, beside the operations of the caller's stream."""
-    return cast("contextlib.AbstractContextManager", mx.stream(_local.streams[0]))
+def on_lanes(parts: Sequence[Callable[[], Made]]) -> list[Made]:
+    """What the parts make, yet to be evaluated, each on its own lane where there are as many, else all on one."""
+    if len(parts) > lanes():
+        return [part() for part in parts]
+    made = []
+    for number, part in enumerate(parts):
+        with lane(number):
+            made.append(part())
+    return made
+
+
+def evaluate(made: Sequence[Any]) -> None:
+    """Evaluate what was put on lanes, one thing each, in one go: it can't be told from the arrays that they are."""
+    with _divided_blas(len(made)) if 1 < len(made) <= lanes() else contextlib.nullcontext():
+        mx.eval(made)
+
+
+def lane(number: int) -> contextlib.AbstractContextManager:
+    """What is put together inside runs on this lane, beside the caller's stream and the other lanes, where there are
+    lanes; else on the caller's stream.
+    """
+    return cast("contextlib.AbstractContextManager", mx.stream(_local.streams[number])) if lanes() > 1 else _HERE
 
 
 class _Local(threading.local):

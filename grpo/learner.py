@@ -5,7 +5,7 @@ From groups and their advantages to changed weights. The loss itself is grpo.los
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,11 +18,13 @@ from grpo.batching import pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.fusion import fused_gradients
-from grpo.lanes import lanes, side_by_side
+from grpo.lanes import evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
 from grpo.types import Credit, Group, Segment
+
+KEPT_PROMPTS = 4  # prompts of at most this fraction of token_budget keep their activations (a quarter)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ class Learner:
         """These micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
 
         Several segments of the same prompts have them run once: their states go into every segment as inputs, and the
-        gradient that gathers there goes through the prompts at the end.
+        gradient that gathers there goes through the prompts at the end. Short prompts keep their activations until
+        then, long ones (and those of more segments than run at a time) are run again.
         """
         with fused_gradients():
             return self._bundle(bundle, denominator)
@@ -127,6 +130,8 @@ class Learner:
             self.policy.merge()
         shared = len(bundle) > 1 and self.policy.shares_prefixes and len({part.prompts for part in bundle}) == 1
         mx.random.seed(self._dropout_seed)
+        if shared and self._keeps_prompts(bundle):
+            return self._with_prompts_kept(bundle, denominator)
         states, reference_states = self._prompt_states(bundle[0].prompts) if shared else (None, None)
         references = self._references(bundle, reference_states)
         parts: list[Scored] = []
@@ -146,6 +151,49 @@ class Learner:
         if shared:
             parts.append(Scored(0.0, self._through_prompts(bundle[0], pulled), {}))
         return _added(parts)
+
+    def _keeps_prompts(self, bundle: Sequence[Segment]) -> bool:
+        """Whether all of it runs at a time, and its prompts are little beside what that keeps anyway."""
+        tokens = sum(map(len, bundle[0].prompts))
+        return len(bundle) <= self.lanes and KEPT_PROMPTS * tokens <= self.config.token_budget
+
+    def _with_prompts_kept(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+        """The prompts run once and what their gradient needs of that is kept.
+
+        The whole bundle is put together inside that gradient, and evaluated part after part when it is complete: an
+        evaluation inside a gradient would also keep all that the micro-batches come to.
+        """
+        model, trained = self.policy.model, self.policy.trainable()
+        reference_states: list[mx.array] = []
+        references: list[mx.array | None] = [None] * len(bundle)
+        if self.config.beta > 0:
+            with self._reference():
+                with lane(1):
+                    reference_states = run_prompts(self.policy, bundle[0].prompts).arrays
+                references = [*on_lanes(self._reference_parts(bundle, PromptStates.of(reference_states)))]
+        states: list[mx.array] = []
+        shares: list[_Share] = []
+
+        def through(*leaves: mx.array) -> mx.array:
+            model.update(tree_unflatten(list(zip(trained, leaves, strict=True))))
+            with lane(0):
+                states.extend(run_prompts(self.policy, bundle[0].prompts).arrays)
+            model.update(tree_unflatten(list(trained.items())))
+            given = PromptStates.of([mx.stop_gradient(part) for part in states])
+            parts = zip(bundle, references, strict=True)
+            shares.extend(on_lanes([partial(self._share, *part, denominator, given) for part in parts]))
+            pulled = _sums([share.pulled for share in shares])
+            return mx.stack(
+                [(part * mx.stop_gradient(by)).sum() for part, by in zip(states, pulled, strict=True)]
+            ).sum()
+
+        gradient = mx.grad(through, argnums=list(range(len(trained))))(*trained.values())
+        evaluate([states, reference_states])
+        if self.config.beta > 0:
+            evaluate(references)
+        evaluate(shares)
+        mx.eval(gradient)
+        return _added([*map(_scored, shares), Scored(0.0, dict(zip(trained, gradient, strict=True)), {})])
 
     def _prompt_states(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptStates, PromptStates | None]:
         """Of the policy, and of the reference if there is a KL term; without a gradient of their own."""
@@ -180,15 +228,22 @@ class Learner:
         """The reference's logprobs for each micro-batch, [batch, time], without gradient; None without a KL term."""
         if self.config.beta == 0:
             return [None] * len(bundle)
-        rows = [Rows(segment.prompts, segment.completions) for segment in bundle]
         logprobs: list[mx.array | None] = []
         with self._reference():
-            for start in range(0, len(rows), self.lanes):
-                parts = [
-                    partial(self._logprobs, some, states, gradient=False) for some in rows[start : start + self.lanes]
-                ]
-                logprobs += map(mx.stop_gradient, side_by_side(parts))
+            for start in range(0, len(bundle), self.lanes):
+                logprobs += side_by_side(self._reference_parts(bundle[start : start + self.lanes], states))
         return logprobs
+
+    def _reference_parts(
+        self, segments: Sequence[Segment], states: PromptStates | None
+    ) -> list[Callable[[], mx.array]]:
+        """What makes each micro-batch's logprobs while the network is the reference."""
+
+        def logprobs(segment: Segment) -> mx.array:
+            rows = Rows(segment.prompts, segment.completions)
+            return mx.stop_gradient(self._logprobs(rows, states, gradient=False))
+
+        return [partial(logprobs, segment) for segment in segments]
 
     def _share(
         self, segment: Segment, reference: mx.array | None, denominator: float, states: PromptStates | None

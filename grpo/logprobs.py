@@ -4,6 +4,7 @@ Everywhere else logprobs[:, t] belongs to tokens[:, t].
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import mlx.core as mx
@@ -11,8 +12,21 @@ import mlx.core as mx
 from grpo.exponential import LOWEST, exp, row_max
 
 BLOCK = 256
+ROWS, COLUMNS = (
+    1024,
+    2048,
+)  # logits of a frozen projection that exist at a time, at most: their operations stay in cache
 
 Project = Callable[[Any, mx.array], mx.array]
+
+
+@dataclass(frozen=True)
+class FrozenHead:
+    """A projection to the vocabulary that is not trained and can be had for a part of it."""
+
+    size: int  # of the vocabulary
+    project: Callable[[mx.array, slice], mx.array]  # hidden [m, hidden], ids -> logits [m, ids]
+    rows: Callable[[mx.array], mx.array]  # ids [m] -> d logit of each / d hidden, [m, hidden]
 
 
 def predicting_hidden(hidden: mx.array, prompt_hidden: mx.array) -> mx.array:
@@ -53,16 +67,18 @@ def chunked_logprobs(
     *,
     temperature: float,
     chunk_tokens: int,
+    head: FrozenHead | None = None,
     gradient: bool = True,
 ) -> tuple[mx.array, mx.array]:
     """Logprobs and entropies straight from hidden states; logits exist for one chunk of positions at a time.
 
     logits = project(parameters, hidden);  logprob as in `token_logprobs`;  entropy = logsumexp(z) - sum softmax(z) * z
 
-    Where the projection is frozen, d logprob / d hidden is one row a token whatever weighs it later: it is made while
-    the chunk's logits are there, and nothing of the vocabulary is computed twice. A trained projection is run again in
-    the backward pass, as mx.checkpoint would. That alone does not bound memory: mlx works on about 20 independent
-    branches of a graph at a time. So each chunk here waits for the one before it, forward and backward.
+    A frozen projection that can be had in blocks is gone through block by block of the vocabulary for many positions:
+    its weights are read once for all of them, and d logprob / d hidden, which is one row a token whatever weighs it
+    later, is summed up on the way, so that nothing of the vocabulary is computed twice. Any other is run again in the
+    backward pass, as mx.checkpoint would. That alone does not bound memory: mlx works on about 20 independent branches
+    of a graph at a time. So each chunk or block here waits for the one before it, forward and backward.
 
     Args:
         hidden: [n, hidden], completion positions of all rows one after another, padding left out.
@@ -72,8 +88,10 @@ def chunked_logprobs(
             gets no gradient: a trainable one left out of here is silently not trained; frozen ones (quantised weights
             in particular, which refuse a gradient) belong in the closure.
         temperature: that of sampling; above 0.
-        chunk_tokens: positions a chunk; memory is about five times chunk_tokens x vocab floats.
-        gradient: False where none will be asked for, which saves a frozen projection's.
+        chunk_tokens: positions a chunk; memory is about five times chunk_tokens x vocab floats. With `head` the blocks
+            are made so narrow that there are no more logits at a time than that, and no more than ROWS x COLUMNS.
+        head: the same projection in blocks, if it is frozen and can be had so.
+        gradient: False where none will be asked for, which saves that of `head`.
     Returns:
         logprobs [n] float32; entropies [n] float32 in nats, without gradient, which cost a projection of their own and
         only if they are evaluated. Both empty for n = 0.
@@ -91,51 +109,87 @@ def chunked_logprobs(
     def chosen(hidden: mx.array, leaves: Sequence[mx.array], chunk: slice) -> mx.array:
         return _chosen(tempered(hidden, leaves), tokens[chunk])
 
-    if not gradient:
-        logprobs = _in_order(lambda states, chunk: chosen(states, leaves, chunk), hidden, chunks)
-    elif leaves:
-        logprobs = _recomputed(chosen, hidden, leaves, chunks)
+    if head is not None:
+        logprobs = _in_blocks(
+            hidden, tokens, head, temperature=temperature, chunk_tokens=chunk_tokens, gradient=gradient
+        )
     else:
-        logprobs = _with_unit_gradient(tempered, hidden, tokens, chunks)
+        logprobs = _recomputed(chosen, hidden, leaves, chunks)
     entropies = _in_order(lambda hidden, _: _entropy(tempered(hidden, leaves)), hidden, chunks)
     return logprobs, mx.stop_gradient(entropies)
 
 
-def _with_unit_gradient(
-    tempered: Callable[[mx.array, Sequence[mx.array]], mx.array],
+def _in_blocks(
     hidden: mx.array,
     tokens: mx.array,
-    chunks: Sequence[slice],
+    head: FrozenHead,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    gradient: bool,
 ) -> mx.array:
     """Logprobs [n] of a frozen projection, each with d logprob / d hidden [n, hidden] from the same pass."""
+    rows = min(hidden.shape[0], ROWS)
+    width = min(COLUMNS, max(1, chunk_tokens * head.size // rows))
+    blocks = [slice(start, min(start + width, head.size)) for start in range(0, head.size, width)]
 
-    def one(states: mx.array, chunk: slice) -> tuple[mx.array, mx.array]:
-        def scaled(states: mx.array) -> list[mx.array]:
-            return [tempered(states, ())]
-
-        values, places = scaled(states)[0], tokens[chunk][:, None]
-        masses, sums, highest = exp_sums(values)
-        pulled = masses * (-1.0 / sums)  # minus the probabilities
-        pulled = mx.put_along_axis(pulled, places, mx.take_along_axis(pulled, places, axis=-1) + 1, axis=-1)
-        logprobs = mx.take_along_axis(values, places, axis=-1) - (mx.log(sums) + highest)
-        return logprobs[:, 0], mx.vjp(scaled, [states], [pulled])[1][0]
-
-    @mx.custom_function
     def score(hidden: mx.array) -> tuple[mx.array, mx.array]:
         logprobs: list[mx.array] = []
         slopes: list[mx.array] = []
-        for chunk in chunks:
-            states = mx.depends(hidden[chunk], [*logprobs[-1:], *slopes[-1:]]) if slopes else hidden[chunk]
-            logprob, slope = one(states, chunk)
+        for start in range(0, hidden.shape[0], rows):
+            chunk = slice(start, start + rows)
+            states = mx.depends(hidden[chunk], [logprobs[-1], slopes[-1]]) if slopes else hidden[chunk]
+            logprob, slope = _over_blocks(states, tokens[chunk], head, blocks, temperature, gradient=gradient)
             logprobs.append(logprob)
             slopes.append(slope)
         return mx.concatenate(logprobs), mx.concatenate(slopes)
 
-    @score.vjp
-    def pull(_hidden: mx.array, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]) -> mx.array:
-        return cotangents[0][:, None].astype(outputs[1].dtype) * outputs[1]
+    if not gradient:
+        return score(hidden)[0]
+    scored = mx.custom_function(score)
 
-    return cast("tuple[mx.array, mx.array]", score(hidden))[0]
+    @scored.vjp
+    def pull(_hidden: mx.array, cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]) -> mx.array:
+        return (cotangents[0][:, None] * outputs[1]).astype(hidden.dtype)
+
+    return cast("tuple[mx.array, mx.array]", scored(hidden))[0]
+
+
+def _over_blocks(
+    hidden: mx.array,
+    tokens: mx.array,
+    head: FrozenHead,
+    blocks: Sequence[slice],
+    temperature: float,
+    *,
+    gradient: bool,
+) -> tuple[mx.array, mx.array]:
+    """Logprobs [m] and d logprob / d hidden [m, hidden]; without `gradient` [m, 1] of no meaning in its place.
+
+    d logprob / d hidden = (W[token] - sum softmax(z) W) / temperature. What has been summed up shrinks when a block
+    brings a higher logit than all before it (Milakov and Gimelshein 2018, arXiv 1805.02867).
+    """
+    highest = mx.full((hidden.shape[0], 1), LOWEST)
+    total = pulled = mx.zeros((hidden.shape[0], 1))
+    chosen = mx.zeros((hidden.shape[0], 1))
+    places = tokens[:, None]
+    for ids in blocks:
+
+        def tempered(states: mx.array, ids: slice = ids) -> list[mx.array]:
+            return [_tempered(head.project(states, ids), temperature)]
+
+        states = mx.depends(hidden, [total, pulled, chosen])  # or mlx would have the logits of many blocks at a time
+        values = tempered(states)[0]
+        masses, sums, above = exp_sums(values, highest)
+        shrunk = mx.exp(highest - above)
+        total, highest = total * shrunk + sums, above
+        if gradient:
+            pulled = pulled * shrunk + mx.vjp(tempered, [states], [masses])[1][0].astype(mx.float32)
+        inside = (places >= ids.start) & (places < ids.stop)
+        own = mx.take_along_axis(values, mx.clip(places - ids.start, 0, ids.stop - ids.start - 1), axis=-1)
+        chosen = mx.where(inside, own, chosen)
+    slopes = head.rows(tokens).astype(mx.float32) / temperature - pulled / total if gradient else total
+    return (chosen - mx.log(total) - highest)[:, 0], slopes
 
 
 def _recomputed(
@@ -144,27 +198,28 @@ def _recomputed(
     leaves: Sequence[mx.array],
     chunks: list[slice],
 ) -> mx.array:
-    """Logprobs [n] of a trained projection, made again chunk by chunk for the gradient of states and weights."""
+    """Logprobs [n] of a projection that is made again chunk by chunk for the gradient of states and weights."""
 
     @mx.custom_function
     def score(hidden: mx.array, *leaves: mx.array) -> mx.array:
         return _in_order(lambda hidden, chunk: chosen(hidden, leaves, chunk), hidden, chunks)
 
     @score.vjp
-    def gradients(primals: tuple[mx.array, ...], cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
-        hidden, *leaves = primals
+    def gradients(primals: Any, cotangent: mx.array, _output: mx.array) -> Any:
+        hidden, *trained = primals if leaves else (primals,)
         hidden_gradients: list[mx.array] = []
-        leaf_gradients = [mx.zeros_like(leaf) for leaf in leaves]
+        leaf_gradients = [mx.zeros_like(leaf) for leaf in trained]
         for chunk in chunks:
             after = mx.depends(hidden[chunk], [*hidden_gradients[-1:], *leaf_gradients])
             hidden_gradient, *chunk_gradients = mx.vjp(
                 lambda hidden, *leaves, chunk=chunk: [chosen(hidden, leaves, chunk)],
-                [after, *leaves],
+                [after, *trained],
                 [cotangent[chunk]],
             )[1]
             hidden_gradients.append(hidden_gradient)
             leaf_gradients = [total + new for total, new in zip(leaf_gradients, chunk_gradients, strict=True)]
-        return mx.concatenate(hidden_gradients), *leaf_gradients
+        by_hidden = mx.concatenate(hidden_gradients)
+        return (by_hidden, *leaf_gradients) if leaves else by_hidden
 
     return cast(mx.array, score(hidden, *leaves))
 
@@ -225,13 +280,13 @@ def log_sum_exp(values: mx.array) -> mx.array:
     return (mx.log(sums) + highest).squeeze(-1)
 
 
-def exp_sums(values: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-    """exp(values - highest) [..., vocab], their sum and the highest value, each [..., 1].
+def exp_sums(values: mx.array, least: mx.array | None = None) -> tuple[mx.array, mx.array, mx.array]:
+    """exp(values - highest) [..., vocab], their sum and the highest value, each [..., 1]; highest is at least `least`.
 
     Summed in blocks: one float32 sum over 49,152 terms of which few are likely is 1e-4 off, as much as sampler and
     policy may differ. A row of nothing but -inf gives NaN.
     """
-    highest = row_max(values)
+    highest = row_max(values) if least is None else mx.maximum(row_max(values), least)
     masses = exp(mx.maximum(values - highest, LOWEST))
     padding = -values.shape[-1] % BLOCK
     padded = mx.pad(masses, [(0, 0)] * (values.ndim - 1) + [(0, padding)]) if padding else masses

@@ -21,6 +21,8 @@ from grpo.adapters import MergingLoRA
 from grpo.adapters import install as install_adapters
 from grpo.blas import load_blas
 from grpo.config import ConfigError, LoRA, ModelSettings
+from grpo.head import close, find_head
+from grpo.logprobs import FrozenHead
 from grpo.recompute import recompute_blocks
 
 ADAPTER_FILE, ADAPTER_CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -42,7 +44,7 @@ class Policy:
         if _on_cpu():
             rotary.install(model)
             norm.install(model)
-        self.trunk, self.head = _split(model)
+        self.trunk, self.head = find_head(model)
         self.shares_prefixes = _shares_prefixes(self)
         self.adapters = install_adapters(model)
         self.reference_parameters: dict[str, mx.array] | None = None
@@ -75,6 +77,10 @@ class Policy:
     def head_parameters(self) -> dict[str, Any]:
         """What of the vocabulary projection is trained (empty for LoRA), for grpo.logprobs.chunked_logprobs."""
         return self.head.module.trainable_parameters() if self.head else {}
+
+    def frozen_head(self) -> FrozenHead | None:
+        """The vocabulary projection in blocks, for grpo.logprobs.chunked_logprobs; None where it can't be had so."""
+        return self.head.frozen() if self.head else None
 
     def project(self, parameters: dict[str, Any], hidden: mx.array) -> mx.array:
         """Logits [n, vocab] of hidden states [n, hidden], with these parameters in place of the trained ones."""
@@ -171,16 +177,6 @@ class Policy:
         if self.fine_tune == "full":
             return {"fine_tune_type": "full", "num_layers": len(self.model.layers), "lora_parameters": {}}
         return {"fine_tune_type": self.fine_tune, **(self.adapter_settings or {})}
-
-
-class _Head:
-    """The projection to the vocabulary and the module that owns its weights."""
-
-    def __init__(self, module: nn.Module, tied: bool) -> None:
-        self.module, self.tied = module, tied
-
-    def __call__(self, hidden: mx.array) -> mx.array:
-        return self.module.as_linear(hidden) if self.tied else self.module(hidden)
 
 
 def load_policy(config: ModelSettings, model_path: str) -> Policy:
@@ -299,25 +295,6 @@ def _turn_frozen_weights(model: nn.Module) -> None:
             mx.eval(part.weight)
 
 
-def _split(model: nn.Module) -> tuple[Any, _Head | None]:
-    """The trunk and the head, if projecting the trunk's output really gives the model's logits;
-
-    Else the model itself.
-    """
-    trunk = getattr(model, "model", None)
-    tied = "lm_head" not in model
-    module = getattr(trunk, "embed_tokens", None) if tied else model.lm_head
-    if not callable(trunk) or module is None:
-        return model, None
-    head = _Head(module, tied)
-    probe = mx.array([[1, 2, 3, 4]])
-    try:
-        same = _close(head(trunk(probe)), model(probe))
-    except (TypeError, ValueError, AttributeError):
-        same = False
-    return (trunk, head) if same else (model, None)
-
-
 def _shares_prefixes(policy: Policy) -> bool:
     """Whether completions run after a shared prompt give what whole rows give."""
     if not prefix.install(policy.model):
@@ -329,12 +306,6 @@ def _shares_prefixes(policy: Policy) -> bool:
         policy.trunk(prefix.pad_rows(prompts), caches)
         shared = policy.trunk(mx.array(rows), [prefix.CompletionCache(cache, layout) for cache in caches])
         whole = [policy.trunk(mx.array([prompt + row]))[0, -3:] for prompt, row in zip(prompts, rows, strict=True)]
-        return _close(shared, mx.stack(whole))
+        return close(shared, mx.stack(whole))
     except Exception:  # a foreign architecture may refuse a foreign cache in any way; the plain path serves it
         return False
-
-
-def _close(first: mx.array, second: mx.array) -> bool:
-    tolerance = 1e-3 if second.dtype == mx.float32 else 5e-2
-    scale = mx.abs(second).max()
-    return bool((mx.abs(first - second).max() <= tolerance * scale + 1e-6).item())

@@ -16,7 +16,7 @@ import numpy as np
 from grpo import decoding, prefix
 from grpo.config import ConfigError
 from grpo.fusion import without_gradient
-from grpo.lanes import beside, lanes
+from grpo.lanes import lane, lanes
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
@@ -256,7 +256,7 @@ def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling)
     if not half or logits.size < DIVIDED or lanes() == 1:
         return draw(logits, uniforms, sampling)
     first = draw(logits[:half], uniforms[:half], sampling)
-    with beside():
+    with lane(0):
         second = draw(logits[half:], uniforms[half:], sampling)
     return _joined(first, second)
 

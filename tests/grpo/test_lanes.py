@@ -8,7 +8,7 @@ import pytest
 
 from grpo import lanes as module
 from grpo.blas import WIDTH_VARIABLE
-from grpo.lanes import beside, lanes, side_by_side
+from grpo.lanes import lane, lanes, side_by_side
 
 needs_lanes = pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
 
@@ -78,11 +78,21 @@ def test_any_thread_has_lanes_of_its_own():
     np.testing.assert_allclose(made[1], alone(1), atol=1e-4)
 
 
-def test_what_is_put_beside_has_another_stream():
-    before = mx.default_stream(mx.cpu)
-    with beside():
-        assert mx.default_stream(mx.cpu) != before
+@needs_lanes
+def test_what_is_put_on_a_lane_has_another_stream():
+    before, streams = mx.default_stream(mx.cpu), []
+    for number in (0, 1):
+        with lane(number):
+            streams.append(mx.default_stream(mx.cpu))
+    assert before not in streams and streams[0] != streams[1]
     assert mx.default_stream(mx.cpu) == before
+
+
+def test_without_lanes_all_is_on_the_stream_of_the_caller(monkeypatch):
+    monkeypatch.setattr(module, "_threads_of_blas", lambda: None)
+    before = mx.default_stream(mx.cpu)
+    with lane(1):
+        assert mx.default_stream(mx.cpu) == before
 
 
 @pytest.mark.parametrize("width", ["20", "", "many"])

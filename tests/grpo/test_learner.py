@@ -396,3 +396,27 @@ def test_the_gradient_is_the_same_on_any_number_of_lanes(tiny, monkeypatch):
         monkeypatch.setattr(learner_module, "lanes", lambda count=count: count)
         found += captured(policy, tiny.config(beta=0.1, token_budget=40, fine_tune="lora"), groups, ADVANTAGES)
     assert_same(found[1], found[0], 1e-5)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_prompts_that_keep_their_activations_have_the_same_gradient(tiny, monkeypatch, beta, dropout):
+    policy, (group, _) = tiny.policy(fine_tune="lora", adapter_noise=0.5), made_up_groups(tiny)
+    for part in policy.adapters.values():
+        part.dropout = nn.Dropout(dropout)
+    passes, found = [], []
+    plain = learner_module.run_prompts
+    monkeypatch.setattr(learner_module, "run_prompts", lambda *a: (passes.append(1), plain(*a))[1])
+    monkeypatch.setattr(learner_module, "lanes", lambda: 2)
+    config = tiny.config(prompts_per_step=1, beta=beta, token_budget=40, fine_tune="lora")
+    (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
+    bundle = (bundle[0], bundle[-1])
+    for fraction in (4, 1000):  # a prompt is more than 40 / 1000 tokens
+        monkeypatch.setattr(learner_module, "KEPT_PROMPTS", fraction)
+        learner = learner_of(policy, config)
+        policy.model.train()
+        scored = learner.loss_and_gradient(bundle, 4.0)
+        found.append((scored.loss, scored.gradient))
+    assert_same(found[0], found[1], 1e-5)
+    references = 2 if beta else 0
+    assert len(passes) == (1 + 2) + references  # once and, run again, twice; the reference once each

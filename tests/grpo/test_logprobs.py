@@ -4,7 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from grpo.logprobs import chunked_logprobs, predicting_hidden, token_logprobs
+from grpo import logprobs as module
+from grpo.logprobs import FrozenHead, chunked_logprobs, predicting_hidden, token_logprobs
 
 TEMPERATURE = 0.7
 
@@ -223,6 +224,80 @@ def test_a_frozen_quantised_head_stays_in_the_closure():
 
     expected = mx.grad(lambda hidden: token_logprobs(frozen(None, hidden), tokens, 1.0).sum())(hidden)
     np.testing.assert_allclose(np.array(mx.grad(loss)(hidden)), np.array(expected), rtol=1e-5, atol=1e-5)
+
+
+def frozen_head(weight, bias=0.0):
+    """hidden @ weight' + bias, of any part of the vocabulary; counts the blocks asked for."""
+
+    def block(hidden, ids):
+        asked.append(ids)
+        return hidden @ weight[ids].T + mx.broadcast_to(mx.array(bias), (weight.shape[0],))[ids]
+
+    asked = []
+    return FrozenHead(weight.shape[0], block, lambda ids: weight[ids]), asked
+
+
+def in_blocks(hidden, tokens, head, chunk_tokens, *, gradient=True):
+    return chunked_logprobs(
+        hidden,
+        tokens,
+        lambda _, hidden: head.project(hidden, slice(None)),
+        {},
+        temperature=TEMPERATURE,
+        chunk_tokens=chunk_tokens,
+        head=head,
+        gradient=gradient,
+    )[0]
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])  # logits of a few, and of hundreds: block after block a higher one
+@pytest.mark.parametrize("rows", [4, 1024])
+@pytest.mark.parametrize(("chunk_tokens", "blocks"), [(1, 13), (4, 7), (100, 1)])
+def test_blocks_of_the_vocabulary_give_values_and_gradients_of_all_logits(
+    monkeypatch, scale, rows, chunk_tokens, blocks
+):
+    # 23 positions at a time: 1 x 13 // 23 -> 1 column, 4 x 13 // 23 = 2, all; 4 at a time: 3, all, all
+    monkeypatch.setattr(module, "ROWS", rows)
+    random = np.random.default_rng(5)
+    hidden, weight = (mx.array(random.normal(size=(n, WIDTH)).astype(np.float32)) for n in (POSITIONS, VOCAB))
+    tokens, weights = mx.array(random.integers(0, VOCAB, POSITIONS)), mx.array(random.normal(size=POSITIONS))
+    weight = weight * scale
+    head, asked = frozen_head(weight)
+    scored = in_blocks(hidden, tokens, head, chunk_tokens)
+    if rows > POSITIONS:
+        assert len({ids.start for ids in asked if ids.stop}) == blocks
+    expected = oracle(np.array(hidden @ weight.T), np.array(tokens), TEMPERATURE)[0]
+    np.testing.assert_allclose(np.array(scored), expected, rtol=1e-5, atol=1e-6 * scale)
+    gradient = mx.grad(lambda hidden: (weights * in_blocks(hidden, tokens, head, chunk_tokens)).sum())(hidden)
+    whole = mx.grad(lambda hidden: (weights * token_logprobs(hidden @ weight.T, tokens, TEMPERATURE)).sum())(hidden)
+    np.testing.assert_allclose(np.array(gradient), np.array(whole), rtol=1e-4, atol=3e-5 * scale)
+    assert mx.array_equal(in_blocks(hidden, tokens, head, chunk_tokens, gradient=False), scored)
+
+
+def test_tokens_that_a_bias_forbids_change_nothing_in_any_block():
+    # a whole block of them comes first: nothing is divided by its sum of 0
+    bias = mx.array([-math.inf] * 4 + [0.0] * (VOCAB - 4))
+    hidden, weight = mx.random.normal((3, WIDTH)), mx.random.normal((VOCAB, WIDTH))
+    tokens = mx.array([5, 6, 12])
+    head, _ = frozen_head(weight, bias)
+    allowed, _ = frozen_head(weight[4:])
+    scored, slopes = mx.value_and_grad(lambda hidden: in_blocks(hidden, tokens, head, 1).sum())(hidden)
+    expected, expected_slopes = mx.value_and_grad(lambda hidden: in_blocks(hidden, tokens - 4, allowed, 1).sum())(
+        hidden
+    )
+    assert scored.item() == pytest.approx(expected.item(), rel=1e-5)
+    np.testing.assert_allclose(np.array(slopes), np.array(expected_slopes), rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_keep_the_memory_of_few_logits():
+    # all logits: 2048 x 8192 x 4 bytes = 67 MB; a block of as many as 64 positions have 2 MB, about 15 at a time
+    positions, width, vocab = 2048, 8, 8192
+    hidden, weight = mx.random.normal((positions, width)), mx.random.normal((vocab, width))
+    tokens = mx.random.randint(0, vocab, (positions,))
+    mx.eval(hidden, weight, tokens)
+    head, _ = frozen_head(weight)
+    slopes = mx.value_and_grad(lambda hidden: in_blocks(hidden, tokens, head, 64).sum())
+    assert peak_bytes(slopes, hidden) < 0.5 * 4 * positions * vocab
 
 
 def test_no_positions_give_no_logprobs():
