@@ -8,6 +8,7 @@ from grpo.types import Credit, Group, Segment
 
 LANES = 2  # micro-batches side by side on a CPU, where grpo.lanes can; measured with two cores alone
 SMALLEST_LANE = 256  # tokens; less is not worth a lane of its own
+KEPT_PROMPTS = 1 / 4  # of token_budget, that prompts may have to keep their activations
 
 
 def pack(
@@ -54,6 +55,13 @@ def pack(
 def cut_for_lanes(groups: int, prompt: int, completions: int, lanes: int) -> bool:
     """Whether a group of so many tokens is cut though it fits: it is alone, and most of it is worth lanes."""
     return lanes > 1 and groups == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
+
+
+def keeps_prompts(segments: int, tokens: int, *, token_budget: int, lanes: int) -> bool:
+    """Whether prompts of so many tokens keep their activations while a bundle of so many segments learns: all of it
+    runs at a time, and they are little beside what that keeps anyway.
+    """
+    return 1 < segments <= lanes and tokens <= KEPT_PROMPTS * token_budget
 
 
 def _even(budget: int, lanes: int, pieces: Callable[[int], int]) -> int:

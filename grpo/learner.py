@@ -14,7 +14,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from grpo import kl
-from grpo.batching import pack
+from grpo.batching import keeps_prompts, pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.fusion import fused_gradients
@@ -23,8 +23,6 @@ from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
 from grpo.types import Credit, Group, Segment
-
-KEPT_PROMPTS = 4  # prompts of at most this fraction of token_budget keep their activations (a quarter)
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,8 @@ class Learner:
             self.policy.merge()
         shared = len(bundle) > 1 and self.policy.shares_prefixes and len({part.prompts for part in bundle}) == 1
         mx.random.seed(self._dropout_seed)
-        if shared and self._keeps_prompts(bundle):
+        tokens = sum(map(len, bundle[0].prompts))
+        if shared and keeps_prompts(len(bundle), tokens, token_budget=self.config.token_budget, lanes=self.lanes):
             return self._with_prompts_kept(bundle, denominator)
         states, reference_states = self._prompt_states(bundle[0].prompts) if shared else (None, None)
         references = self._references(bundle, reference_states)
@@ -151,11 +150,6 @@ class Learner:
         if shared:
             parts.append(Scored(0.0, self._through_prompts(bundle[0], pulled), {}))
         return _added(parts)
-
-    def _keeps_prompts(self, bundle: Sequence[Segment]) -> bool:
-        """Whether all of it runs at a time, and its prompts are little beside what that keeps anyway."""
-        tokens = sum(map(len, bundle[0].prompts))
-        return len(bundle) <= self.lanes and KEPT_PROMPTS * tokens <= self.config.token_budget
 
     def _with_prompts_kept(self, bundle: Sequence[Segment], denominator: float) -> Scored:
         """The prompts run once and what their gradient needs of that is kept.

@@ -14,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grpo.batching import LANES, cut_for_lanes
+from grpo.batching import LANES, cut_for_lanes, keeps_prompts
 from grpo.config import Config
 from grpo.model_facts import ModelFacts
 
-OUTPUT_COPIES = 2.2  # values kept a token and output of a linear layer: itself, its share of norms, gates, adapters
+OUTPUT_COPIES = 1.4  # values kept a token and output of a linear layer: itself, its share of norms, gates, adapters
+MERGED_OUTPUT_COPIES = 2.2  # the same where the adapters are added into the weights (grpo.adapters)
 HEAD_COPIES = 2  # of the gradient of the vocabulary's weights, where they are trained
 SCORE_COPIES = 0.85  # values kept a pair of query and key, a head
 PROMPT_SCORE_COPIES = 0.6  # the same inside a prompt, of whose pairs half are never computed
-LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time, in all lanes together: mlx runs ahead
+LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time where the head is trained: mlx runs ahead
+BLOCK_ROWS, BLOCK_COLUMNS = 1024, 2048  # of logits where the head is frozen (grpo.logprobs.ROWS and COLUMNS)
+BLOCKS_AHEAD = 8  # arrays of such a block alive at a time, in each lane
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
 DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.columns.KV_BLOCK)
@@ -110,17 +113,19 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
     head = 0 if lora else facts.hidden * facts.vocab * item
     lanes = LANES if on_cpu and config.fine_tune != "full" else 1
     work = micro_batch(config, prompt, lanes)
+    learns_merged = merges and item == 4 and config.adapter is None and config.lora.dropout == 0
+    copies = MERGED_OUTPUT_COPIES if learns_merged else OUTPUT_COPIES
     return Estimate(
         weights=weights,
         trained=adapters,
         reference=trained if config.beta > 0 and (not lora or config.adapter is not None) else 0,
         optimizer=2 * trained,
         merged=item * sum(part.inputs * part.outputs for part in adapted) if merges else 0,
-        learns_merged=merges and item == 4 and config.adapter is None and config.lora.dropout == 0,
+        learns_merged=learns_merged,
         cache=_cache_bytes(config, facts, prompt, item),
         drawing=SAMPLER_COPIES * 4 * min(config.max_rows, config.batch) * facts.vocab,
-        activations=int(_activation_values(config, facts, prompt, work) * item),
-        logits=4 * facts.vocab * min(4 * work[1], LOGITS_AHEAD * config.logits_chunk),
+        activations=int(_activation_values(config, facts, prompt, work, lanes, copies) * item),
+        logits=_logits_bytes(config, facts, work[1], lanes),
         gradients=2 * trained if lora else trained + head * HEAD_COPIES,
         update=int(UPDATE_COPIES * trained),
     )
@@ -157,19 +162,39 @@ def _cache_bytes(config: Config, facts: ModelFacts, prompt: int, item: int) -> i
     return facts.blocks * layer * prompt * item + int(facts.blocks * own * quantised) + own * item
 
 
-def _activation_values(config: Config, facts: ModelFacts, prompt: int, work: tuple[int, int, int]) -> float:
-    """Values kept for the backward pass by all blocks, of micro-batches or of a prompt that runs apart."""
+def _logits_bytes(config: Config, facts: ModelFacts, completion_tokens: int, lanes: int) -> int:
+    """Of the micro-batches of all lanes; see grpo.logprobs."""
+    if config.fine_tune == "full":
+        return 4 * facts.vocab * min(4 * completion_tokens, LOGITS_AHEAD * config.logits_chunk)
+    rows = min(max(1, completion_tokens // lanes), BLOCK_ROWS)
+    return 4 * BLOCKS_AHEAD * lanes * rows * min(BLOCK_COLUMNS, max(1, config.logits_chunk * facts.vocab // rows))
+
+
+def _activation_values(
+    config: Config, facts: ModelFacts, prompt: int, work: tuple[int, int, int], lanes: int, copies: float
+) -> float:
+    """Values kept for the backward pass by all blocks, of micro-batches and of a prompt that runs apart."""
     tokens, completion_tokens, prompts = work
     seen = completion_tokens * (prompt + config.max_completion_length)
-    whole = _kept(config, facts, tokens, SCORE_COPIES * seen + PROMPT_SCORE_COPIES * prompts * prompt**2)
-    return max(whole, 0 if prompts else _kept(config, facts, prompt, PROMPT_SCORE_COPIES * prompt**2))
+    scores = SCORE_COPIES * seen + PROMPT_SCORE_COPIES * prompts * prompt**2
+    whole = _kept(config, facts, copies * tokens, tokens, scores)
+    if prompts:
+        return whole
+    apart = _kept(config, facts, copies * prompt, prompt, PROMPT_SCORE_COPIES * prompt**2)
+    at_a_time = completion_tokens == config.num_generations * config.max_completion_length
+    segments = lanes if at_a_time else lanes + 1
+    if keeps_prompts(segments, prompt, token_budget=config.token_budget, lanes=lanes):
+        return whole + apart
+    return max(whole, apart)
 
 
-def _kept(config: Config, facts: ModelFacts, tokens: int, scores: float) -> float:
-    """Of so many tokens and so many scores a head; with checkpointing each block's input, and two blocks whole."""
-    values = OUTPUT_COPIES * tokens * facts.outputs + scores * facts.heads * facts.blocks
+def _kept(config: Config, facts: ModelFacts, outputs: float, inputs: int, scores: float) -> float:
+    """Of so many outputs of every linear layer, inputs of every block and scores of every head; with checkpointing the
+    inputs, and two blocks whole.
+    """
+    values = outputs * facts.outputs + scores * facts.heads * facts.blocks
     if config.gradient_checkpointing:
-        return tokens * facts.hidden * facts.blocks + values * min(2, facts.blocks) / facts.blocks
+        return inputs * facts.hidden * facts.blocks + values * min(2, facts.blocks) / facts.blocks
     return values
 
 

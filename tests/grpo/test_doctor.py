@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_1_with_the_knob(capsys, monkeypatch):
 
 
 def test_what_is_close_is_a_warning(capsys, monkeypatch):
-    monkeypatch.setattr("grpo.memory.available_bytes", lambda: (int(1.0e9), "of memory"))
+    monkeypatch.setattr("grpo.memory.available_bytes", lambda: (int(0.85e9), "of memory"))
     code, report, _ = seen(capsys)
     assert code == 0 and line(report, "memory").startswith("warn")
 

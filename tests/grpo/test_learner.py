@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from grpo import batching
 from grpo import learner as learner_module
 from grpo.batching import pack
 from grpo.learner import Learner
@@ -411,8 +412,8 @@ def test_prompts_that_keep_their_activations_have_the_same_gradient(tiny, monkey
     config = tiny.config(prompts_per_step=1, beta=beta, token_budget=40, fine_tune="lora")
     (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
     bundle = (bundle[0], bundle[-1])
-    for fraction in (4, 1000):  # a prompt is more than 40 / 1000 tokens
-        monkeypatch.setattr(learner_module, "KEPT_PROMPTS", fraction)
+    for fraction in (0.25, 0.001):
+        monkeypatch.setattr(batching, "KEPT_PROMPTS", fraction)
         learner = learner_of(policy, config)
         policy.model.train()
         scored = learner.loss_and_gradient(bundle, 4.0)

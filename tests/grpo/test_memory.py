@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from grpo import logprobs
+from grpo import memory as module
 from grpo.config import Config, ConfigError
 from grpo.memory import available_bytes, estimate, knob, micro_batch
 from grpo.memory_plan import fitting_token_budget, plan
@@ -139,20 +141,25 @@ RANK_8 = {"lora": {"rank": 8, "alpha": 80}}
 @pytest.mark.parametrize(
     ("prompt", "samples", "length", "budget", "chunk", "changes", "peak"),
     [
-        (130, 16, 64, 128, 32, RANK_8, 1444),
-        (130, 16, 64, 256, 64, RANK_8, 1656),
-        (130, 16, 64, 512, 64, RANK_8, 2022),
-        (130, 16, 64, 512, 128, RANK_8, 2223),
-        (130, 16, 64, 1024, 128, RANK_8, 2944),
-        (130, 16, 64, 2048, 64, RANK_8, 2730),
-        (40, 16, 24, 512, 128, RANK_8 | {"prompts_per_step": 4}, 1860),
-        (600, 8, 64, 256, 64, RANK_8, 2161),
+        (130, 16, 64, 128, 32, RANK_8, 1367),
+        (130, 16, 64, 256, 64, RANK_8, 1476),
+        (130, 16, 64, 512, 64, RANK_8, 1829),
+        (130, 16, 64, 512, 128, RANK_8, 1829),
+        (130, 16, 64, 512, 128, RANK_8 | {"merge_adapter": False}, 1140),
+        (130, 16, 64, 1024, 128, RANK_8, 2760),
+        (130, 16, 64, 1024, 128, RANK_8 | {"merge_adapter": False}, 1790),
+        (250, 16, 64, 1024, 128, RANK_8, 3077),
+        (130, 16, 64, 2048, 64, RANK_8, 2755),
+        (40, 16, 24, 512, 128, RANK_8 | {"prompts_per_step": 4}, 1604),
+        (600, 8, 64, 256, 64, RANK_8, 2188),
         (1000, 16, 64, 512, 128, RANK_8, 3176),
-        (1000, 16, 64, 1024, 128, RANK_8, 3994),
-        (30, 4, 256, 512, 64, RANK_8, 2043),
-        (130, 16, 64, 512, 64, {"gradient_checkpointing": True}, 1289),
-        (64, 16, 32, 600, 64, {"adapter": "earlier"}, 1663),
-        (64, 16, 32, 350, 64, {"fine_tune": "full"}, 3786),
+        (1000, 16, 64, 1024, 128, RANK_8, 3645),
+        (500, 16, 128, 2048, 128, RANK_8, 5926),
+        (30, 4, 256, 512, 64, RANK_8, 1858),
+        (130, 16, 64, 512, 64, {"gradient_checkpointing": True}, 1181),
+        (64, 16, 32, 600, 64, {}, 1845),
+        (64, 16, 32, 600, 64, {"adapter": "earlier"}, 1207),
+        (64, 16, 32, 350, 64, {"fine_tune": "full"}, 3794),
         (64, 16, 32, 1200, 64, {"fine_tune": "full"}, 3743),
     ],
 )
@@ -160,7 +167,7 @@ def test_the_estimate_meets_measured_peaks(prompt, samples, length, budget, chun
     shape = {"num_generations": samples, "max_completion_length": length, "token_budget": budget, "logits_chunk": chunk}
     config = Config(**({"model": "x", "prompts_per_step": 1, "beta": 0.01} | shape | changes))
     need = estimate(config, SMOLLM2, on_cpu=True, prompt_tokens=prompt)
-    assert need.peak_bytes / 1e6 == pytest.approx(peak, rel=0.15)
+    assert need.peak_bytes / 1e6 == pytest.approx(peak, rel=0.12)
 
 
 @pytest.mark.parametrize(("prompts", "prompt", "length", "extra"), [(1, 64, 80, 531.9), (2, 200, 48, 557.3)])
@@ -195,9 +202,18 @@ def test_two_lanes_share_the_budget():
     assert micro_batch(two, 30, 2) == (2 * 1054, 2 * 1024, 2)
 
 
-def test_the_logits_of_a_few_chunks_are_alive():
+def test_the_logits_of_a_few_blocks_are_alive():
+    # 8 x 60 tokens in two lanes, by 2048 columns, or by the 49152 // 240 that are no more than one token's row
+    budget = HERE | {"token_budget": 4096}
+    two, one = (estimate(Config(**budget, logits_chunk=n), SMOLLM2, on_cpu=True, prompt_tokens=64) for n in (64, 1))
+    assert two.logits == 2 * 8 * 240 * 2048 * 4
+    assert one.logits == 2 * 8 * 240 * 204 * 4
+    assert (module.BLOCK_ROWS, module.BLOCK_COLUMNS) == (logprobs.ROWS, logprobs.COLUMNS)
+
+
+def test_the_logits_of_a_few_chunks_are_alive_where_the_head_is_trained():
     # 16 x 480 completion tokens, but of 20 arrays of a chunk of 64 only; 49152 float32 each
-    changes = HERE | {"logits_chunk": 64, "token_budget": 4096}
+    changes = HERE | {"logits_chunk": 64, "token_budget": 4096, "fine_tune": "full"}
     assert estimate(Config(**changes), SMOLLM2, on_cpu=True, prompt_tokens=64).logits == 20 * 64 * 49152 * 4
 
 
