@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import resource
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import machine
+from grpo import allocator
 
 if TYPE_CHECKING:
     from grpo.model_facts import ModelFacts
@@ -73,7 +75,8 @@ def in_process(module: str, task: dict[str, Any]) -> dict[str, Any]:
     """What `python -m MODULE --task JSON` prints last; ends the benchmark with one line if that fails."""
     command = [sys.executable, "-m", module, "--task", json.dumps(task)]
     with tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        given = {**os.environ, **allocator.environment()}  # whoever is measured starts as our commands do
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=given)
         errors.seek(0)
         said = errors.read().strip().splitlines()
     if done.returncode:

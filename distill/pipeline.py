@@ -15,6 +15,7 @@ from typing import Any
 
 from distill.command import guarded, refuse, say
 from distill.pipeline_config import PipelineConfig, Stage, check, references_by_name, settings_of
+from grpo import allocator
 from grpo.config import ConfigError, build, describe, load, read_yaml, to_yaml
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "r1_pipeline_quickstart.yaml"
@@ -137,4 +138,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    allocator.restart()
     sys.exit(main())

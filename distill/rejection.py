@@ -17,6 +17,7 @@ from typing import Any
 
 from distill.command import configure, guarded, parse, refuse, say
 from distill.rejection_config import FREE_TO_CHANGE, RejectionConfig
+from grpo import allocator
 from grpo.config import ConfigError
 
 CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY = (
@@ -207,4 +208,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    allocator.restart()
     sys.exit(main())

@@ -20,14 +20,15 @@ Move = Callable[[mx.array], mx.array]
 class Sharing:
     """How rows hang on prompts, and what they may see.
 
-    together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. across: [batch, heads, n, k]
-    -> [prompts, heads, k, samples x n]; back: its inverse. `differentiable` says whether they are (each row once, no
+    together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. below: [prompts, heads, m,
+    samples x n] and [batch, heads, n, k] -> [prompts, heads, m + k, samples x n]; back: what came below as it was.
+    `differentiable` says whether they are (each row once, no
     slot empty). Masks are True where a query sees a key, None where it sees all.
     """
 
     together: Move
     apart: Move
-    across: Move
+    below: Callable[[mx.array, mx.array], mx.array]
     back: Move
     differentiable: bool
     time: int
@@ -112,7 +113,7 @@ def _attended(
     own_scores = queries @ _turned(keys)  # a BLAS is twice as fast with the few queries in a row's place
     if sharing.own_mask is not None:
         own_scores = _turned(_hidden(_turned(own_scores), sharing.own_mask, sharing.time))
-    scores = mx.concatenate([prefix_scores, sharing.across(own_scores.astype(mx.float32))], axis=-2)
+    scores = sharing.below(prefix_scores, own_scores.astype(mx.float32))
     masses = exp(scores - scores.max(axis=-2, keepdims=True))  # [prompts, kv_heads, prompt + own, samples x n]
     shares = (masses * (1.0 / masses.sum(axis=-2, keepdims=True))).astype(values.dtype)
     width = prefix_scores.shape[-2]

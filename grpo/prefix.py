@@ -89,13 +89,17 @@ class PrefixLayout:
         _, heads, _, k = shared.shape
         return self._by_row(shared.reshape(self.prompts, heads, self.samples, -1, k).swapaxes(1, 2))
 
-    def across(self, rows: mx.array) -> mx.array:
-        """[batch, heads, n, k] -> [prompts, heads, k, samples x n]: `together`, its matrices turned."""
-        _, heads, _, k = rows.shape
-        return self._by_prompt(rows).transpose(0, 2, 4, 1, 3).reshape(self.prompts, heads, k, -1)
+    def below(self, shared: mx.array, rows: mx.array) -> mx.array:
+        """[prompts, heads, m, samples x n] with [batch, heads, n, k] turned below it, [prompts, heads, m + k,
+        samples x n].
+        """
+        prompts, heads, _, n = shared.shape
+        turned = self._by_prompt(rows).transpose(0, 2, 4, 1, 3)  # [prompts, heads, k, samples, n]
+        above = shared.reshape(prompts, heads, -1, *turned.shape[3:])
+        return mx.concatenate([above, turned], axis=2).reshape(prompts, heads, -1, n)
 
     def back(self, shared: mx.array) -> mx.array:
-        """The inverse of `across`."""
+        """[prompts, heads, k, samples x n] -> [batch, heads, n, k], every row its own."""
         _, heads, k, _ = shared.shape
         return self._by_row(shared.reshape(self.prompts, heads, k, self.samples, -1).transpose(0, 3, 1, 4, 2))
 
@@ -199,7 +203,7 @@ class CompletionCache:
             Sharing(
                 self.layout.together,
                 self.layout.apart,
-                self.layout.across,
+                self.layout.below,
                 self.layout.back,
                 differentiable=self.has_gradient and self.layout.slots is None,
                 time=time,

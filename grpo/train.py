@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from grpo import allocator
 from grpo.config import Config, ConfigError, build, describe, load_config, read_yaml
 
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
@@ -159,4 +160,5 @@ def _rows(config: Config, before: dict[str, Any], after: dict[str, Any]) -> list
 
 
 if __name__ == "__main__":
+    allocator.restart()
     sys.exit(main())

@@ -160,12 +160,14 @@ def test_rows_of_uneven_prompts_find_their_slots():
 
 
 @pytest.mark.parametrize("counts", [(5,), (2, 2, 2), (3, 1, 2)])
-def test_rows_go_across_and_back(counts):
+def test_rows_go_below_what_is_their_prompts_and_back(counts):
     layout = prefix.PrefixLayout((4,) * len(counts), counts)
     rows = mx.random.normal((sum(counts), 3, 2, 7))  # [batch, heads, n, k]
-    across = layout.across(rows)
-    assert mx.array_equal(across, layout.together(rows).swapaxes(-1, -2)).item()
-    assert mx.array_equal(layout.back(across), rows).item()
+    above = mx.random.normal((len(counts), 3, 4, 2 * max(counts)))
+    both = layout.below(above, rows)
+    assert mx.array_equal(both[:, :, :4], above).item()
+    assert mx.array_equal(both[:, :, 4:], layout.together(rows).swapaxes(-1, -2)).item()
+    assert mx.array_equal(layout.back(both[:, :, 4:]), rows).item()
 
 
 def test_layers_hand_over_what_they_came_to_while_later_ones_are_put_together(monkeypatch):
