@@ -29,6 +29,7 @@ enum { FEWER = 8, SHORT = 512 };              /* rows at most and numbers of eac
 enum { NEAR = 624 };                          /* numbers of A's rows that stay in a core's first cache */
 enum { MOST_THREADS = 64, PIECE = 48, COUNT_BITS = 32 }; /* PIECE: columns that a thread takes at a time */
 static const double SMALL = 5e5;              /* multiplications of a product that one thread does best */
+enum { ALONE = 1 << 18, SLICES = 40, THIN = 128 }; /* of a slice at most; how many of these; two sides at most */
 enum { ROW_MAJOR = 101, AS_IS = 111, TURNED = 112 };
 static const long PATIENCE = 200000; /* nanoseconds a thread waits awake for the next product */
 
@@ -271,6 +272,29 @@ static int prepare(const product *given) {
     return 1;
 }
 
+/* A thin product, as those with a long prompt's keys and values while rows are decoded, in slices of its longest side
+   that OpenBLAS leaves to the calling thread: its own threads would stay awake beside ours after every one of them.
+   0 if the product is another. */
+static int in_slices(int a_order, int b_order, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
+                     int ldb, float beta, float *c, int ldc) {
+    double all = (double)m * n * k;
+    if (all <= ALONE || all > (double)SLICES * ALONE || (m > THIN) + (n > THIN) + (k > THIN) > 1) return 0;
+    int longest = m > n ? (m > k ? m : k) : (n > k ? n : k), each = ALONE / (all / longest);
+    long a_row = a_order == AS_IS ? lda : 1, a_inner = a_order == AS_IS ? 1 : lda;
+    long b_inner = b_order == AS_IS ? ldb : 1, b_column = b_order == AS_IS ? 1 : ldb;
+    for (long i = 0; i < longest; i += each) {
+        int count = least(each, longest - i);
+        if (m == longest)
+            blas(ROW_MAJOR, a_order, b_order, count, n, k, alpha, a + i * a_row, lda, b, ldb, beta, c + i * ldc, ldc);
+        else if (n == longest)
+            blas(ROW_MAJOR, a_order, b_order, m, count, k, alpha, a, lda, b + i * b_column, ldb, beta, c + i, ldc);
+        else
+            blas(ROW_MAJOR, a_order, b_order, m, n, count, alpha, a + i * a_inner, lda, b + i * b_inner, ldb,
+                 i ? 1 : beta, c, ldc);
+    }
+    return 1;
+}
+
 void cblas_sgemm(int order, int a_order, int b_order, int m, int n, int k, float alpha, const float *a, int lda,
                  const float *b, int ldb, float beta, float *c, int ldc) {
     product p = {m, n, k, a, b, c, lda, ldb, ldc};
@@ -289,6 +313,8 @@ void cblas_sgemm(int order, int a_order, int b_order, int m, int n, int k, float
         atomic_fetch_add(&taken, 1);
         return;
     }
+    if (!limit_threads && order == ROW_MAJOR &&
+        in_slices(a_order, b_order, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)) return;
     int limited = limit_threads && (double)m * n * k < SMALL, before = limited ? limit_threads(1) : 0;
     blas(order, a_order, b_order, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
     if (limited) limit_threads(before);

@@ -167,6 +167,21 @@ def test_other_products_are_the_blas_s(library, changed, shape):
     np.testing.assert_allclose(out, changed.get("alpha", 1) * a @ b.T + changed.get("beta", 0), atol=1e-3)
 
 
+@pytest.mark.parametrize("orders", [(AS_IS, AS_IS), (AS_IS, TURNED), (TURNED, AS_IS), (TURNED, TURNED)])
+@pytest.mark.parametrize("shape", [(1000, 48, 64), (48, 1000, 64), (48, 64, 1000), (9, 3000, 128), (128, 128, 128)])
+def test_thin_products_are_whole_where_they_are_cut_into_slices(library, shape, orders):
+    rows, columns, inner = shape
+    a, b, c = numbers(rows, inner), numbers(columns, inner, seed=1), numbers(rows, columns + 5, seed=2)
+    kept_a = np.ascontiguousarray(a.T) if orders[0] == TURNED else a
+    kept_b = b if orders[1] == TURNED else np.ascontiguousarray(b.T)
+    call = {"rows": rows, "inner": inner, "orders": orders, "alpha": 0.5, "beta": 2.0}
+    out = multiplied(library, kept_a, kept_b, c.copy(), **call)
+    np.testing.assert_allclose(out[:, :columns], 0.5 * a @ b.T + 2 * c[:, :columns], atol=1e-3)
+    assert (out[:, columns:] == c[:, columns:]).all()
+    fresh = multiplied(library, kept_a, kept_b, np.full_like(c, np.nan), **{**call, "beta": 0.0})
+    np.testing.assert_allclose(fresh[:, :columns], 0.5 * a @ b.T, atol=1e-3)
+
+
 @pytest.mark.parametrize("library", ["this processor"], indirect=True)
 def test_mlx_s_layers_use_it_for_few_rows_and_the_blas_for_many(library):
     import mlx.core as mx
