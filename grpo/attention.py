@@ -22,8 +22,8 @@ class Sharing:
 
     together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. below: [prompts, heads, m,
     samples x n] and [batch, heads, n, k] -> [prompts, heads, m + k, samples x n]; back: what came below as it was.
-    `differentiable` says whether they are (each row once, no
-    slot empty). Masks are True where a query sees a key, None where it sees all.
+    `differentiable` says whether they are (each row once, no slot empty). Masks are True where a query sees a key, None
+    where it sees all.
     """
 
     together: Move

@@ -4,7 +4,7 @@
    of its own first, which pays from a hundred rows on; here a weight is read once, as it lies in memory, and what is
    needed next is asked for while the last is multiplied. Then it multiplies the queries of every row and head by that
    row's few keys and values: so small that a BLAS takes longer to begin than to multiply. All other products go on to
-   the BLAS.
+   the BLAS, to OpenBLAS those with a long prompt's keys and values in slices.
 
    An element of C is added up in the same order however many rows, threads and columns there are, and wherever its
    arrays lie: a row's result does not depend on what else is decoded. */
