@@ -8,6 +8,7 @@ import mlx.nn as nn
 from mlx_lm.tuner.lora import LoRALinear
 
 from grpo.blas import load_blas
+from grpo.fusion import here
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def _adapted(scale: float, weight: mx.array) -> Any:
         return x @ weight
 
     @product.vjp
+    @here
     def gradient(primals: tuple[mx.array, ...], cotangent: mx.array, _output: mx.array) -> tuple[mx.array, ...]:
         x, a, b = primals
         rows, pulled = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, cotangent.shape[-1])

@@ -12,6 +12,7 @@ from typing import cast
 import mlx.core as mx
 
 from grpo.exponential import LOWEST, exp
+from grpo.fusion import here
 
 Move = Callable[[mx.array], mx.array]
 
@@ -76,6 +77,7 @@ def shared_attention(
     attention = mx.custom_function(attend)
 
     @attention.vjp
+    @here
     def gradient(
         primals: tuple[mx.array, ...], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
     ) -> tuple[mx.array, ...]:

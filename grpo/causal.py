@@ -11,6 +11,7 @@ from typing import cast
 import mlx.core as mx
 
 from grpo.exponential import LOWEST, exp, on_cpu
+from grpo.fusion import here
 
 BLOCK = 128  # queries
 
@@ -22,22 +23,25 @@ def causal_attention(
 
     Args:
         queries: [..., heads, time, dims].
-        keys, values: [..., kv_heads, time, dims]; heads is a multiple of kv_heads.
+        keys, values: [..., kv_heads, earlier + time, dims]; the queries are those of the last keys. heads is a
+            multiple of kv_heads.
         scale: of the scores, usually dims ** -0.5.
         window: keys a query sees, itself included; None = all before it.
         block: queries whose weights exist at a time.
     Returns:
         [..., heads, time, dims].
     """
-    time = queries.shape[-2]
+    time = keys.shape[-2]
+    earlier = time - queries.shape[-2]
+    keys, values = mx.contiguous(keys), mx.contiguous(values)  # or every block would copy its part for its products
     parts = []
-    for begin in range(0, time, block):
+    for begin in range(earlier, time, block):
         end = min(begin + block, time)
         first = 0 if window is None else max(0, begin - window + 1)
         masked = begin if window is None else first  # a query may not see all keys from here on
         block_keys, block_values = keys[..., first:end, :], values[..., first:end, :]
         bias = _bias(begin, end, masked, window)
-        parts.append(_block(queries[..., begin:end, :], block_keys, block_values, bias, scale))
+        parts.append(_block(queries[..., begin - earlier : end - earlier, :], block_keys, block_values, bias, scale))
     return mx.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
 
 
@@ -74,6 +78,7 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array, 
         return (attended, total, masses) if keeps else (attended, highest + mx.log(total))
 
     @attend.vjp
+    @here
     def gradient(
         primals: tuple[mx.array, ...], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
     ) -> tuple[mx.array, mx.array, mx.array]:

@@ -11,7 +11,7 @@ from typing import cast
 
 import mlx.core as mx
 
-from grpo.fusion import has_gradient, unseen
+from grpo.fusion import has_gradient, here, unseen
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few enough bits to be exact times n
@@ -81,21 +81,22 @@ def _gated_slopes(gate: mx.array, up: mx.array, share: mx.array, cotangent: mx.a
     return _by_gate(gate, share, up, cotangent), _product(gate, share, cotangent)
 
 
-@mx.custom_function
-def _swiglu(gate: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
-    return cast("tuple[mx.array, mx.array]", _gated(gate, up))
-
-
-@_swiglu.vjp
-def _swiglu_gradient(
-    primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]
-) -> tuple[mx.array, mx.array]:
-    return cast("tuple[mx.array, mx.array]", _gated_slopes(*primals, outputs[1], cotangents[0]))
-
-
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
     """gate * sigmoid(gate) * up, elementwise (Shazeer 2020, arXiv 2002.05202), of arrays that are `on_cpu`."""
-    gated = _swiglu if has_gradient() else _gated
+    if not has_gradient():
+        return cast("tuple[mx.array, mx.array]", _gated(gate, up))[0]
+
+    @mx.custom_function
+    def gated(gate: mx.array, up: mx.array) -> tuple[mx.array, mx.array]:
+        return cast("tuple[mx.array, mx.array]", _gated(gate, up))
+
+    @gated.vjp
+    @here
+    def gradient(
+        primals: tuple[mx.array, mx.array], cotangents: tuple[mx.array, mx.array], outputs: tuple[mx.array, mx.array]
+    ) -> tuple[mx.array, mx.array]:
+        return cast("tuple[mx.array, mx.array]", _gated_slopes(*primals, outputs[1], cotangents[0]))
+
     return cast("tuple[mx.array, mx.array]", gated(gate, up))[0]
 
 

@@ -71,7 +71,7 @@ class PromptStates:
 def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]]) -> PromptStates:
     """The prompts' pass through the network, each once."""
     caches = prefix.trunk_caches(policy.model)
-    hidden = policy.trunk(prefix.pad_rows(prompts), caches)  # [prompts, time, hidden]
+    hidden = prefix.run(policy.trunk, prefix.pad_rows(prompts), caches)  # [prompts, time, hidden]
     last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
     keys, values = [cache.keys for cache in caches], [cache.values for cache in caches]
     assert all(part is not None for part in (*keys, *values))

@@ -92,3 +92,17 @@ def without_gradient() -> Iterator[None]:
 def has_gradient() -> bool:
     """Whether a gradient may be asked for."""
     return _local.gradient
+
+
+def here(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A custom function's gradient rule whose operations run on the stream of this moment, beside the function's own;
+    MLX by itself puts them on the one on which the gradient is asked for.
+    """
+    stream = mx.default_stream(mx.default_device())
+
+    @functools.wraps(rule)
+    def call(*arguments: Any) -> Any:
+        with mx.stream(stream):
+            return rule(*arguments)
+
+    return call

@@ -56,8 +56,23 @@ def on_lanes(parts: Sequence[Callable[[], Made]]) -> list[Made]:
 
 def evaluate(made: Sequence[Any]) -> None:
     """Evaluate what was put on lanes, one thing each, in one go: it can't be told from the arrays that they are."""
-    with _divided_blas(len(made)) if 1 < len(made) <= lanes() else contextlib.nullcontext():
+    with divided(len(made)):
         mx.eval(made)
+
+
+@contextlib.contextmanager
+def divided(parts: int) -> Iterator[None]:
+    """Inside, a product takes its lane's share of the BLAS's threads, where so many parts are on lanes of their own."""
+    if not 1 < parts <= lanes():
+        yield
+        return
+    get, limit = cast("Threads", _threads_of_blas())
+    before = get()
+    limit(max(1, before // parts))
+    try:
+        yield
+    finally:
+        limit(before)
 
 
 def lane(number: int) -> contextlib.AbstractContextManager:
@@ -75,18 +90,6 @@ class _Local(threading.local):
 
 
 _local = _Local()
-
-
-@contextlib.contextmanager
-def _divided_blas(parts: int) -> Iterator[None]:
-    """Inside, a product takes its lane's share of the BLAS's threads."""
-    get, limit = cast("Threads", _threads_of_blas())
-    before = get()
-    limit(max(1, before // parts))
-    try:
-        yield
-    finally:
-        limit(before)
 
 
 @functools.cache

@@ -13,12 +13,12 @@ from typing import NamedTuple
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from grpo import kl
+from grpo import kl, prefix
 from grpo.batching import keeps_prompts, pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.fusion import fused_gradients
-from grpo.lanes import evaluate, lane, lanes, on_lanes, side_by_side
+from grpo.lanes import divided, evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
@@ -215,7 +215,8 @@ class Learner:
         mx.random.seed(self._dropout_seed)  # drops what was dropped when the states were made
         gradient = mx.vjp(states, list(trained.values()), list(pulled))[1]
         model.update(tree_unflatten(list(trained.items())))
-        mx.eval(gradient)
+        with divided(prefix.parts(len(segment.prompts), max(map(len, segment.prompts)))):
+            mx.eval(gradient)
         return dict(zip(trained, gradient, strict=True))
 
     def _references(self, bundle: Sequence[Segment], states: PromptStates | None) -> list[mx.array | None]:

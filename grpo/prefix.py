@@ -11,7 +11,7 @@ Axes: prompts, samples, batch (= prompts x samples, a prompt's samples next to e
 import functools
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,13 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from grpo.attention import Sharing, shared_attention
+from grpo.batching import LANES
 from grpo.causal import causal_attention
 from grpo.exponential import on_cpu, swiglu
+from grpo.lanes import lane, lanes
+
+DIVIDED = 384  # tokens of all prompts from which on they run in two parts; measured with two cores
+FIRST_PART = 0.55  # of their columns: the second part has more keys to attend to
 
 
 @dataclass(frozen=True)
@@ -123,20 +128,36 @@ class PrefixLayout:
 
 
 class PromptCache:
-    """Cache of one layer during the prompt's pass: keeps what the layer computed, [prompts, kv_heads, time, dims]."""
+    """Cache of one layer during the prompt's pass: keeps what the layer computed, [prompts, kv_heads, time, dims].
+
+    What begins with keys and values goes on after them, as after an earlier part of the prompts.
+    """
 
     def __init__(self, keys: mx.array | None = None, values: mx.array | None = None) -> None:
-        self.offset = 0
         self.keys, self.values = keys, values
 
+    def of(self, prompts: int) -> "PromptCache":
+        """The one prompt in here as the beginning of so many."""
+        assert self.keys is not None and self.values is not None
+        return PromptCache(*(mx.broadcast_to(part, (prompts, *part.shape[1:])) for part in (self.keys, self.values)))
+
+    @property
+    def offset(self) -> int:
+        """Tokens that have run."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        if self.keys is not None and self.values is not None:
+            keys = mx.concatenate([self.keys, keys], axis=2)
+            values = mx.concatenate([self.values, values], axis=2)
         self.keys, self.values = keys, values
         return keys, values
 
     def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> Any:
         """The causal mask alone: what stands after a right-padded prompt is never looked at from inside it."""
-        if return_array or (window_size is not None and time > window_size):
-            distance = mx.arange(time)[:, None] - mx.arange(time)[None]
+        end = self.offset + time
+        if return_array or (window_size is not None and end > window_size):
+            distance = mx.arange(self.offset, end)[:, None] - mx.arange(end)[None]
             mask = distance >= 0
             return mask & (distance < window_size) if window_size is not None else mask
         return None if time == 1 else "causal"
@@ -214,27 +235,31 @@ class CompletionCache:
         return attended.reshape(batch, heads, time, dims)
 
 
-class ContinuedPromptCache(CompletionCache):
-    """Cache of one layer while prompts run that begin alike: what they share has run before, once.
-
-    Afterwards `keys` and `values` are those of the whole prompts, as in PromptCache.
-    """
-
-    def __init__(self, shared: PromptCache, prompts: int) -> None:
-        assert shared.keys is not None
-        super().__init__(shared, PrefixLayout((shared.keys.shape[2],), (prompts,)))
-
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        self.keys, self.values = (
-            mx.concatenate([mx.broadcast_to(shared, (rest.shape[0], *shared.shape[1:])), rest], axis=2)
-            for shared, rest in ((self.prefix_keys, keys), (self.prefix_values, values))
-        )
-        return keys, values
-
-
 def trunk_caches(model: nn.Module) -> list[PromptCache]:
     """A fresh prompt cache for every layer."""
     return [PromptCache() for _ in model.layers]
+
+
+def parts(prompts: int, time: int) -> int:
+    """In how many parts, each on a lane, so many prompts of so many tokens run."""
+    return LANES if lanes() == LANES and prompts * time >= DIVIDED else 1
+
+
+def run(
+    trunk: Callable[[mx.array, list[PromptCache]], mx.array], tokens: mx.array, caches: list[PromptCache]
+) -> mx.array:
+    """Prompts [prompts, time] after what the caches hold, to hidden states [prompts, time, hidden].
+
+    Many tokens run in two parts where there are lanes, the second a layer behind the first.
+    """
+    if parts(*tokens.shape) == 1:
+        return trunk(tokens, caches)
+    cut = round(FIRST_PART * tokens.shape[1])
+    with lane(0):
+        first = trunk(tokens[:, :cut], caches)
+    with lane(1):
+        rest = trunk(tokens[:, cut:], caches)
+    return mx.concatenate([first, rest], axis=1)
 
 
 def install(model: nn.Module) -> bool:

@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
+from grpo.fusion import here
 from grpo.prefix import CompletionCache, PromptCache
 
 
@@ -28,7 +29,7 @@ def _recomputing(plain: Any) -> Any:
         if not (getattr(layer, "recomputes", False) and layer.training):
             return plain(layer, x, mask, cache, **rest)
         if type(cache) is PromptCache:
-            output, cache.keys, cache.values = _prompt_block(plain, layer, x, mask, rest)
+            output, cache.keys, cache.values = _prompt_block(plain, layer, x, mask, cache, rest)
             return output
         if type(cache) is CompletionCache:
             return _completion_block(plain, layer, x, mask, cache, rest)
@@ -42,13 +43,16 @@ def _recomputing(plain: Any) -> Any:
     return call
 
 
-def _prompt_block(plain: Any, layer: nn.Module, x: mx.array, mask: Any, rest: dict[str, Any]) -> Any:
-    def block(parameters: Any, x: mx.array) -> Any:
-        inner = PromptCache()
+def _prompt_block(
+    plain: Any, layer: nn.Module, x: mx.array, mask: Any, cache: PromptCache, rest: dict[str, Any]
+) -> Any:
+    def block(parameters: Any, x: mx.array, *earlier: mx.array) -> Any:
+        inner = PromptCache(*earlier)
         output = _with_parameters(layer, parameters, lambda: plain(layer, x, mask, inner, **rest))
         return output, inner.keys, inner.values
 
-    return _recomputed(block, layer.trainable_parameters(), x)
+    earlier = [] if cache.keys is None or cache.values is None else [cache.keys, cache.values]
+    return _recomputed(block, layer.trainable_parameters(), x, *earlier)
 
 
 def _completion_block(
@@ -76,6 +80,7 @@ def _recomputed(block: Any, parameters: Any, *inputs: mx.array) -> Any:
     run = mx.custom_function(flat)
 
     @run.vjp
+    @here
     def gradient(primals: Any, cotangents: Any, _outputs: Any) -> Any:
         primals = list(primals) if isinstance(primals, tuple | list) else [primals]
         cotangents = list(cotangents) if isinstance(cotangents, tuple | list) else [cotangents]

@@ -16,7 +16,7 @@ import numpy as np
 from grpo import decoding, prefix
 from grpo.config import ConfigError
 from grpo.fusion import without_gradient
-from grpo.lanes import lane, lanes
+from grpo.lanes import divided, lane, lanes
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
@@ -152,16 +152,25 @@ class _Engine:
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:
         """Hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
-        caches: list[Any] = prefix.trunk_caches(self.policy.model)
+        caches = prefix.trunk_caches(self.policy.model)
         if self.shared:
             if not self.shared_caches:
+                self._run(mx.array([list(tokens[0][: self.shared])]), caches)
                 self.shared_caches = caches
-                self.policy.trunk(mx.array([list(tokens[0][: self.shared])]), caches)
-            caches = [prefix.ContinuedPromptCache(cache, len(tokens)) for cache in self.shared_caches]
-        rest = prefix.pad_rows([row[self.shared :] for row in tokens])
-        hidden = self.policy.trunk(rest, caches)  # [prompts, time, hidden]
+            caches = [cache.of(len(tokens)) for cache in self.shared_caches]
+        hidden = self._run(prefix.pad_rows([row[self.shared :] for row in tokens]), caches)  # [prompts, time, hidden]
         last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
         return mx.repeat(last, self.request.samples, axis=0), caches
+
+    def _run(self, tokens: mx.array, caches: list[prefix.PromptCache]) -> mx.array:
+        """Prompts after what the caches hold, [prompts, time, hidden]."""
+        with without_gradient():
+            hidden = prefix.run(self.policy.trunk, tokens, caches)
+        parts = prefix.parts(*tokens.shape)
+        if parts > 1:
+            with divided(parts):
+                mx.eval(hidden, [(cache.keys, cache.values) for cache in caches])
+        return hidden
 
     def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
         return decoding.start(fresh, layout, kv_bits=self.request.kv_bits)

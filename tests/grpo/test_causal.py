@@ -38,6 +38,22 @@ def test_blocks_give_plain_attention_and_its_gradient(time, window, keeps, monke
         assert np.abs(np.array(actual - wanted)).max() < 1e-5
 
 
+@pytest.mark.parametrize("window", [None, 5])
+def test_queries_may_be_those_of_the_last_keys_alone(window):
+    queries, keys, values, weights = arrays(37)
+
+    def last(q, k, v):
+        return (causal_attention(q[:, 20:], k, v, 0.3, window=window, block=8) * weights[:, 20:]).sum()
+
+    def plain(q, k, v):
+        return (reference(q, k, v, window) * weights)[:, 20:].sum()
+
+    mine = mx.grad(last, argnums=(0, 1, 2))(queries, keys, values)
+    expected = mx.grad(plain, argnums=(0, 1, 2))(queries, keys, values)
+    for actual, wanted in zip(mine, expected, strict=True):
+        assert np.abs(np.array(actual - wanted)).max() < 1e-5
+
+
 def test_scores_far_apart_do_not_overflow():
     queries, keys, values, _ = arrays(9)
     attended = causal_attention(queries * 1e3, keys, values, 1.0)

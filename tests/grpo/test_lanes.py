@@ -8,7 +8,8 @@ import pytest
 
 from grpo import lanes as module
 from grpo.blas import WIDTH_VARIABLE
-from grpo.lanes import lane, lanes, side_by_side
+from grpo.fusion import here
+from grpo.lanes import divided, lane, lanes, side_by_side
 
 needs_lanes = pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
 
@@ -104,3 +105,40 @@ def test_no_lanes_where_mlx_would_run_one_after_the_other(monkeypatch, width):
 def test_no_lanes_without_a_blas_that_can_be_told(monkeypatch):
     monkeypatch.setattr(module, "_threads_of_blas", lambda: None)
     assert lanes() == 1
+
+
+@needs_lanes
+def test_the_rule_of_a_custom_function_runs_on_the_lane_the_function_is_on():
+    streams = []
+
+    def square(x):
+        @mx.custom_function
+        def product(x):
+            return x * x
+
+        @product.vjp
+        @here
+        def gradient(x, cotangent, _output):
+            streams.append(mx.default_stream(mx.cpu))
+            return 2 * x * cotangent
+
+        streams.append(mx.default_stream(mx.cpu))
+        return product(x)
+
+    def on_a_lane(x):
+        with lane(1):
+            return square(x)
+
+    before = mx.default_stream(mx.cpu)
+    assert mx.grad(on_a_lane)(mx.array(3.0)).item() == 6.0
+    assert streams[0] == streams[1] != before == mx.default_stream(mx.cpu)
+
+
+@needs_lanes
+@pytest.mark.parametrize("parts", [1, 3, 100])
+def test_a_blas_keeps_its_threads_where_there_are_no_lanes_for_so_many(parts):
+    threads, _ = module._threads_of_blas()
+    before = threads()
+    with divided(parts):
+        assert threads() == (before if parts == 1 or parts > lanes() else max(1, before // parts))
+    assert threads() == before

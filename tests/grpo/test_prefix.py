@@ -10,7 +10,9 @@ from grpo import decoding, prefix
 from grpo.causal import causal_attention
 from grpo.columns import KV_BLOCK
 from grpo.forward import completion_logprobs, rows_of
+from grpo.lanes import lanes
 
+needs_lanes = pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
 SHARING = ["llama", "untied", "qwen2", "qwen3", "window", "gemma3"]
 PROMPTS = [
     [11, 12, 13, 14, 15, 16, 17, 18, 19],
@@ -72,6 +74,34 @@ def test_a_shared_prompt_gives_the_gradient_of_whole_rows(tiny, whole_rows, kind
     assert mine.keys() == expected.keys() == policy.trainable().keys()
     assert [name for name in expected if not close(mine[name], expected[name], 2e-5)] == []
     assert all(leaf.any().item() for name, leaf in expected.items() if "k_proj.bias" not in name)
+
+
+@needs_lanes
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("kind", SHARING)
+def test_prompts_that_run_in_two_parts_give_the_same_logprobs_and_gradient(tiny, kind, recompute, monkeypatch):
+    policy, found, runs = tiny.policy(kind, recompute=recompute), [], []
+    weights = mx.random.normal((len(PAIRS), ROWS.width))
+    policy.model.train()
+    trunk = policy.trunk
+
+    def counted(tokens, caches):
+        runs.append(tokens.shape)
+        return trunk(tokens, caches)
+
+    monkeypatch.setattr(policy, "trunk", counted)
+
+    def score(_):
+        return (completion_logprobs(policy, ROWS, temperature=0.7, chunk_tokens=5) * weights).sum()
+
+    for least in (1 << 30, 1):
+        monkeypatch.setattr(prefix, "DIVIDED", least)
+        value, gradient = nn.value_and_grad(policy.model, score)({})
+        mx.eval(value, gradient)
+        found.append((value, dict(tree_flatten(gradient))))
+    assert runs == [(3, 9), (6, 8), (3, 5), (3, 4), (6, 8)]
+    assert close(found[1][0], found[0][0])
+    assert [name for name in found[0][1] if not close(found[1][1][name], found[0][1][name])] == []
 
 
 def test_an_architecture_with_attention_of_its_own_is_found_out(tiny, whole_rows):

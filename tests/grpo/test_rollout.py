@@ -9,6 +9,7 @@ import pytest
 from grpo import rollout as rollout_module
 from grpo.config import ConfigError
 from grpo.forward import completion_logprobs, rows_of
+from grpo.lanes import lanes
 from grpo.rollout import Request, generate, uniform_stream
 from grpo.sampler import Sampling
 
@@ -76,6 +77,22 @@ def test_what_all_prompts_begin_with_runs_once(tiny, kind, max_rows, monkeypatch
     apart = sample(policy, prompts, max_rows=max_rows)
     assert tokens(together) == tokens(apart)
     for group in together:
+        check_logprobs(policy, group, 1.0)
+
+
+@pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
+@pytest.mark.parametrize("kind", ["llama", "window"])
+def test_prompts_may_run_in_two_parts(tiny, kind, monkeypatch):
+    policy, heading = tiny.policy(kind), tuple(range(11, 51))
+    prompts = [replace(prompt, tokens=heading + prompt.tokens) for prompt in tiny.prompts(LENGTHS)]
+    widths, trunk = [], policy.trunk
+    whole = sample(policy, prompts)
+    monkeypatch.setattr("grpo.prefix.DIVIDED", 2)
+    monkeypatch.setattr(policy, "trunk", lambda rows, caches: (widths.append(rows.shape[1]), trunk(rows, caches))[1])
+    divided = sample(policy, prompts)
+    assert sum(widths[:2]) == 40 and widths[0] == 22 and sum(widths[2:4]) == max(LENGTHS)
+    assert tokens(divided) == tokens(whole)
+    for group in divided:
         check_logprobs(policy, group, 1.0)
 
 
