@@ -3,9 +3,10 @@
     python -m benchmarks.peers --model DIR --environments DIR --output benchmarks/results --page RESULTS.md
 
 One prompt of about 130 tokens, G = 16 completions of at most 64 tokens at temperature 1, LoRA of rank 8 (scale 10) on
-all linear layers, float32, beta = 0.01, clip 0.2, learning rate 1e-5, the same prompts and the same BLAS (ours with
-grpo.few_rows before it, as it comes). Each peer runs in a virtual environment of its own, made on first use, through
-its Python API (benchmarks/peer_runners). Every run is a process; the first step of each warms up and is not counted.
+all linear layers, float32, beta = 0.01, clip 0.2, learning rate 1e-5, the same prompts, the same BLAS (ours with
+grpo.few_rows before it, as it comes) and the same settings of the C library's memory. Each peer runs in a virtual
+environment of its own, made on first use, through its Python API (benchmarks/peer_runners). Every run is a process; the
+first step of each warms up and is not counted.
 What a peer leaves out is said in PEERS. One that can't run the work is recorded with its error, and the others go on.
 """
 
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import speed
+from grpo import allocator
 from grpo.blas import load_blas
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -250,7 +252,7 @@ def timed(command: list[str], log: Path, minutes: float, variable: str) -> tuple
     ended after so many minutes.
     """
     blas = load_blas().path
-    variables = {**os.environ, **({variable: blas} if blas else {})}
+    variables = {**os.environ, **allocator.environment(), **({variable: blas} if blas else {})}
     end = time.monotonic() + 60 * minutes
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=variables, cwd=ROOT)
