@@ -68,10 +68,10 @@ class PromptStates:
         return cls(list(arrays[:layers]), list(arrays[layers:-1]), arrays[-1])
 
 
-def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]]) -> PromptStates:
-    """The prompts' pass through the network, each once."""
+def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]], parts: int = 1) -> PromptStates:
+    """The prompts' pass through the network, each once, in so many parts (grpo.prefix.run)."""
     caches = prefix.trunk_caches(policy.model)
-    hidden = prefix.run(policy.trunk, prefix.pad_rows(prompts), caches)  # [prompts, time, hidden]
+    hidden = prefix.run(policy.trunk, prefix.pad_rows(prompts), caches, parts=parts)  # [prompts, time, hidden]
     last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
     keys, values = [cache.keys for cache in caches], [cache.values for cache in caches]
     assert all(part is not None for part in (*keys, *values))

@@ -192,30 +192,36 @@ class Learner:
     def _prompt_states(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptStates, PromptStates | None]:
         """Of the policy, and of the reference if there is a KL term; without a gradient of their own."""
 
+        parts = self._parts(prompts)
+
         def policy() -> list[mx.array]:
-            return [mx.stop_gradient(part) for part in run_prompts(self.policy, prompts).arrays]
+            return [mx.stop_gradient(array) for array in run_prompts(self.policy, prompts, parts).arrays]
 
         def reference() -> list[mx.array]:
             with self._reference():
                 return policy()
 
-        if self.config.beta == 0:
-            return PromptStates.of(*side_by_side([policy])), None
-        first, second = side_by_side([policy, reference])
-        return PromptStates.of(first), PromptStates.of(second)
+        made = on_lanes([policy, reference] if self.config.beta > 0 else [policy])
+        with divided(max(parts, len(made))):
+            mx.eval(made)
+        return PromptStates.of(made[0]), PromptStates.of(made[1]) if len(made) > 1 else None
+
+    def _parts(self, prompts: Sequence[Sequence[int]]) -> int:
+        """In how many parts prompts run apart from their completions."""
+        return prefix.parts(len(prompts), max(map(len, prompts))) if self.lanes > 1 else 1
 
     def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
         """The gradient that reaches the trained weights through the prompts' states, given that of the states."""
-        model, trained = self.policy.model, self.policy.trainable()
+        model, trained, parts = self.policy.model, self.policy.trainable(), self._parts(segment.prompts)
 
         def states(*leaves: mx.array) -> list[mx.array]:
             model.update(tree_unflatten(list(zip(trained, leaves, strict=True))))
-            return run_prompts(self.policy, segment.prompts).arrays
+            return run_prompts(self.policy, segment.prompts, parts).arrays
 
         mx.random.seed(self._dropout_seed)  # drops what was dropped when the states were made
         gradient = mx.vjp(states, list(trained.values()), list(pulled))[1]
         model.update(tree_unflatten(list(trained.items())))
-        with divided(prefix.parts(len(segment.prompts), max(map(len, segment.prompts)))):
+        with divided(parts):
             mx.eval(gradient)
         return dict(zip(trained, gradient, strict=True))
 

@@ -241,18 +241,22 @@ def trunk_caches(model: nn.Module) -> list[PromptCache]:
 
 
 def parts(prompts: int, time: int) -> int:
-    """In how many parts, each on a lane, so many prompts of so many tokens run."""
-    return LANES if lanes() == LANES and prompts * time >= DIVIDED else 1
+    """In how many parts, each on a lane, so many prompts of so many tokens are best run."""
+    return LANES if lanes() == LANES and time > 1 and prompts * time >= DIVIDED else 1
 
 
 def run(
-    trunk: Callable[[mx.array, list[PromptCache]], mx.array], tokens: mx.array, caches: list[PromptCache]
+    trunk: Callable[[mx.array, list[PromptCache]], mx.array],
+    tokens: mx.array,
+    caches: list[PromptCache],
+    *,
+    parts: int = 1,
 ) -> mx.array:
     """Prompts [prompts, time] after what the caches hold, to hidden states [prompts, time, hidden].
 
-    Many tokens run in two parts where there are lanes, the second a layer behind the first.
+    In two parts the second is a layer behind the first; they are to be evaluated inside `grpo.lanes.divided`.
     """
-    if parts(*tokens.shape) == 1:
+    if parts == 1:
         return trunk(tokens, caches)
     cut = round(FIRST_PART * tokens.shape[1])
     with lane(0):

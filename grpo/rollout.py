@@ -164,9 +164,9 @@ class _Engine:
 
     def _run(self, tokens: mx.array, caches: list[prefix.PromptCache]) -> mx.array:
         """Prompts after what the caches hold, [prompts, time, hidden]."""
-        with without_gradient():
-            hidden = prefix.run(self.policy.trunk, tokens, caches)
         parts = prefix.parts(*tokens.shape)
+        with without_gradient():
+            hidden = prefix.run(self.policy.trunk, tokens, caches, parts=parts)
         if parts > 1:
             with divided(parts):
                 mx.eval(hidden, [(cache.keys, cache.values) for cache in caches])

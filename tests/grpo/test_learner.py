@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten
 from grpo import batching
 from grpo import learner as learner_module
 from grpo.batching import pack
+from grpo.lanes import lanes
 from grpo.learner import Learner
 from grpo.optimizer import TrainingFailed
 from grpo.rollout import Request, generate
@@ -397,6 +398,27 @@ def test_the_gradient_is_the_same_on_any_number_of_lanes(tiny, monkeypatch):
         monkeypatch.setattr(learner_module, "lanes", lambda count=count: count)
         found += captured(policy, tiny.config(beta=0.1, token_budget=40, fine_tune="lora"), groups, ADVANTAGES)
     assert_same(found[1], found[0], 1e-5)
+
+
+@pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+@pytest.mark.parametrize("fine_tune", ["lora", "full"])
+def test_prompts_in_two_parts_have_the_same_gradient(tiny, monkeypatch, beta, fine_tune):
+    policy, (group, _) = tiny.policy(fine_tune=fine_tune, adapter_noise=0.5), made_up_groups(tiny)
+    config = tiny.config(prompts_per_step=1, beta=beta, fine_tune=fine_tune)
+    (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
+    trunk, found = policy.trunk, []
+    for least in (1 << 30, 2):
+        runs = []
+        monkeypatch.setattr(policy, "trunk", lambda *rows, seen=runs: (seen.append(1), trunk(*rows))[1])
+        monkeypatch.setattr("grpo.prefix.DIVIDED", least)
+        policy.model.train()
+        scored = learner_of(policy, config).loss_and_gradient(bundle, 4.0)
+        found.append((scored.loss, scored.gradient, len(runs)))
+    assert_same(found[1][:2], found[0][:2], 1e-5)
+    passes = 3 if beta else 2  # the policy's, again for its gradient, and the reference's: one more run for each
+    more = passes if fine_tune == "lora" else 0  # two gradients of all weights are too much
+    assert found[1][2] - found[0][2] == more
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.1])

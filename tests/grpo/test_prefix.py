@@ -9,8 +9,8 @@ from mlx.utils import tree_flatten
 from grpo import decoding, prefix
 from grpo.causal import causal_attention
 from grpo.columns import KV_BLOCK
-from grpo.forward import completion_logprobs, rows_of
-from grpo.lanes import lanes
+from grpo.forward import completion_logprobs, rows_of, run_prompts
+from grpo.lanes import divided, lanes
 
 needs_lanes = pytest.mark.skipif(lanes() < 2, reason="one core, or a BLAS whose threads can't be set")
 SHARING = ["llama", "untied", "qwen2", "qwen3", "window", "gemma3"]
@@ -91,17 +91,28 @@ def test_prompts_that_run_in_two_parts_give_the_same_logprobs_and_gradient(tiny,
 
     monkeypatch.setattr(policy, "trunk", counted)
 
-    def score(_):
-        return (completion_logprobs(policy, ROWS, temperature=0.7, chunk_tokens=5) * weights).sum()
+    for parts in (1, 2):
 
-    for least in (1 << 30, 1):
-        monkeypatch.setattr(prefix, "DIVIDED", least)
+        def score(_, parts=parts):
+            states = run_prompts(policy, PROMPTS, parts)
+            logprobs = completion_logprobs(policy, ROWS, temperature=0.7, chunk_tokens=5, states=states)
+            return (logprobs * weights).sum()
+
         value, gradient = nn.value_and_grad(policy.model, score)({})
-        mx.eval(value, gradient)
+        with divided(parts):
+            mx.eval(value, gradient)
         found.append((value, dict(tree_flatten(gradient))))
     assert runs == [(3, 9), (6, 8), (3, 5), (3, 4), (6, 8)]
     assert close(found[1][0], found[0][0])
     assert [name for name in found[0][1] if not close(found[1][1][name], found[0][1][name])] == []
+
+
+@needs_lanes
+@pytest.mark.parametrize(
+    ("prompts", "time", "parts"), [(1, 383, 1), (1, 384, 2), (8, 48, 2), (8, 47, 1), (400, 1, 1), (200, 2, 2)]
+)
+def test_prompts_of_many_tokens_run_in_parts(prompts, time, parts):
+    assert prefix.parts(prompts, time) == parts
 
 
 def test_an_architecture_with_attention_of_its_own_is_found_out(tiny, whole_rows):
