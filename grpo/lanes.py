@@ -54,15 +54,20 @@ def on_lanes(parts: Sequence[Callable[[], Made]]) -> list[Made]:
     return made
 
 
-def evaluate(made: Sequence[Any]) -> None:
-    """Evaluate what was put on lanes, one thing each, in one go: it can't be told from the arrays that they are."""
-    with divided(len(made)):
+def evaluate(made: Sequence[Any], parts: int | None = None) -> None:
+    """Evaluate what was put on lanes in so many parts, in one go: it can't be told from the arrays that they are. By
+    itself one part for each of what was made.
+    """
+    with divided(len(made) if parts is None else parts):
         mx.eval(made)
 
 
 @contextlib.contextmanager
 def divided(parts: int) -> Iterator[None]:
-    """Inside, a product takes its lane's share of the BLAS's threads, where so many parts are on lanes of their own."""
+    """Inside, a product takes its lane's share of the BLAS's threads, where so many parts are on lanes of their own.
+
+    Parts are put on their lanes before: inside, with one thread left, there are none.
+    """
     if not 1 < parts <= lanes():
         yield
         return

@@ -18,7 +18,7 @@ from grpo.batching import keeps_prompts, pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.fusion import fused_gradients
-from grpo.lanes import divided, evaluate, lane, lanes, on_lanes, side_by_side
+from grpo.lanes import evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.optimizer import Optimizer, learning_rate
 from grpo.policy import Policy
@@ -202,8 +202,7 @@ class Learner:
                 return policy()
 
         made = on_lanes([policy, reference] if self.config.beta > 0 else [policy])
-        with divided(max(parts, len(made))):
-            mx.eval(made)
+        evaluate(made, max(parts, len(made)))
         return PromptStates.of(made[0]), PromptStates.of(made[1]) if len(made) > 1 else None
 
     def _parts(self, prompts: Sequence[Sequence[int]]) -> int:
@@ -221,8 +220,7 @@ class Learner:
         mx.random.seed(self._dropout_seed)  # drops what was dropped when the states were made
         gradient = mx.vjp(states, list(trained.values()), list(pulled))[1]
         model.update(tree_unflatten(list(trained.items())))
-        with divided(parts):
-            mx.eval(gradient)
+        evaluate(gradient, parts)
         return dict(zip(trained, gradient, strict=True))
 
     def _references(self, bundle: Sequence[Segment], states: PromptStates | None) -> list[mx.array | None]:

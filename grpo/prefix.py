@@ -254,7 +254,7 @@ def run(
 ) -> mx.array:
     """Prompts [prompts, time] after what the caches hold, to hidden states [prompts, time, hidden].
 
-    In two parts the second is a layer behind the first; they are to be evaluated inside `grpo.lanes.divided`.
+    In two parts the second is a layer behind the first; they are to be evaluated by `grpo.lanes.evaluate`.
     """
     if parts == 1:
         return trunk(tokens, caches)

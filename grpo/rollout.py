@@ -16,7 +16,7 @@ import numpy as np
 from grpo import decoding, prefix
 from grpo.config import ConfigError
 from grpo.fusion import without_gradient
-from grpo.lanes import divided, lane, lanes
+from grpo.lanes import evaluate, lane, lanes
 from grpo.policy import Policy
 from grpo.sampler import Draw, Sampling, draw
 from grpo.types import Group, Prompt, Rollout
@@ -168,8 +168,7 @@ class _Engine:
         with without_gradient():
             hidden = prefix.run(self.policy.trunk, tokens, caches, parts=parts)
         if parts > 1:
-            with divided(parts):
-                mx.eval(hidden, [(cache.keys, cache.values) for cache in caches])
+            evaluate([hidden, *((cache.keys, cache.values) for cache in caches)], parts)
         return hidden
 
     def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
