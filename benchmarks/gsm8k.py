@@ -4,8 +4,8 @@
 
 Asked zero-shot, with the instruction of the R1 evaluations (arXiv 2501.12948) after the question under --template
 chat and r1; the model's own stop tokens end an answer. Right = the final answer (box, answer tag, "answer is", last
-formula or number) equals the number after `####` under the strict profile of rewards.accuracy; accuracy_lenient is
-shown beside it. Data: question and answer, or solution with `####`.
+formula or number) equals the number after `####` under the strict profile of rewards.maths.accuracy; accuracy_lenient
+is shown beside it. Data: question and answer, or solution with `####`.
 """
 
 import sys

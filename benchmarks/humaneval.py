@@ -3,8 +3,8 @@
     python -m benchmarks.humaneval --model DIR_OR_HUB_ID --output runs/humaneval [--samples 10] [--data FILE]
 
 Asked for the whole function in a Python block, under every template. Right = the last block passes all tests of the
-data set, run in the sandbox of rewards.code (python -m grpo.doctor says which one this machine has; with none nothing
-is run and nothing is scored). pass@k for every k up to --samples. Data: task_id, prompt, entry_point, test.
+data set, run in the sandbox of rewards.code.reward (python -m grpo.doctor says which one this machine has; with none
+nothing is run and nothing is scored). pass@k for every k up to --samples. Data: task_id, prompt, entry_point, test.
 """
 
 import sys

@@ -4,7 +4,7 @@
 
 From the hub only (release_v5, about 4 GB). R1's published figures are over August 2024 to January 2025, which --after
 and --before choose by default.
-Right = the last Python block passes all public and private tests in the sandbox of rewards.code. Not run by the
+Right = the last Python block passes all public and private tests in the sandbox of rewards.code.reward. Not run by the
 authors, who had no access to the hub. Data: question_content, starter_code, platform, difficulty, contest_date,
 public_test_cases, private_test_cases, metadata.
 """

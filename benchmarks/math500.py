@@ -4,7 +4,7 @@ r"""MATH-500 (arXiv 2305.20050): 500 competition problems, by subject and level.
 
 Asked zero-shot, with the instruction of the R1 evaluations (arXiv 2501.12948) after the problem under --template chat
 and r1; the published figures are at T 0.6, top-p 0.95, 32,768 tokens, answers begun with `<think>` (--template r1).
-Right = the final answer equals column `answer` under the strict profile of rewards.accuracy (its conventions for
+Right = the final answer equals column `answer` under the strict profile of rewards.maths.accuracy (its conventions for
 rounding, units and order are in rewards/equality.py). Data: problem, answer, subject, level.
 """
 

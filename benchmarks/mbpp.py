@@ -3,9 +3,9 @@
     python -m benchmarks.mbpp --model DIR_OR_HUB_ID --output runs/mbpp [--samples 10] [--data FILE]
 
 Asked as in the paper: the description with its tests, which name the function; the answer in a Python block, under
-every template. Right = the last block passes all tests in the sandbox of rewards.code. The tests are in the prompt: a
-model trained on such a reward can learn to answer them one by one. Data: task_id, prompt, test_list, test_imports; of
-a file with a column split, its test rows.
+every template. Right = the last block passes all tests in the sandbox of rewards.code.reward. The tests are in the
+prompt: a model trained on such a reward can learn to answer them one by one. Data: task_id, prompt, test_list,
+test_imports; of a file with a column split, its test rows.
 """
 
 import sys

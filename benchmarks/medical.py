@@ -19,8 +19,8 @@ from benchmarks.engine import run_command
 from benchmarks.settings import parser
 from benchmarks.spec import Benchmark, Source
 from rewards.base import Completion, Judged, prompt_text
-from rewards.judge import JudgeReward
-from rewards.rubrics import RUBRICS, Rubric
+from rewards.judge.reward import JudgeReward
+from rewards.judge.rubrics import RUBRICS, Rubric
 
 RUBRIC = Rubric(
     "agrees_with_reference",
@@ -39,7 +39,7 @@ RUBRICS.setdefault(RUBRIC.name, RUBRIC)
 class AgainstReference:
     """1 where the judge lets a final answer pass against its reference, else 0; None without a verdict.
 
-    Options are those of rewards.judge.JudgeReward.
+    Options are those of rewards.judge.reward.JudgeReward.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8080/v1", model: str = "default_model", **options: Any) -> None:

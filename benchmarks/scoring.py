@@ -7,7 +7,7 @@ from benchmarks.spec import Benchmark
 from grpo.scoring import Scorer
 from grpo.types import Group, Rollout
 from rewards import RewardSet
-from rewards.math_answer import final_answer
+from rewards.maths.final_answer import final_answer
 from rewards.sections import opened_by_prompt
 
 Decode = Callable[[Sequence[int]], str]

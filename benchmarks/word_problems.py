@@ -3,8 +3,8 @@
     python -m benchmarks.word_problems --data my_questions.jsonl --model DIR_OR_HUB_ID --output runs/mine
 
 Asked as it stands, without an instruction. Right = the final answer (box, answer tag, "answer is", last formula or
-number) equals the reference under the strict profile of rewards.accuracy. Columns `subject`, `level`, `source` and
-`steps` get rows of their own in the table.
+number) equals the reference under the strict profile of rewards.maths.accuracy. Columns `subject`, `level`, `source`
+and `steps` get rows of their own in the table.
 """
 
 import sys

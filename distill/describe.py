@@ -85,8 +85,8 @@ def _counts(rows: Sequence[Any]) -> dict[str, dict[str, int]]:
 
 def language_of(text: str) -> str:
     """The likeliest language by script, then by function words; `unknown` where neither tells."""
-    from rewards.language import FUNCTION_WORDS
-    from rewards.scripts import LATIN_LANGUAGES, SCRIPT_OF, latin_words, other_words, prose
+    from rewards.form.language import FUNCTION_WORDS
+    from rewards.form.scripts import LATIN_LANGUAGES, SCRIPT_OF, latin_words, other_words, prose
 
     text = prose(text[:4000])
     others = other_words(text)

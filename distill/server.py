@@ -19,7 +19,7 @@ from distill.rejection_samplers import Completion, Drawn, OnTokens
 from envs import Task
 from grpo.config import ConfigError
 from rewards.base import prompt_text
-from rewards.endpoint import Endpoint, EndpointError
+from rewards.judge.endpoint import Endpoint, EndpointError
 
 KEY_VARIABLE = "SERVER_API_KEY"
 REFUSES_PROMPT = frozenset({400, 413, 422})

@@ -16,8 +16,8 @@ from envs.base import DataError, Env, Task
 from envs.files import JSON_SUFFIXES, file_rows, hub_rows
 from envs.rows import Columns, Row, tasks_from_rows
 from envs.splits import cut, seeded, split_tasks, without_prompts
-from rewards.code_tests import BadTests, plan_of
-from rewards.code_tests import Row as CodeRow
+from rewards.code.plans import BadTests, plan_of
+from rewards.code.plans import Row as CodeRow
 
 QUESTION_COLUMNS = ("question", "question_content", "problem", "prompt", "text", "description")
 SUFFIX = "\nGive the whole program in one ```python block at the end of your answer."

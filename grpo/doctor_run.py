@@ -78,9 +78,9 @@ def rewards(report: Report, config: Config, env: "Env | None") -> None:
         return
     report.say("ok", "rewards", " + ".join(f"{weight:g} {name}" for name, weight in config.reward_weights.items()))
     if "code" in config.reward_weights:
-        from rewards import sandbox
+        from rewards.sandbox import choice
 
-        report.say("ok", "sandbox", str(sandbox.describe()))
+        report.say("ok", "sandbox", str(choice.describe()))
     judge = env.reward_names[0] if env is not None and env.reward_names else None
     if judge and not any(name.startswith(judge) for name in config.reward_weights):
         report.say("warn", "rewards", f"{config.data} is made to be judged by {judge}: add reward_weights.{judge}=1.0")

@@ -22,21 +22,21 @@ Reward: TypeAlias = Callable[..., "list[float | None]"]
 
 # One line a reward: name -> where its factory is. The module is imported when the reward is asked for.
 FACTORIES: dict[str, str | Callable[..., Reward]] = {
-    "accuracy": "rewards.accuracy:strict",
-    "accuracy_lenient": "rewards.accuracy:lenient",
-    "cosine": "rewards.length:CosineLengthReward",
-    "code": "rewards.code:CodeReward",
-    "equations": "rewards.equations:equations",
-    "format": "rewards.format:FormatReward",
-    "format_similarity": "rewards.format:FormatSimilarityReward",
-    "format_tag_count": "rewards.format:FormatTagCountReward",
-    "harmlessness": "rewards.judge:harmlessness",
-    "helpfulness": "rewards.judge:helpfulness",
-    "judge": "rewards.judge:JudgeReward",
-    "language": "rewards.language:LanguageReward",
-    "overlong": "rewards.length:OverlongPenalty",
-    "reasoning_steps": "rewards.style:ReasoningStepsReward",
-    "repetition": "rewards.style:RepetitionPenalty",
+    "accuracy": "rewards.maths.accuracy:strict",
+    "accuracy_lenient": "rewards.maths.accuracy:lenient",
+    "cosine": "rewards.form.length:CosineLengthReward",
+    "code": "rewards.code.reward:CodeReward",
+    "equations": "rewards.form.equations:equations",
+    "format": "rewards.form.format:FormatReward",
+    "format_similarity": "rewards.form.format:FormatSimilarityReward",
+    "format_tag_count": "rewards.form.format:FormatTagCountReward",
+    "harmlessness": "rewards.judge.reward:harmlessness",
+    "helpfulness": "rewards.judge.reward:helpfulness",
+    "judge": "rewards.judge.reward:JudgeReward",
+    "language": "rewards.form.language:LanguageReward",
+    "overlong": "rewards.form.length:OverlongPenalty",
+    "reasoning_steps": "rewards.form.style:ReasoningStepsReward",
+    "repetition": "rewards.form.style:RepetitionPenalty",
 }
 
 

@@ -1,10 +1,10 @@
 """From rows to tokens: what is shown, what counts, what is kept together."""
 
 import pytest
-from small_models import model_directory
 
 from distill.examples import Renderer, Rendering, messages_of, split_by_prompt, tokenised
 from grpo.config import ConfigError
+from tests.distill.small_models import model_directory
 
 
 @pytest.fixture(scope="module")

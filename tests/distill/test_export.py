@@ -12,10 +12,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx_lm import load
-from small_models import TINY, model_directory
 
 from distill import exporting
 from distill.export import main
+from tests.distill.small_models import TINY, model_directory
 
 TOKENS = mx.array([[30, 41, 52, 33, 44]])
 

@@ -5,10 +5,10 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
-from small_models import TINY, examples
 
 from distill.packing import balanced_bins, packed_hidden, packs, padded_bins, padding_share
 from distill.supervised import Supervised, counted, predicting_places
+from tests.distill.small_models import TINY, examples
 
 PACKING = ["llama", "untied", "qwen2", "qwen3", "window", "gemma3"]
 BATCH = examples([9, 2, 17, 5, 31])

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from scripted import Scripted, settings
 
 from distill import rejection
 from distill.rejection_config import RejectionConfig
@@ -19,6 +18,7 @@ from distill.rejection_records import FILE, SAMPLES, cut_torn, finished
 from envs import DataError
 from grpo.config import ConfigError, load
 from grpo.interrupt import Interrupted
+from tests.distill.scripted import Scripted, settings
 
 SCRIPT = Path(__file__).with_name("scripted.py")
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from scripted import settings
 
 from distill.rejection_build import build
 from distill.rejection_candidates import Candidate, agreement, choose, difficulty, pass_rate, row_of
@@ -11,6 +10,7 @@ from distill.rejection_records import Record, Sample
 from envs import Task
 from grpo.config import ConfigError
 from rewards import RewardSet
+from tests.distill.scripted import settings
 
 
 def record(*texts, right=None, number=0, opened=False, **columns):

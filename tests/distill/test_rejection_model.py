@@ -4,13 +4,13 @@ import hashlib
 import json
 
 import pytest
-from scripted import settings
 
 from distill import rejection
 from distill.rejection_samplers import ModelSampler
 from grpo import miniature
 from grpo.config import ColdStart, Config
 from grpo.policy import load_policy
+from tests.distill.scripted import settings
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64}
 NO_RULES = ["require={}", "max_copied=1", "choose=all", "max_completion_length=8"]

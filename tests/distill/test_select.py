@@ -5,11 +5,11 @@ import random
 
 import numpy as np
 import pytest
-from small_models import model_directory
 
 from distill.corpus import CorpusRow, Provenance, write_corpus
 from distill.readers import read_corpus
 from distill.select import Wish, farthest_points, main, model_vectors, quotas, select, word_vectors
+from tests.distill.small_models import model_directory
 
 
 def row(n, *, domain="math", thought="a b c", rate=None, answer="x", **more):

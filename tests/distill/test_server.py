@@ -12,14 +12,14 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from scripted import settings
 
 from distill import rejection, server
 from distill.server import ServerSampler, read_reply, request_seed
 from envs import Task
 from grpo.config import ConfigError
 from grpo.interrupt import Interrupted
-from rewards.endpoint import EndpointError
+from rewards.judge.endpoint import EndpointError
+from tests.distill.scripted import settings
 
 MODEL = os.environ.get("GRPO_TEST_MODEL", "")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
-from small_models import corpus, model_directory
 
 from distill.config import SFTConfig
 from distill.sft import main
 from grpo.config import load as load_config
 from grpo.interrupt import Interrupted
+from tests.distill.small_models import corpus, model_directory
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["examples_per_step=4", "token_budget=40", "learning_rate=0.01", "eval_every=3", "save_every=2"]

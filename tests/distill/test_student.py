@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import mlx.core as mx
 import numpy as np
 import pytest
-from small_models import TINY, corpus, examples, model_directory
 
 from distill.logit import LogitObjective, Matching
 from distill.on_policy import OnPolicyTrainer
@@ -16,6 +15,7 @@ from distill.teacher import require_same_vocabulary
 from grpo.config import ConfigError
 from grpo.forward import completion_logprobs, rows_of
 from grpo.learner import Learner
+from tests.distill.small_models import TINY, corpus, examples, model_directory
 
 BATCH = examples([9, 4, 13])
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envs import DataError, make
 from envs.digit_sums import BROKEN_LAYOUTS, SOUND_LAYOUT, WORDS, chain, imperfect_chain, number_words
-from rewards.format import strict_format
+from rewards.form.format import strict_format
 
 CHINESE = set("零一二三四五六七八九十加") | {"等于"}
 FAULTLESS = {"wrong": 0.0, "mixed": 0.0, "broken": 0.0}

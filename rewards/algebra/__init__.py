@@ -1,0 +1,1 @@
+"""Symbolic comparison of answers; only the verifier's worker process imports sympy."""

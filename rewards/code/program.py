@@ -1,0 +1,171 @@
+"""The process in which an answer's program runs: loads it and answers calls, or runs it once for each input.
+
+It holds nothing but the program and one input at a time; what it says is believed to be its output and no more.
+
+Requests: {"code", "setup"} -> {"loaded"} or {"error"}; {"call": name or {"ref": n}, "args", "kwargs"}, {"get": {"ref":
+n}, "name"} and {"truth": {"ref": n}} -> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input": text} ->
+{"output", "status"}; without forks {"script", "input"} -> raw output until the end.
+"""
+
+import builtins
+import contextlib
+import os
+import sys
+import threading
+import traceback
+from types import ModuleType
+from typing import Any
+
+from rewards.code.values import decode, encode
+from rewards.sandbox.guard import Channel, Confinement, seal
+
+MEMORY_STATUS = 86  # exit code for a MemoryError
+_CODE_NAME = "answer.py"
+
+
+def serve(channel: Channel, confinement: Confinement) -> None:
+    """Answer requests until the input ends."""
+    request = channel.receive()
+    if request is None:
+        return
+    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # of the site module, which is not loaded
+    if "script" not in request:
+        seal(confinement)
+        _serve_calls(channel, request)
+    elif confinement.forks:
+        _serve_inputs(channel, request, confinement)
+    else:
+        _run_here(channel, request, confinement)
+
+
+class Program:
+    """A loaded answer: its names, and the objects that could not be sent."""
+
+    def __init__(self, setup: str, code: str) -> None:
+        module = ModuleType("answer")
+        sys.modules["answer"] = module  # dataclasses and pickle look a class's module up
+        self.names = module.__dict__
+        self.kept: list[Any] = []
+        exec(compile(setup, "setup.py", "exec"), self.names)
+        exec(compile(code, _CODE_NAME, "exec"), self.names)
+
+    def keep(self, value: Any) -> int:
+        """A number for an object that stays here."""
+        self.kept.append(value)
+        return len(self.kept) - 1
+
+    def target(self, name: str) -> Any:
+        """What a name means: a global, a method by `Class.method`, or a method of `Solution` (LeetCode's form)."""
+        first, *rest = name.replace("()", "").split(".")
+        if first not in self.names and isinstance(self.names.get("Solution"), type):
+            first, rest = "Solution", [first, *rest]
+        if first not in self.names:
+            raise NameError(f"name {first!r} is not defined")
+        found = self.names[first]
+        for attribute in rest:
+            found = getattr(found() if isinstance(found, type) else found, attribute)
+        return found
+
+    def answer(self, request: dict[str, Any]) -> Any:
+        """The value a request asks for, encoded."""
+        refer = self.keep if request.get("refs") else None
+        if "truth" in request:
+            return bool(self.kept[request["truth"]["ref"]])
+        if "get" in request:
+            return encode(getattr(self.kept[request["get"]["ref"]], request["name"]), refer)
+        call = request["call"]
+        function = self.target(call) if isinstance(call, str) else self.kept[call["ref"]]
+        arguments = decode(request["args"], self.kept.__getitem__)
+        keywords = decode(request["kwargs"], self.kept.__getitem__)
+        value = function(*arguments, **keywords)
+        return bool(value) if request.get("as_truth") else encode(value, refer)
+
+
+def _serve_calls(channel: Channel, request: dict[str, Any]) -> None:
+    try:
+        program = Program(request["setup"], request["code"])
+    except BaseException as error:  # whatever an untrusted program raises, SystemExit too
+        channel.send({"id": request["id"], "error": described(error)})
+        return
+    channel.send({"id": request["id"], "loaded": True})
+    while (request := channel.receive()) is not None:
+        try:
+            reply: dict[str, Any] = {"value": program.answer(request)}
+        except BaseException as error:
+            reply = {"error": described(error)}
+        channel.send({"id": request["id"], **reply})
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """The names of an exception's classes and its message."""
+    names = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, BaseException)]
+    text = ""
+    with contextlib.suppress(BaseException):  # __str__ is the program's own
+        text = str(error)[:300]
+    return {"types": names, "text": text}
+
+
+def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confinement) -> None:
+    """Fork a child for each input: each run begins anew, and starting Python again would take ten times as long."""
+    code = request["script"]
+    channel.send({"id": request["id"], "loaded": True})
+    while (request := channel.receive()) is not None:
+        given, written = os.memfd_create("input"), os.memfd_create("output")
+        rest = memoryview(request["input"].encode("utf-8", "surrogateescape"))
+        while rest:
+            rest = rest[os.write(given, rest) :]
+        os.lseek(given, 0, os.SEEK_SET)
+        child = os.fork()
+        if child == 0:
+            os.dup2(given, 0)
+            os.dup2(written, 1)
+            os.closerange(3, 256)
+            run_script(code, confinement)
+        _, status, used = os.wait4(child, 0)
+        os.lseek(written, 0, os.SEEK_SET)
+        with open(written, "rb") as file:
+            output = file.read()
+        os.close(given)
+        reply = {"output": output.decode("utf-8", "replace"), "status": os.waitstatus_to_exitcode(status)}
+        channel.send({"id": request["id"], **reply, "cpu_seconds": used.ru_utime + used.ru_stime})
+
+
+def _run_here(channel: Channel, request: dict[str, Any], confinement: Confinement) -> None:
+    """Run the program in this process, its standard output being the replies' pipe."""
+    reading, writing = os.pipe()
+
+    def feed() -> None:
+        with open(writing, "w", encoding="utf-8") as file:
+            file.write(request["input"])
+
+    threading.Thread(target=feed, daemon=True).start()
+    os.dup2(reading, 0)
+    os.dup2(channel.replies, 1)
+    run_script(request["script"], confinement)
+
+
+def run_script(code: str, confinement: Confinement) -> None:
+    """Run a program as `__main__` and end the process with its exit code. Does not return."""
+    status = 0
+    try:
+        seal(confinement)
+        sys.argv = ["main.py"]
+        module = ModuleType("__main__")
+        sys.modules["__main__"] = module
+        exec(compile(code, _CODE_NAME, "exec"), module.__dict__)
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+    except MemoryError:
+        status = MEMORY_STATUS
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    with contextlib.suppress(BaseException):
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread() and not thread.daemon:
+                thread.join()
+    try:
+        sys.stdout.flush()
+    except BaseException:  # output over its limit: not all of it was written
+        status = status or 1
+    os._exit(status & 0xFF)

@@ -1,0 +1,1 @@
+"""What a completion looks like: template, language, length and style."""

@@ -1,0 +1,1 @@
+"""Rewards given by a language model that follows a rubric."""

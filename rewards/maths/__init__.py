@@ -1,0 +1,1 @@
+"""Final answers of mathematics, compared by value in the trainer's process."""

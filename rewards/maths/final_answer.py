@@ -1,0 +1,362 @@
+r"""The final answer in a completion, by rule.
+
+In order: the last complete `\boxed{}` outside the reasoning; else the answer tag; else, as `extract` says, what
+follows `####`, what follows "answer is", a text that is an expression as a whole, the last formula, the last number.
+Boxes that only "and", "or" or a comma separates are one list. All scanners make one pass: 128 KB of hostile text
+cost milliseconds.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rewards.maths.box_context import in_context
+from rewards.maths.text import MAX_ANSWER, closing_brace, list_items, strip_end
+from rewards.sections import first_turn, split
+
+Extract = Literal["auto", "last_number", "boxed", "tag", "hash"]
+EXTRACTS: tuple[str, ...] = get_args(Extract)
+
+_TAIL = 6000  # characters from the end in which an answer without box or tag is looked for
+_NUMBER = re.compile(
+    r"(?<![0-9A-Za-z_^.,])(?:(?<![0-9A-Za-z)}\]]) ?-)?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+    r"(?:/[0-9]+(?:\.[0-9]+)?)?%?|(?<![0-9A-Za-z_^])-?\.[0-9]+"
+)
+_MONEY = re.compile(r"(?<![0-9.,])[0-9]+(?:[.,][0-9]+)*(?= ?[$€£¥])|(?<=[$€£¥])[0-9]+(?:[.,][0-9]+)*")
+_ANCHOR = re.compile(
+    r"answer(?: to [^.:\n]{0,80})?(?:\*\*)? ?(?:is|are|:|=|would be)(?:\*\*)?:?"
+    r"|(?:^|\n) ?(?:A|Réponse|Antwort|Respuesta|Risposta|Resposta) ?:|答案(?:是|为|：|:)|答え(?:は|：|:)",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(
+    r"\b(?:maybe|may be|might|perhaps|possibly|either|or|not|never|no|wrong|incorrect|guess|between|about|around|almost"
+    r"|nearly|approximately|hundred|thousand|million|billion|dozen|half|times|percent)\b|n't|\?",
+    re.IGNORECASE,
+)
+_GUESSED = re.compile(r"\b(?:maybe|may be|might|perhaps|possibly|probably|either|guess)\b", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(?:not|never)\b|n't", re.IGNORECASE)
+_STATEMENT = re.compile(  # one number after a verb: "She has 18 eggs left."
+    r"[^0-9]*?\b(?:is|are|was|were|has|have|had|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?)\b"
+    r"[^0-9]{0,60}?([-$]{0,2}[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?%?)(?![0-9])[^0-9]*"
+)
+_LISTED = re.compile(r"(?:[0-9.]+ ?(?:,|;) ?){2,}(?:and )?[0-9.]+$")
+_JOINT = re.compile(r"(?:[\s,;.$*]|\\[\[\]()]|\\q?quad|\\text|[{}]|and|or|und|et|[A-Za-z](?:_\{?[0-9]\}?)? ?=)*")
+_PROSE_WORD = re.compile(r"(?<![A-Za-z\\{])[A-Za-z]{2,}(?![A-Za-z])")
+# 8 * 5 = 40, 3 g + 4 g = 7 g: no names before the last "="
+_COMPUTATION = re.compile(r"(?:[0-9.,\s()$+*/×÷=-]|\\(?:times|cdot|div)(?![a-z])|(?<=[0-9] )[a-z]{1,3}(?![a-z]))+=")
+_LABEL = re.compile(r"^ ?[A-Za-z][A-Za-z ]{0,30}(?:\([0-9a-z]{1,3}\))? ?[:=] ?")  # "Minimum: 1", "T(10) = 2"
+_MATH_WORDS = frozenset(
+    {
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "log",
+        "ln",
+        "exp",
+        "sqrt",
+        "pi",
+        "mod",
+        "max",
+        "min",
+        "gcd",
+        "lcm",
+        "det",
+    }
+    | {"and", "or", "in", "infty", "inf", "oo"}
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was taken for the final answer, and from where."""
+
+    text: str
+    source: Literal["boxed", "tag", "hash", "anchor", "whole", "formula", "number"]
+
+
+def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, lenient: bool = False) -> Answer | None:
+    """The final answer, or None if there is none.
+
+    Args:
+        text: the completion.
+        extract: where to look where there is neither box nor tag; another value than "auto" or "last_number" looks
+        there only. opened: the prompt ended with `<think>`.
+        lenient: take the last of several answer tags or contradicting boxes instead of none.
+    """
+    text = first_turn(text)
+    final = split(visible(text), opened=opened).final
+    if final is None or (not lenient and _answered_before(text)):
+        return None
+    if extract == "hash":
+        return _after_hash(final)
+    tagged = _tagged(final, lenient=lenient)
+    if tagged is None:
+        return None
+    inside, has_tag = _unfenced(tagged[0]), tagged[1]
+    if not has_tag and (closing := _closing_sentence(final)):
+        return closing
+    boxed = _boxed(inside, one=has_tag and not lenient)
+    if boxed and not lenient:
+        boxes = last_boxes(inside)
+        boxed = in_context(inside[: boxes[0][0]], boxed, inside[boxes[-1][1] :])
+        if boxed is None:
+            return None
+    if boxed is not None and extract != "tag":
+        return _from_box(boxed, lenient=lenient) if boxed.strip() and _agrees(final, inside, boxed) else None
+    if boxed is None and has_tag and extract != "boxed" and "\\boxed" in final and (outside := _boxed(final)):
+        return Answer(outside, "boxed") if not inside.strip() or outside.strip() in inside else None
+    if has_tag and extract != "boxed":
+        return _from_tag(inside.strip(), lenient=lenient)
+    if extract in ("boxed", "tag"):
+        return None
+    return _last_number(final, lenient=lenient) if extract == "last_number" else _auto(final, lenient=lenient)
+
+
+def _unfenced(text: str) -> str:
+    """The text without code blocks, unless it is nothing else."""
+    outside = " ".join(text.split("```")[::2])
+    return outside if "```" in text and any(ch.isalnum() for ch in outside) else text
+
+
+def visible(text: str) -> str:
+    r"""The text without what a reader doesn't see: HTML comments and `\phantom{}`."""
+    for opening, closing in (("<!--", "-->"), ("\\phantom{", "}"), ("\\hphantom{", "}")):
+        parts, at = [], 0
+        while (start := text.find(opening, at)) >= 0:
+            brace = start + len(opening) - 1
+            end = (
+                text.find(closing, start)
+                if closing != "}"
+                else start + closing_brace(text[start : start + MAX_ANSWER], brace - start)
+            )
+            if end < start:
+                break
+            parts.append(text[at:start])
+            at = end + len(closing)
+        text = " ".join([*parts, text[at:]]) if parts else text
+    return text
+
+
+def _closing_sentence(final: str) -> Answer | None:
+    """The answer in the last sentence that the few-shot prompt of Minerva asks for, where boxes come before it."""
+    text = final.rstrip()
+    at = text.rfind("Final Answer:") if text.endswith("I hope it is correct.") else -1
+    if at < 0 or "\\boxed" in text[at:]:
+        return None
+    return _after_anchor(text[at:])
+
+
+def _answered_before(text: str) -> bool:
+    """Whether an answer stands between two ends of the reasoning: the template written twice is a second try."""
+    between = text[text.find("</think>") : text.rfind("</think>")]
+    return "<answer>" in between or "\\boxed" in between
+
+
+def _tagged(final: str, *, lenient: bool) -> tuple[str, bool] | None:
+    """The text inside the answer tag (all of it without one), and whether there is one. None: several tags."""
+    start = final.find("<answer>")
+    if start < 0:
+        return final, False
+    end = final.find("</answer>", start)
+    again = final.find("<answer>", start + 8)
+    if again >= 0 or (end >= 0 and final.find("</answer>", end + 9) >= 0):
+        if not lenient:
+            return None
+        start = final.rfind("<answer>")
+        end = final.find("</answer>", start)
+    if end < 0:  # cut off: a complete box inside still counts, loose text does not
+        return (final[start + 8 :], "\\boxed" in final[start:]) if "\\boxed" in final[start:] or lenient else None
+    return final[start + 8 : end], True
+
+
+def _agrees(final: str, inside: str, boxed: str) -> bool:
+    """Whether a box outside the answer tag, if any, says the same as the one inside."""
+    if len(final) == len(inside) or final.count("\\boxed") == inside.count("\\boxed"):
+        return True
+    rest = final.replace(inside, " ", 1)
+    other = _boxed(rest)
+    return other is None or other.strip() == boxed.strip()
+
+
+def last_boxes(text: str) -> list[tuple[int, int, str]]:
+    r"""The last complete `\boxed{}` and those joined to it: (start, end, content), in order."""
+    found: list[tuple[int, int, str]] = []
+    at = text.rfind("\\boxed")
+    tried = 0
+    while at >= 0 and tried < 50:
+        tried += 1
+        start = _brace_after(text, at + 6)
+        limit = text[start : start + 4 * MAX_ANSWER] if start >= 0 else ""
+        end = closing_brace(limit, 0) if limit else -1
+        if end < 0 and len(limit) == 4 * MAX_ANSWER:  # far longer than an answer: it is one that is refused
+            end = len(limit)
+        if end >= 0:
+            stop = start + end + 1
+            found = [box for box in found if box[0] >= stop]  # a box in a box: the outer one
+            if found and not _joined(text[stop : found[0][0]]):
+                break
+            found.insert(0, (at, stop, limit[1:end]))
+        elif found:
+            break
+        at = text.rfind("\\boxed", 0, at)
+    return found
+
+
+def _brace_after(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\n":
+        at += 1
+    return at if text[at : at + 1] == "{" else -1
+
+
+def _joined(between: str) -> bool:
+    return len(between) <= 60 and _JOINT.fullmatch(between) is not None
+
+
+def _boxed(text: str, *, one: bool = False) -> str | None:
+    r"""The content of the last box (joined boxes as a list); None without a complete one.
+
+    one: boxes that contradict each other are no answer: "\boxed{4} <!-- \boxed{3} -->".
+    """
+    boxes = last_boxes(text)
+    if not boxes:
+        return None
+    contents = list(dict.fromkeys(content.strip() for _, _, content in boxes))
+    if one:
+        before = last_boxes(text[: boxes[0][0]])
+        if any(content.strip() not in contents for _, _, content in before):
+            return ""
+    return ", ".join(contents)
+
+
+def _from_box(inside: str, *, lenient: bool) -> Answer | None:
+    """The content of a box; a sentence in it is read like that of an answer tag."""
+    if "\\begin" in inside or len(_prose_words(inside)) < 4:
+        return Answer(inside, "boxed")
+    return _from_tag(inside.strip(), lenient=lenient)
+
+
+def _from_tag(inside: str, *, lenient: bool) -> Answer | None:
+    """The content of an answer tag: as a whole unless it is prose with one statement of the answer in it."""
+    if not inside:
+        return None
+    anchors = len(_ANCHOR.findall(inside[-_TAIL:]))
+    if anchors == 1 or (anchors and lenient):
+        return _after_anchor(inside)
+    if _is_expression(inside):
+        return Answer(inside, "tag")
+    said = _STATEMENT.fullmatch(inside) if len(inside) <= 200 and not _HEDGED.search(inside) else None
+    if said and len(_NUMBER.findall(inside)) == 1:
+        return Answer(said[1], "number")
+    if len(inside) <= 40:
+        return Answer(inside, "tag")
+    numbers = list(dict.fromkeys(match.group().strip() for match in _NUMBER.finditer(inside[-_TAIL:])))
+    if len(numbers) == 1 or (lenient and numbers):
+        return Answer(numbers[-1], "number")
+    return Answer(inside, "tag")
+
+
+def _auto(final: str, *, lenient: bool) -> Answer | None:
+    hashed = _after_hash(final)
+    if hashed is not None:
+        return hashed
+    whole = final.strip()
+    anchored = _after_anchor(whole)
+    if anchored is not None:
+        return anchored
+    if _is_expression(whole):
+        before, equals, after = whole.rpartition("=")
+        computed = _last_number(after, lenient=lenient) if equals and _COMPUTATION.fullmatch(before + equals) else None
+        return computed or Answer(whole, "whole")
+    return (
+        _last_formula(whole)
+        or _last_number(whole, lenient=lenient)
+        or (Answer(whole, "whole") if 0 < len(whole) <= 200 else None)
+    )
+
+
+def _after_hash(text: str) -> Answer | None:
+    at = text.rfind("####")
+    line = text[at + 4 :].lstrip().partition("\n")[0].strip() if at >= 0 else ""
+    return Answer(line, "hash") if line else None
+
+
+def _after_anchor(text: str) -> Answer | None:
+    """What follows the last "answer is" on its line: an expression, or the only number in it."""
+    tail = text[-_TAIL:]
+    matches = list(_ANCHOR.finditer(tail))
+    if not matches:
+        return None
+    rest = tail[matches[-1].end() :].strip()
+    sentence = strip_end(_first_sentence(rest))
+    if not sentence:
+        return None
+    if _is_expression(sentence) or _NEGATED.search(sentence):
+        return Answer(sentence, "anchor")
+    formula = _last_formula(sentence)
+    if formula is not None:
+        return formula
+    numbers = list(dict.fromkeys(match.group().strip() for match in _NUMBER.finditer(sentence)))
+    money = _MONEY.findall(sentence)
+    if len(numbers) == 1 or len(money) == 1:
+        return Answer(numbers[0] if len(numbers) == 1 else money[0], "number")
+    return Answer(sentence, "anchor") if len(sentence) <= 80 else None
+
+
+def _first_sentence(text: str) -> str:
+    line = text.partition("\n")[0][:MAX_ANSWER]
+    for end in (". ", "。", "! ", "? "):
+        line = line.partition(end)[0]
+    return line.strip()
+
+
+def _is_expression(text: str) -> bool:
+    """Whether a text is an answer as it stands: short, and no words but labels, or few words and no number."""
+    if not text or len(text) > 300 or (text.count("\n") > 2 and "\\begin" not in text):
+        return False
+    if not text.isascii() and any("\u3040" <= ch <= "\ud7ff" or "\u0600" <= ch <= "\u06ff" for ch in text):
+        return False
+    if not any("0" <= ch <= "9" for ch in text):
+        return len(_prose_words(text)) <= 3
+    return all(not _prose_words(_LABEL.sub("", item)) for item in list_items(text))
+
+
+def _prose_words(text: str) -> list[str]:
+    r"""Words in Latin letters that are neither commands, function names nor inside `\text{}`."""
+    bare = re.sub(r"\\text[a-z]{0,2} ?\{[^{}]*\}", " ", text)
+    return [word for word in _PROSE_WORD.findall(bare) if word.lower() not in _MATH_WORDS]
+
+
+def _last_formula(text: str) -> Answer | None:
+    r"""The last `$...$`, `\(...\)` or `\[...\]`."""
+    tail = text[-_TAIL:]
+    best = (-1, "")
+    for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
+        end = tail.rfind(closing)
+        start = tail.rfind(opening, 0, end) if end >= 0 else -1
+        if start > best[0]:
+            best = (start, tail[start + 2 : end])
+    parts = tail.replace("$$", "$").split("$")
+    if len(parts) >= 3 and len(parts) % 2 and parts[-2].strip() and len(parts[-2]) <= 300:
+        start = tail.rfind(parts[-2])
+        if start > best[0]:
+            best = (start, parts[-2])
+    after = tail[best[0] + len(best[1]) :] if best[0] >= 0 else ""
+    if not best[1].strip() or _NUMBER.search(after.lstrip("$)\\]")):
+        return None
+    return Answer(best[1].strip(), "formula")
+
+
+def _last_number(text: str, *, lenient: bool) -> Answer | None:
+    """The last number; strict: none that is guessed ("it may be 3"), and with the list that it ends."""
+    tail, last = text[-_TAIL:], None
+    for match in _NUMBER.finditer(tail):
+        last = match
+    if last is not None and not lenient:
+        line = tail[tail.rfind("\n", 0, last.start()) + 1 : last.end()][-200:]
+        listed = _LISTED.search(line)
+        if listed or _GUESSED.search(line.rpartition(". ")[2]):
+            return Answer(listed.group() if listed else line.strip(), "number")
+    return Answer(last.group().replace("$", "").strip(), "number") if last is not None else None

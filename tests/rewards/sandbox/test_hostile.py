@@ -1,0 +1,419 @@
+"""Programs that try to get out of the sandbox: none gets out, under each isolation this machine has.
+
+Each defines `attack(it)`, where `it` says what there is to be had, and returns "out" if it got something. It is judged
+by `assert attack(...) == "out"`, so that an escape is a pass.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rewards.code.plans import Call, Calls, Pair, Pairs
+from rewards.code.reward import CodeReward
+from rewards.code.trial import judge
+from rewards.sandbox import choice
+from rewards.sandbox.isolations import Limits
+
+TRY = """
+import ctypes, glob, mmap, os, signal, socket, subprocess, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+
+def syscall(number, *arguments):
+    result = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
+    if result < 0:
+        raise OSError(ctypes.get_errno(), "syscall")
+    return result
+
+def first(*actions):
+    for action in actions:
+        try:
+            if action():
+                return "out"
+        except (OSError, RuntimeError, MemoryError, AttributeError, subprocess.SubprocessError):
+            pass
+    return ""
+
+def read(path, mode="rb"):
+    with open(path, mode) as file:
+        return file.read(100)
+
+def write(path, mode="w"):
+    with open(path, mode) as file:
+        file.write("hacked")
+    return True
+
+def connect(family, kind, address):
+    with socket.socket(family, kind) as one:
+        one.settimeout(1)
+        one.connect(address)
+        one.send(b"x")
+    return True
+
+def attack(it):
+"""
+ATTACKS = {
+    "reads /etc/passwd": "first(lambda: read('/etc/passwd'), lambda: read('/etc/shadow'), lambda: read('/etc/hosts'))",
+    "reads a file of the user": "first(lambda: read(it['secret']))",
+    "reads it through /proc": "first(*[lambda p=p: read(p + it['secret']) for p in ('/proc/self/root', '/proc/1/root',"
+    " '/proc/%d/root' % it['victim'], '/proc/self/cwd')])",
+    "reads it through a link": "first(lambda: (os.symlink(it['secret'], 'link'), read('link'))[1],"
+    " lambda: (os.link(it['secret'], 'hard'), read('hard'))[1])",
+    "reads it by its handle": "first(lambda: syscall(303, -100, it['secret'].encode(),"
+    " ctypes.create_string_buffer(128),"
+    " ctypes.create_string_buffer(8), 0) == 0)",
+    "lists the home directory": "first(lambda: set(os.listdir(it['home'])) - {'.pyenv', '.local', '.cache'})",
+    "reads the environment": "'out' if it['secret_name'] in os.environ else first("
+    "lambda: read('/proc/self/environ'), lambda: read('/proc/1/environ'), lambda: read('/proc/%d/environ' %"
+    " it['victim']))",
+    "reads other processes": "first(lambda: read('/proc/%d/cmdline' % it['victim']), lambda: os.listdir('/proc/1'))",
+    "uses inherited descriptors": "'out' if [n for n in range(3, 64) if n not in (40, 41) and opened(n)] else ''",
+    "writes next to the file": "first(lambda: write(it['secret'] + '.hacked'))",
+    "overwrites the file": "first(lambda: write(it['secret']), lambda: write(it['secret'], 'a'))",
+    "removes the file": "first(lambda: os.unlink(it['secret']) is None, lambda: os.rename(it['secret'],"
+    " it['secret'] + '2') is None)",
+    "truncates the file": "first(lambda: os.truncate(it['secret'], 0) is None)",
+    "changes its mode": "first(lambda: os.chmod(it['secret'], 0o777) is None, lambda: os.utime(it['secret']) is None)",
+    "writes into Python": "first(lambda: write(os.__file__, 'a'), lambda: write(os.path.dirname(os.__file__) +"
+    " '/hacked.py'),"
+    " lambda: write('/sandbox/code_judge.py', 'a'), lambda: write(it['package'] + '/hacked.py'))",
+    "writes to the system": "first(*[lambda p=p: write(p) for p in ('/hacked', '/etc/hacked', '/usr/hacked',"
+    " '/var/tmp/hacked',"
+    " '/dev/shm/hacked', '/run/hacked', '/lib/hacked')])",
+    "opens devices": "first(*[lambda p=p: read(p) for p in ('/dev/mem', '/dev/kmsg', '/dev/sda', '/dev/vda',"
+    " '/dev/tty',"
+    " '/dev/ptmx')])",
+    "fills the disk": "fill(['/tmp', '/var/tmp', '.', it['folder']])",
+    "fills /dev/shm": "fill(['/dev/shm', '/dev', '/run'])",
+    "fills memory without a limit": "first(lambda: fill_memfd() > 1 << 30, lambda: syscall(29, 0, 1 << 30,"
+    " 0o1777) >= 0)",
+    "forks": "first(fork)",
+    "is a fork bomb": "'out' if bomb() > 200 else ''",
+    "forks by another call": "first(lambda: syscall(58) >= 0, lambda: syscall(56, 17, 0, 0, 0, 0) >= 0,"
+    " lambda: syscall(435, (ctypes.c_uint64 * 11)(0, 0, 0, 0, 17), 88) >= 0,"
+    " lambda: syscall(57 | 0x40000000) >= 0)",
+    "leaves a process behind": "first(survivor)",
+    "starts programs": "first(lambda: os.system('touch ' + it['folder'] + '/hacked') == 0,"
+    " lambda: subprocess.run([sys.executable, '-c', 'pass']).returncode == 0,"
+    " lambda: os.posix_spawn('/bin/sh', ['sh'], {}), lambda: os.execv(sys.executable, ['python', '-c', 'pass']))",
+    "kills its parents": "first(lambda: os.kill(it['parent'], 9) is None, lambda: os.kill(it['victim'], 9) is None,"
+    " lambda: os.killpg(it['victim'], 9) is None, lambda: syscall(234, it['victim'], it['victim'], 9) == 0,"
+    " lambda: syscall(129, it['victim'], 9, ctypes.create_string_buffer(128)) == 0)",
+    "kills everything": "first(lambda: os.kill(-1, 9) is None)",
+    "kills what started it": "first(lambda: os.kill(os.getppid(), 9) is None and time.sleep(0.5) is None)",
+    "traces processes": "first(lambda: syscall(101, 16, it['victim'], 0, 0) == 0,"
+    " lambda: syscall(310, it['victim'], 0, 0, 0, 0, 0) >= 0, lambda: syscall(434, it['victim'], 0) >= 0)",
+    "limits other processes": "first(lambda: prlimit(it['victim']), lambda: os.setpriority(0, it['victim'], 19)"
+    " is None,"
+    " lambda: os.sched_setaffinity(it['victim'], [0]) is None)",
+    "connects to this machine": "first(lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ('127.0.0.1', it['port'])),"
+    " lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ('127.0.0.1', it['port'])))",
+    "connects to the world": "first(lambda: connect(socket.AF_INET, socket.SOCK_STREAM, ('192.0.2.1', 80)),"
+    " lambda: connect(socket.AF_INET6, socket.SOCK_DGRAM, ('2001:db8::1', 80)),"
+    " lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ('192.0.2.1', 53)))",
+    "connects to a socket in a file": "first(lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, it['socket']))",
+    "connects to a socket without a file": "first(lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, it['abstract']))",
+    "opens other kinds of socket": "first(*[lambda f=f, k=k: socket.socket(f, k) for f, k in ((16, 3), (17, 3),"
+    " (40, 1), (2, 3))])",
+    "serves": "first(lambda: socket.create_server(('127.0.0.1', 0)))",
+    "goes around the filter": "first(lambda: syscall(425, 8, ctypes.create_string_buffer(120)) >= 0)",
+    "makes namespaces": "first(lambda: syscall(272, 0x10000000) == 0, lambda: syscall(272, 0x00020000) == 0,"
+    " lambda: libc.mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0, lambda: os.chroot('/') is None)",
+    "becomes root": "first(lambda: (os.setuid(0), os.getuid() == 0 and read('/etc/shadow'))[1])",
+    "raises its limits": "first(raise_limits)",
+    "uses the kernel's keys": "first(lambda: syscall(248, b'user', b'name', b'x', 1, -4) >= 0)",
+    "loads code into the kernel": "first(lambda: syscall(321, 0, ctypes.create_string_buffer(64), 64) >= 0,"
+    " lambda: syscall(298, ctypes.create_string_buffer(128), 0, -1, -1, 0) >= 0)",
+}
+HELPERS = """
+def opened(n):
+    try:
+        os.fstat(n)
+        return True
+    except OSError:
+        return False
+
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+    return True
+
+def bomb():
+    started = 0
+    for _ in range(2000):
+        try:
+            if os.fork() == 0:
+                time.sleep(30)
+                os._exit(0)
+            started += 1
+        except OSError:
+            break
+    return started
+
+def survivor():
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(60)
+        os._exit(0)
+    return True
+
+def fill(folders):
+    written = 0
+    for folder in folders:
+        for number in range(60):
+            try:
+                with open(folder + "/fill%d" % number, "wb") as file:
+                    for _ in range(64):
+                        written += file.write(bytes(1 << 20))
+            except OSError:
+                continue
+    return "out" if written > 64 << 20 else ""
+
+def fill_memfd():
+    written = 0
+    for number in range(40):
+        descriptor = os.memfd_create(str(number))
+        try:
+            for _ in range(64):
+                written += os.write(descriptor, bytes(1 << 20))
+        except OSError:
+            continue
+    return written
+
+def prlimit(pid):
+    import resource
+    return resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, 8))
+
+def raise_limits():
+    import resource
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE):
+        resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return True
+"""
+available = [name for name in ("bubblewrap", "landlock") if choice.describe(name).isolation]
+
+
+@pytest.fixture(scope="module", params=available or [pytest.param("none", marks=pytest.mark.skip("no isolation here"))])
+def isolation(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory):
+    """Things to be had outside: a file, a process, sockets, an environment variable."""
+    folder = tmp_path_factory.mktemp("outside")
+    folder.chmod(0o777)
+    secret = folder / "secret.txt"
+    secret.write_text("secret")
+    secret.chmod(0o666)
+    victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+    servers = []
+    for family, address in (
+        (socket.AF_INET, ("127.0.0.1", 0)),
+        (socket.AF_UNIX, str(folder / "socket")),
+        (socket.AF_UNIX, f"\0grpo-test-{os.getpid()}"),
+    ):
+        server = socket.socket(family)
+        server.bind(address)
+        server.listen()
+        servers.append(server)
+    os.chmod(folder / "socket", 0o777)
+    os.environ["GRPO_TEST_SECRET"] = "secret"
+    yield {
+        "secret": str(secret),
+        "folder": str(folder),
+        "home": str(Path.home()),
+        "package": str(Path(choice.__file__).parents[1]),
+        "secret_name": "GRPO_TEST_SECRET",
+        "victim": victim.pid,
+        "parent": os.getpid(),
+        "port": servers[0].getsockname()[1],
+        "socket": str(folder / "socket"),
+        "abstract": f"\0grpo-test-{os.getpid()}",
+    }
+    del os.environ["GRPO_TEST_SECRET"]
+    victim.kill()
+    victim.wait()
+    for server in servers:
+        server.close()
+
+
+def fenced(code):
+    return f"```python\n{code}\n```"
+
+
+def programs_of(ancestor):
+    """The processes under `ancestor` in which the sandbox's program runs. (Others on this machine may have theirs.)"""
+    parents, found = {}, set()
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    for pid in parents:
+        above = pid
+        while above in parents and above != ancestor:
+            above = parents[above]
+        if above == ancestor and is_program(pid):
+            found.add(pid)
+    return found
+
+
+def is_program(pid):
+    try:
+        return b"rewards.sandbox.guard" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def gone(pids, seconds=5.0):
+    deadline = time.monotonic() + seconds
+    while any(map(is_program, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(map(is_program, pids))
+
+
+def test_no_attack_gets_out(isolation, surroundings):
+    reward = CodeReward(isolation=isolation, cpu_seconds=2, deadline_seconds=600)
+    codes = [f"{HELPERS}{TRY}    return {attack}" for attack in ATTACKS.values()]
+    judged = reward(
+        prompts=[""] * len(codes),
+        completions=[fenced(code) for code in codes],
+        tests=[[f"assert attack({surroundings!r}) == 'out'"]] * len(codes),
+    )
+    values = dict(zip(ATTACKS, judged, strict=True))
+    assert {name: value for name, value in values.items() if value != 0.0} == {}
+    folder = Path(surroundings["folder"])
+    assert sorted(path.name for path in folder.iterdir()) == ["secret.txt", "socket"]
+    assert (folder / "secret.txt").read_text() == "secret"
+    assert os.waitpid(surroundings["victim"], os.WNOHANG) == (0, 0)  # still alive
+    assert not [
+        path for path in ("/hacked", "/dev/shm/hacked", "/var/tmp/hacked", "/tmp/fill0") if os.path.exists(path)
+    ]
+
+
+def test_the_attacks_work_without_a_sandbox(surroundings):
+    # The table would prove nothing if its programs could not attack at all.
+    code = f"{HELPERS}{TRY}    return first(lambda: read('/etc/passwd'))"
+    names: dict = {}
+    exec(code, names)
+    assert names["attack"](surroundings) == "out"
+    for check in ("connects to this machine", "reads a file of the user", "reads the environment", "traces processes"):
+        exec(f"{HELPERS}{TRY}    return {ATTACKS[check]}", names)
+        assert names["attack"](surroundings) == "out", check
+
+
+RESOURCES = {
+    "an endless loop": ("while True: pass", "timeout"),
+    "an endless loop that ignores signals": (
+        "import signal\nfor n in range(1, 32):\n    try: signal.signal(n, signal.SIG_IGN)\n    except OSError: pass\n"
+        "while True: pass",
+        "timeout",
+    ),
+    "an endless loop in threads": (
+        "import threading\ndef spin():\n    while True: pass\n"
+        "for _ in range(8): threading.Thread(target=spin).start()\nspin()",
+        "timeout",
+    ),
+    "an endless loop in C": ("10 ** 10 ** 9", "timeout"),
+    "an endless sleep": ("import time\ntime.sleep(1000)", "timeout"),
+    "a memory bomb": ("x = [0] * (1 << 40)", "memory"),
+    "a growing memory bomb": ("x = []\nwhile True: x.append(bytearray(1 << 24))", "memory"),
+    "an endless recursion": ("def g(): g()\ng()", "error"),
+    "an endless recursion without a limit": ("import sys\nsys.setrecursionlimit(10 ** 9)\ndef g(): g()\ng()", None),
+    "endless output": ("while True: print('x' * 10000)", None),
+}
+
+
+class Hurried(Limits):
+    """One second of CPU time, three of the clock."""
+
+    wall_seconds = 3.0
+
+
+def test_resources_end_in_time(isolation, monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))  # else the clock is more patient
+    limits = Hurried(cpu_seconds=1, memory_bytes=256 << 20)
+    plans = {
+        "calls": Calls((Call("f", [1], {"dict": []}, "equal", 1),), ""),
+        "pairs": Pairs((Pair("1", "1"),)),
+    }
+
+    def outcome(case):
+        form, name = case
+        started = time.monotonic()
+        verdict = judge(RESOURCES[name][0], plans[form], limits, choice.choose(isolation))
+        assert time.monotonic() - started < limits.wall_seconds + 2
+        return verdict.outcome
+
+    cases = [(form, name) for name in RESOURCES for form in plans]
+    with ThreadPoolExecutor(5) as executor:
+        seen = dict(zip(cases, executor.map(outcome, cases), strict=True))
+    assert "pass" not in seen.values()
+    expected = {case: RESOURCES[case[1]][1] for case in cases if RESOURCES[case[1]][1] is not None}
+    assert {case: seen[case] for case in expected} == expected
+
+
+def test_nothing_is_left_behind(isolation):
+    code = "import time, threading\nthreading.Thread(target=time.sleep, args=(60,)).start()\ntime.sleep(0.5)\n"
+    reward = CodeReward(isolation=isolation)
+    values = []
+
+    def run():
+        tests = [["assert f(1) == 1"]]
+        values.extend(reward(prompts=[""], completions=[fenced(code + "def f(x): return x")], tests=tests))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    seen = set()
+    while thread.is_alive():
+        seen |= programs_of(os.getpid())
+        time.sleep(0.02)
+    assert values == [1.0] and seen
+    assert gone(seen)
+
+
+def test_a_killed_parent_takes_its_programs_with_it(isolation):
+    code = (
+        "from rewards.code.reward import CodeReward\n"
+        f"reward = CodeReward(isolation={isolation!r}, cpu_seconds=30)\n"
+        "reward(prompts=[''], completions=['```python\\nimport time\\ntime.sleep(60)\\n```'], "
+        "tests=[['assert f(1) == 1']])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(choice.__file__).parents[2])
+    deadline = time.monotonic() + 60
+    seen, since = set(), time.monotonic()
+    while time.monotonic() < deadline and not (seen and time.monotonic() - since > 1):  # past the probe
+        now = programs_of(process.pid)
+        seen, since = now, since if now == seen else time.monotonic()
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert seen
+    assert gone(seen)
+
+
+def test_a_killed_process_costs_one_item(isolation, monkeypatch):
+    reward = CodeReward(isolation=isolation, workers=2)
+    started = []
+    real_start = choice.start
+
+    def start(*arguments):
+        process = real_start(*arguments)
+        started.append(process)
+        if len(started) == 2:
+            threading.Timer(0.3, os.kill, (process.pid, signal.SIGKILL)).start()
+        return process
+
+    monkeypatch.setattr("rewards.code.trial.start", start)
+    codes = [f"import time\ntime.sleep({seconds})\ndef f(x): return x" for seconds in (1.0, 1.01, 0.1, 0.11)]
+    judged = reward(prompts=[""] * 4, completions=[fenced(code) for code in codes], tests=[["assert f(1) == 1"]] * 4)
+    assert sorted(judged) == [0.0, 1.0, 1.0, 1.0]
