@@ -10,10 +10,10 @@ deviation over seeds is 5 to 15 points (arXiv 2504.07086), so look at the interv
 
 import sys
 
-from benchmarks import published
-from benchmarks.engine import run_command
-from benchmarks.settings import parser
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness import published
+from benchmarks.harness.engine import run_command
+from benchmarks.harness.settings import parser
+from benchmarks.harness.spec import Benchmark, Source
 
 SOURCES = {
     2024: Source(

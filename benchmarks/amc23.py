@@ -8,8 +8,8 @@ Data: problem (or question), answer.
 
 import sys
 
-from benchmarks.engine import main
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="amc23",

@@ -3,7 +3,7 @@
     python -m benchmarks.compare runs/before runs/after [RUN ...] [--output runs/compared]
 
 Pairs are problems with the same prompt source and reference answer in both runs; the p-value is of the exact
-sign-flip test over problems (benchmarks.metrics.paired_comparison), the interval of the difference a bootstrap over
+sign-flip test over problems (benchmarks.harness.metrics.paired_comparison), the interval of the difference a bootstrap over
 them. With several runs compared to one, expect one in twenty to fall below 0.05 by chance.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.metrics import Paired
+    from benchmarks.harness.metrics import Paired
 
 COLUMNS = ("accuracy_lenient", "format", "language", "truncated", "tokens", "thinking_tokens")
 NAME = "comparison"
@@ -54,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_run(folder: Path) -> Run:
     """results.json and the problems' means; ValueError if the run is not finished."""
-    from benchmarks.items import ItemFile
-    from benchmarks.summary import by_problem, right
+    from benchmarks.harness.items import ItemFile
+    from benchmarks.harness.summary import by_problem, right
 
     try:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
 
 def paired(first: Run, second: Run) -> "Paired":
     """The paired test over the problems both have; ValueError if there are none."""
-    from benchmarks.metrics import paired_comparison
+    from benchmarks.harness.metrics import paired_comparison
 
     common = [key for key in first.means if key in second.means]
     if not common:
@@ -125,7 +125,7 @@ def _notes(runs: Sequence[Run]) -> list[str]:
 
 
 def _write(output: Path, runs: Sequence[Run], pairs: Sequence["Paired"], text: str) -> None:
-    from benchmarks.pictures import draw_comparison
+    from benchmarks.harness.pictures import draw_comparison
 
     output.mkdir(parents=True, exist_ok=True)
     (output / f"{NAME}.md").write_text(text, encoding="utf-8")

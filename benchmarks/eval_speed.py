@@ -62,10 +62,10 @@ def measure(options: argparse.Namespace) -> int:
 
     load_blas()
     from benchmarks.gsm8k import BENCHMARK
-    from benchmarks.model import load_for_sampling, surroundings
-    from benchmarks.problems import load_problems
-    from benchmarks.settings import Settings
-    from benchmarks.templates import render
+    from benchmarks.harness.model import load_for_sampling, surroundings
+    from benchmarks.harness.problems import load_problems
+    from benchmarks.harness.settings import Settings
+    from benchmarks.harness.templates import render
 
     greedy = {"temperature": 0.0, "top_p": 1.0} if options.greedy else {}
     settings = Settings(
@@ -111,7 +111,7 @@ def _take_turns(sides: Sequence[Side], rounds: int) -> dict[str, list[float]]:
 
 
 def ours(policy: Any, prompts: Sequence[Any], settings: Any) -> Side:
-    """grpo.rollout as benchmarks.engine calls it."""
+    """grpo.rollout as benchmarks.harness.engine calls it."""
     from grpo.rollout import Request, generate
     from grpo.sampler import Sampling
 

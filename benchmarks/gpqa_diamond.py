@@ -14,9 +14,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import published
-from benchmarks.engine import main
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness import published
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import Benchmark, Source
 
 LETTERS = "ABCD"
 SUFFIX = "\nPlease reason step by step, and put the letter of your answer within \\boxed{}."

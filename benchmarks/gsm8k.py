@@ -10,9 +10,9 @@ is shown beside it. Data: question and answer, or solution with `####`.
 
 import sys
 
-from benchmarks import published
-from benchmarks.engine import main
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness import published
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="gsm8k",

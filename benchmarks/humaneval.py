@@ -11,8 +11,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.engine import main
-from benchmarks.spec import CODE_OPTIONS, Benchmark, Source
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import CODE_OPTIONS, Benchmark, Source
 
 INSTRUCTION = "Complete the following Python function. Give the whole function, with its imports, in one code block.\n"
 

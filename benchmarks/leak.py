@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from distill.duplicates import Leak, find_leaks, object_rows, problem_texts
+from distill.corpus.duplicates import Leak, find_leaks, object_rows, problem_texts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

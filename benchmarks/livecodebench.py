@@ -18,10 +18,10 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import published
-from benchmarks.engine import run_command
-from benchmarks.settings import parser
-from benchmarks.spec import CODE_OPTIONS, Benchmark, Source
+from benchmarks.harness import published
+from benchmarks.harness.engine import run_command
+from benchmarks.harness.settings import parser
+from benchmarks.harness.spec import CODE_OPTIONS, Benchmark, Source
 
 FILES = tuple(f"test{number}.jsonl" for number in ("", 2, 3, 4, 5))  # together release_v5; about 4 GB
 WITH_STARTER = "Write the solution into this code, and give all of it in one Python code block:\n```python\n{}\n```"

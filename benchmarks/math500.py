@@ -10,9 +10,9 @@ rounding, units and order are in rewards/equality.py). Data: problem, answer, su
 
 import sys
 
-from benchmarks import published
-from benchmarks.engine import main
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness import published
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="math500",

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.engine import main
-from benchmarks.spec import CODE_OPTIONS, Benchmark, Source
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import CODE_OPTIONS, Benchmark, Source
 
 
 def row(given: Mapping[str, Any]) -> Mapping[str, Any]:

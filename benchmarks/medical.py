@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.engine import run_command
-from benchmarks.settings import parser
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness.engine import run_command
+from benchmarks.harness.settings import parser
+from benchmarks.harness.spec import Benchmark, Source
 from rewards.base import Completion, Judged, prompt_text
 from rewards.judge.reward import JudgeReward
 from rewards.judge.rubrics import RUBRICS, Rubric

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.engine import run_command
-from benchmarks.settings import parser
-from benchmarks.spec import Benchmark, Source
+from benchmarks.harness.engine import run_command
+from benchmarks.harness.settings import parser
+from benchmarks.harness.spec import Benchmark, Source
 
 LANGUAGES = {
     "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "ja": "Japanese",

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import speed
+from benchmarks.speed import process as measured
 from grpo import allocator
 from grpo.blas import load_blas
 
@@ -103,12 +103,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--model", required=True, help="an MLX model directory in float32 with a chat template")
     parser.add_argument("--environments", type=Path, required=True, help="virtual environments and logs (5 GB)")
-    parser.add_argument("--samples", type=int, default=speed.GROUP, help="samples of a prompt (16)")
+    parser.add_argument("--samples", type=int, default=measured.GROUP, help="samples of a prompt (16)")
     parser.add_argument("--tokens", type=int, default=64, help="most tokens of a completion (64)")
     parser.add_argument("--steps", type=int, default=2, help="counted steps of a run (2)")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help="leave some out")
     parser.add_argument("--minutes", type=float, default=30, help="a run that takes longer is ended (30)")
-    speed.add_options(parser, rounds=3)
+    measured.add_options(parser, rounds=3)
     options = parser.parse_args(arguments)
     if not (Path(options.model) / "config.json").exists():
         parser.error(f"--model {options.model}: no config.json there; give a local MLX directory")
@@ -153,7 +153,7 @@ def keep(options: argparse.Namespace, runs: dict[str, list[Run]], *, final: bool
         "runs": {name: [asdict(run) for run in done] for name, done in runs.items()},
         "summary": found,
     }
-    speed.write("peers", record, table(found), options, final=final)
+    measured.write("peers", record, table(found), options, final=final)
 
 
 def report(number: int, name: str, runs: dict[str, list[Run]], done: Run) -> None:
@@ -316,4 +316,4 @@ def _figures(row: dict[str, Any], base: float | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main))
+    sys.exit(measured.run(main))

@@ -9,9 +9,9 @@ mean of its scores, which may be partial, is shown as well.
 
 import sys
 
-from benchmarks.engine import run_command
-from benchmarks.settings import Settings, parser
-from benchmarks.spec import Benchmark
+from benchmarks.harness.engine import run_command
+from benchmarks.harness.settings import Settings, parser
+from benchmarks.harness.spec import Benchmark
 from envs import Task
 
 REWARD = "envs.reasoning_gym:reasoning_gym_reward"

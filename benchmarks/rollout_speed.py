@@ -27,10 +27,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import speed
+from benchmarks.speed import process
 
 if TYPE_CHECKING:
-    from benchmarks.decoders import Decoded
+    from benchmarks.speed.decoders import Decoded
 
 SIDES = {
     "ours": "ours",
@@ -54,13 +54,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", nargs="+", help=f"local MLX directories, or {speed.MINIATURE}")
+    parser.add_argument("--model", nargs="+", help=f"local MLX directories, or {process.MINIATURE}")
     parser.add_argument("--tokens", type=int, default=128, help="tokens of a completion (128)")
     parser.add_argument("--prompts", type=int, default=8, help="prompts of the large rollout (8)")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="leave some out")
-    speed.add_options(parser, rounds=3)
+    process.add_options(parser, rounds=3)
     options = parser.parse_args(arguments)
-    speed.check_models(parser, options.model or parser.error("--model is needed"))
+    process.check_models(parser, options.model or parser.error("--model is needed"))
     if options.tokens < 40:
         parser.error(f"--tokens must be at least 40, got {options.tokens}: the ragged rows stop within 32")
     if "theirs_ragged" in options.sides and "ours_ragged" not in options.sides:
@@ -73,15 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, directory in speed.model_directories(options.model, Path(folder)).items():
+        for name, directory in process.model_directories(options.model, Path(folder)).items():
             runs[name] = _rounds(options, name, directory)
     record = {
-        "settings": {"prompt": speed.PROMPT, "samples": speed.GROUP, "tokens": options.tokens, "rank": speed.RANK},
+        "settings": {"prompt": process.PROMPT, "samples": process.GROUP, "tokens": options.tokens, "rank": process.RANK},
         "rounds": options.rounds,
         "runs": runs,
         "ratios": {name: ratios(sides) for name, sides in runs.items()},
     }
-    speed.write("rollout_speed", record, table(runs), options)
+    process.write("rollout_speed", record, table(runs), options)
     return 0
 
 
@@ -95,7 +95,7 @@ def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str,
             task = {"model": directory, "side": side, "tokens": options.tokens, "prompts": options.prompts}
             if side == "theirs_ragged":
                 task["lengths"] = runs["ours_ragged"][-1]["lengths"]
-            runs[side].append(speed.in_process("benchmarks.rollout_speed", task))
+            runs[side].append(process.in_process("benchmarks.rollout_speed", task))
             print(f"{name}, round {number + 1}: {SIDES[side]}: {runs[side][-1]['rate']:.1f} tokens/s", flush=True)
     return runs
 
@@ -110,18 +110,18 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     load_blas()
     import mlx.core as mx
 
-    from benchmarks import flops, machine
+    from benchmarks.speed import flops, machine
 
     decode, facts = _prepared(task)
     mx.clear_cache()
     mx.reset_peak_memory()
     before = mx.get_active_memory()
     decoded = repeated(decode)
-    peak, resident = mx.get_peak_memory(), speed.resident_bytes()
+    peak, resident = mx.get_peak_memory(), process.resident_bytes()
     limits = machine.measure_limits()  # after the work: it takes memory of its own
-    samples = speed.GROUP
+    samples = process.GROUP
     groups = [
-        flops.Work(speed.PROMPT, decoded.lengths[start : start + samples])
+        flops.Work(process.PROMPT, decoded.lengths[start : start + samples])
         for start in range(0, len(decoded.lengths), samples)
     ]
     bound = bound_seconds(facts, decoded.lengths, limits.gflops, limits.bandwidth)
@@ -150,24 +150,24 @@ def repeated(decode: "Callable[[], Decoded]") -> "Decoded":
 
 def _prepared(task: dict[str, Any]) -> tuple[Any, Any]:
     """What is to be timed, warmed up, and the model's facts."""
-    from benchmarks import decoders
+    from benchmarks.speed import decoders
 
     side, tokens = task["side"], task["tokens"]
-    facts = speed.facts_as_run(task["model"])
+    facts = process.facts_as_run(task["model"])
     count = task["prompts"] if side == "ours_many" else 1
-    prompts = speed.random_prompts([speed.PROMPT] * count, facts.vocab)
+    prompts = process.random_prompts([process.PROMPT] * count, facts.vocab)
     if side.startswith("theirs"):
         model = _bare(task["model"])
         once = side == "theirs_prompt_once"
-        lengths = task.get("lengths", [tokens] * speed.GROUP)
-        decoders.theirs(model, prompts[0].tokens, [WARMUP] * speed.GROUP, prompt_once=once)
+        lengths = task.get("lengths", [tokens] * process.GROUP)
+        decoders.theirs(model, prompts[0].tokens, [WARMUP] * process.GROUP, prompt_once=once)
         return lambda: decoders.theirs(model, prompts[0].tokens, lengths, prompt_once=once), facts
-    policy, _ = speed.load(task["model"], tokens=tokens)
+    policy, _ = process.load(task["model"], tokens=tokens)
     ragged = side == "ours_ragged"
-    untimed = decoders.ours(policy, prompts, samples=speed.GROUP, tokens=tokens if ragged else WARMUP)
+    untimed = decoders.ours(policy, prompts, samples=process.GROUP, tokens=tokens if ragged else WARMUP)
     if ragged:
         policy.tokenizer.eos_token_ids = decoders.stop_tokens(untimed.tokens)
-    return lambda: decoders.ours(policy, prompts, samples=speed.GROUP, tokens=tokens), facts
+    return lambda: decoders.ours(policy, prompts, samples=process.GROUP, tokens=tokens), facts
 
 
 def _bare(directory: str) -> Any:
@@ -185,11 +185,11 @@ def bound_seconds(facts: Any, lengths: Sequence[int], gflops: float, bandwidth: 
 
     At a step, rows that have more tokens to come see the prompt and what they have written.
     """
-    from benchmarks.flops import decoding_bound
+    from benchmarks.speed.flops import decoding_bound
 
     total = 0.0
     for step in range(1, max(lengths)):
-        contexts = [speed.PROMPT + step for length in lengths if length > step]
+        contexts = [process.PROMPT + step for length in lengths if length > step]
         total += decoding_bound(facts, contexts, gflops=gflops, bandwidth=bandwidth)
     return total
 
@@ -243,4 +243,4 @@ def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main, measure))
+    sys.exit(process.run(main, measure))

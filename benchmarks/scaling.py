@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import speed
+from benchmarks.speed import process
 
 BASE = {"samples": 8, "tokens": 32, "prompt": 128, "prompts": 1}
 AXES: dict[str, tuple[int, ...]] = {
@@ -35,12 +35,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", nargs=1, help=f"local MLX directory, or {speed.MINIATURE}")
+    parser.add_argument("--model", nargs=1, help=f"local MLX directory, or {process.MINIATURE}")
     parser.add_argument("--axes", nargs="+", choices=AXES, default=list(AXES), help="which grow (all)")
     parser.add_argument("--largest", type=int, default=512, help="longest completion (512); shorter takes less time")
-    speed.add_options(parser, rounds=2)
+    process.add_options(parser, rounds=2)
     options = parser.parse_args(arguments)
-    speed.check_models(parser, options.model or parser.error("--model is needed"))
+    process.check_models(parser, options.model or parser.error("--model is needed"))
     if options.largest < AXES["tokens"][1]:
         parser.error(f"--largest must be at least {AXES['tokens'][1]}, got {options.largest}: a fit needs two points")
     return options
@@ -54,18 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for axis in options.axes
     }
     with tempfile.TemporaryDirectory() as folder:
-        ((name, directory),) = speed.model_directories(options.model, Path(folder)).items()
+        ((name, directory),) = process.model_directories(options.model, Path(folder)).items()
         for number in range(options.rounds):
             for axis, points in runs.items():
                 task = {"model": directory, "axis": axis, "sizes": [int(size) for size in points]}
-                for size, seconds in speed.in_process("benchmarks.scaling", task).items():
+                for size, seconds in process.in_process("benchmarks.scaling", task).items():
                     points[size].append(seconds)
                 largest = list(points)[-1]
                 took = points[largest][-1]["step"]
                 print(f"round {number + 1}: {axis} up to {largest}: {took:.1f} s the last step", flush=True)
     fits = {axis: fitted(points) for axis, points in runs.items()}
     record = {"model": name, "base": BASE, "rounds": options.rounds, "seconds": runs, "exponents": fits}
-    speed.write("scaling", record, table(name, runs, fits), options)
+    process.write("scaling", record, table(name, runs, fits), options)
     return 0
 
 
@@ -77,8 +77,8 @@ def measure(task: dict[str, Any]) -> dict[str, dict[str, float]]:
     from benchmarks.step_speed import one_step
     from grpo.learner import Learner
 
-    vocab = speed.facts_as_run(task["model"]).vocab
-    policy, config = speed.load(task["model"], tokens=WARM)
+    vocab = process.facts_as_run(task["model"]).vocab
+    policy, config = process.load(task["model"], tokens=WARM)
     found = {}
     for place, size in enumerate([task["sizes"][0], *task["sizes"]]):
         shape = BASE | {task["axis"]: size}
@@ -89,7 +89,7 @@ def measure(task: dict[str, Any]) -> dict[str, dict[str, float]]:
             "max_rows": shape["samples"] * shape["prompts"],
         }
         learner = Learner(policy, config.model_copy(update=keys))
-        prompts = speed.random_prompts([shape["prompt"]] * shape["prompts"], vocab)
+        prompts = process.random_prompts([shape["prompt"]] * shape["prompts"], vocab)
         step = one_step(policy, learner, prompts, place)
         seconds = {part: step[f"{part}_seconds"] for part in ("rollout", "learn")}
         if place > 0:  # the first warms up
@@ -139,4 +139,4 @@ def table(
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main, measure))
+    sys.exit(process.run(main, measure))

@@ -93,10 +93,10 @@ def _run_side(options: argparse.Namespace) -> int:
 def _ours(options: argparse.Namespace) -> dict[str, float]:
     import mlx.core as mx
 
-    from distill.config import ResolvedSFT
-    from distill.examples import Renderer, Rendering, rows_of, tokenised
-    from distill.sft_trainer import SFTTrainer
-    from distill.supervised import counted, next_tokens
+    from distill.sft.config import ResolvedSFT
+    from distill.sft.examples import Renderer, Rendering, rows_of, tokenised
+    from distill.sft.step import counted, next_tokens
+    from distill.sft.trainer import SFTTrainer
     from grpo.config import LoRA
     from grpo.policy import load_policy
 
@@ -132,7 +132,7 @@ def _theirs(options: argparse.Namespace) -> dict[str, float]:
     from mlx_lm.tuner.trainer import TrainingArgs, TrainingCallback, train
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
-    from distill.examples import messages_of, rows_of
+    from distill.sft.examples import messages_of, rows_of
 
     model, tokenizer = load(options.model)[:2]
     mx.random.seed(0)

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import speed
+from benchmarks.speed import process
 
 if TYPE_CHECKING:
     from grpo.learner import Learner
@@ -38,14 +38,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", nargs="+", help=f"local MLX directories, or {speed.MINIATURE}")
-    parser.add_argument("--prompt", type=int, nargs="+", default=[speed.PROMPT, LONG], help="tokens (130 1000)")
-    parser.add_argument("--samples", type=int, default=speed.GROUP, help="samples of a prompt (16)")
+    parser.add_argument("--model", nargs="+", help=f"local MLX directories, or {process.MINIATURE}")
+    parser.add_argument("--prompt", type=int, nargs="+", default=[process.PROMPT, LONG], help="tokens (130 1000)")
+    parser.add_argument("--samples", type=int, default=process.GROUP, help="samples of a prompt (16)")
     parser.add_argument("--tokens", type=int, default=64, help="tokens of a completion (64)")
     parser.add_argument("--steps", type=int, default=2, help="counted steps of a process (2)")
-    speed.add_options(parser, rounds=3)
+    process.add_options(parser, rounds=3)
     options = parser.parse_args(arguments)
-    speed.check_models(parser, options.model or parser.error("--model is needed"))
+    process.check_models(parser, options.model or parser.error("--model is needed"))
     return options
 
 
@@ -54,11 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, directory in speed.model_directories(options.model, Path(folder)).items():
+        for name, directory in process.model_directories(options.model, Path(folder)).items():
             runs[name] = _rounds(options, name, directory)
-    settings = {"samples": options.samples, "tokens": options.tokens, "rank": speed.RANK, "beta": 0.01}
+    settings = {"samples": options.samples, "tokens": options.tokens, "rank": process.RANK, "beta": 0.01}
     record = {"settings": settings, "rounds": options.rounds, "steps": options.steps, "runs": runs}
-    speed.write("step_speed", record, table(runs), options)
+    process.write("step_speed", record, table(runs), options)
     return 0
 
 
@@ -68,7 +68,7 @@ def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str,
         for prompt, measured in runs.items():
             shape = {"samples": options.samples, "tokens": options.tokens, "steps": options.steps}
             measured.append(
-                speed.in_process("benchmarks.step_speed", {"model": directory, "prompt": int(prompt), **shape})
+                process.in_process("benchmarks.step_speed", {"model": directory, "prompt": int(prompt), **shape})
             )
             seconds = statistics.median(measured[-1]["step_seconds"])
             print(f"{name}, round {number + 1}: prompt of {prompt}: {seconds:.2f} s a step", flush=True)
@@ -80,15 +80,15 @@ def measure(task: dict[str, Any]) -> dict[str, Any]:
     from grpo.blas import load_blas
 
     load_blas()
-    from benchmarks import flops, machine
+    from benchmarks.speed import flops, machine
     from grpo.learner import Learner
 
-    facts = speed.facts_as_run(task["model"])
-    policy, config = speed.load(task["model"], samples=task["samples"], tokens=task["tokens"])
-    prompts = speed.random_prompts([task["prompt"]], facts.vocab)
+    facts = process.facts_as_run(task["model"])
+    policy, config = process.load(task["model"], samples=task["samples"], tokens=task["tokens"])
+    prompts = process.random_prompts([task["prompt"]], facts.vocab)
     learner = Learner(policy, config)
     steps = [one_step(policy, learner, prompts, step) for step in range(task["steps"] + 1)][1:]
-    resident = speed.resident_bytes()
+    resident = process.resident_bytes()
     limits = machine.measure_limits()  # after the work: it takes memory of its own
     work = [flops.Work(task["prompt"], (task["tokens"],) * task["samples"])]
     needed = flops.learning(facts, work, lora=config.lora, reference=True)
@@ -167,4 +167,4 @@ def table(runs: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(speed.run(main, measure))
+    sys.exit(process.run(main, measure))

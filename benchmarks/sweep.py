@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmarks.pictures import BudgetPoint
+    from benchmarks.harness.pictures import BudgetPoint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def _run(benchmark: str, budget: int, close_only: bool, rest: list[str]) -> int:
 
 
 def _write(output: Path, benchmark: str, runs: dict[int, dict[str, Any]]) -> None:
-    from benchmarks.pictures import draw_budgets
+    from benchmarks.harness.pictures import draw_budgets
 
     points = {budget: point_of(results) for budget, results in runs.items()}
     rows = ["| budget | thinking tokens | pass@1 | 95% interval | majority |", "|---|---|---|---|---|"]
@@ -75,7 +75,7 @@ def _write(output: Path, benchmark: str, runs: dict[int, dict[str, Any]]) -> Non
 
 def point_of(results: dict[str, Any]) -> "BudgetPoint":
     """A run as a point of the picture."""
-    from benchmarks.pictures import BudgetPoint
+    from benchmarks.harness.pictures import BudgetPoint
 
     found = results["figures"]
     votes = {int(name[5:]): value for name, value in found.items() if name.startswith("cons@")}

@@ -9,8 +9,8 @@ and `steps` get rows of their own in the table.
 
 import sys
 
-from benchmarks.engine import main
-from benchmarks.spec import Benchmark
+from benchmarks.harness.engine import main
+from benchmarks.harness.spec import Benchmark
 
 BENCHMARK = Benchmark(
     name="word_problems",

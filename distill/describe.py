@@ -1,6 +1,6 @@
 """`python -m distill.describe FILE`: what a corpus holds, as a table and a picture; `--split DIR` cuts it 8:1:1.
 
-Reads every layout that `distill.readers` knows, a hub data set by its id too. With --split the rows go as
+Reads every layout that `distill.corpus.readers` knows, a hub data set by its id too. With --split the rows go as
 train.jsonl, valid.jsonl and test.jsonl into DIR, all rows of a prompt into one of them: names and columns that
 `mlx_lm.lora --data DIR` reads as well.
 """
@@ -35,7 +35,7 @@ class Description:
 
 def describe(rows: Sequence[Any], length: Callable[[str], int], unit: str) -> Description:
     """The figures of corpus rows; ValueError where there are none."""
-    from distill.duplicates import near_duplicates
+    from distill.corpus.duplicates import near_duplicates
     from envs.base import prompt_key
 
     if not rows:
@@ -145,7 +145,7 @@ def draw(description: Description, path: Path) -> None:
 def measure(tokenizer: str | None) -> tuple[Callable[[str], int], str]:
     """How long a text is and in what: words, or tokens of a model; ConfigError where there is no such model."""
     if tokenizer is None:
-        from distill.duplicates import words_of
+        from distill.corpus.duplicates import words_of
 
         return lambda text: len(words_of(text)), "words"
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing is no news here
@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong."""
     options = _parser().parse_args(arguments)
-    from distill.readers import read_corpus
+    from distill.corpus.readers import read_corpus
     from envs import DataError
 
     try:
@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write_split(options: argparse.Namespace, rows: Sequence[Any]) -> None:
-    from distill.corpus import split_by_prompt, write_corpus
+    from distill.corpus.row import split_by_prompt, write_corpus
 
     options.split.mkdir(parents=True, exist_ok=True)
     for name, part in split_by_prompt(rows, options.shares, options.seed).items():

@@ -19,9 +19,9 @@ from typing import Any, Literal
 import numpy as np
 
 from distill.command import guarded, refuse, say
-from distill.corpus import CorpusRow, hash_order, write_corpus
-from distill.duplicates import words_of
-from distill.filters import Judged, Rules, reasons
+from distill.corpus.duplicates import words_of
+from distill.corpus.row import CorpusRow, hash_order, write_corpus
+from distill.corpus.rules import Judged, Rules, reasons
 from grpo.config import ConfigError
 
 Distance = Literal["words", "coordinates", "model"]
@@ -161,7 +161,7 @@ def model_vectors(texts: Sequence[str], model: str, max_tokens: int = 512) -> np
     """[rows, hidden] of unit length: the mean of an MLX model's last hidden states over a text's first tokens."""
     import mlx.core as mx
 
-    from distill.teacher import load_teacher
+    from distill.student.teacher import load_teacher
 
     policy = load_teacher(model)
     vectors = []
@@ -176,7 +176,7 @@ def model_vectors(texts: Sequence[str], model: str, max_tokens: int = 512) -> np
 
 def run_select(data: str, output: Path, wish: Wish, *, distance: Distance = "words", model: str | None = None) -> Any:
     """Select from a corpus and write it; returns the Selection. ConfigError or envs.DataError, one line."""
-    from distill.readers import read_corpus
+    from distill.corpus.readers import read_corpus
 
     reading = read_corpus(data)
     if not reading.rows:

@@ -398,7 +398,7 @@ def _default_section(name: str) -> dict[str, Any]:
     return dict(Config().reward_weights) if name == "reward_weights" else {}
 
 
-def keys(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, str, str, str]]:
+def keys(model: type[BaseModel], prefix: str = "") -> list[tuple[str, str, str, str]]:
     """Every key of the tree: (a.b, type, default, meaning)."""
     rows: list[tuple[str, str, str, str]] = []
     for name, field in model.model_fields.items():
@@ -416,7 +416,7 @@ def keys(model: type[BaseModel] = Config, prefix: str = "") -> list[tuple[str, s
     return rows
 
 
-def describe(model: type[BaseModel] = Config) -> str:
+def describe(model: type[BaseModel]) -> str:
     """All keys with meaning and default, for --help."""
     lines = [f"  {name} = {default}\n      {meaning}" for name, _, default, meaning in keys(model)]
     return "config keys (in a YAML file, or as key=value on the command line):\n" + "\n".join(lines)

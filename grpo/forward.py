@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
-from grpo import prefix
+from grpo.prefix import CompletionCache, PrefixLayout, PromptCache, pad_rows, run_trunk, trunk_caches
 from grpo.logprobs import chunked_logprobs, predicting_hidden
 from grpo.policy import Policy
 
@@ -70,8 +70,8 @@ class PromptStates:
 
 def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]], parts: int = 1) -> PromptStates:
     """The prompts' pass through the network, each once, in so many parts (grpo.prefix.run)."""
-    caches = prefix.trunk_caches(policy.model)
-    hidden = prefix.run(policy.trunk, prefix.pad_rows(prompts), caches, parts=parts)  # [prompts, time, hidden]
+    caches = trunk_caches(policy.model)
+    hidden = run_trunk(policy.trunk, pad_rows(prompts), caches, parts=parts)  # [prompts, time, hidden]
     last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
     keys, values = [cache.keys for cache in caches], [cache.values for cache in caches]
     assert all(part is not None for part in (*keys, *values))
@@ -111,16 +111,16 @@ def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.a
         return _predicting_plain(policy, rows)
     prompts = rows.prompts
     samples = len(rows.completions) // len(prompts)
-    layout = prefix.PrefixLayout(tuple(map(len, prompts)), (samples,) * len(prompts))
+    layout = PrefixLayout(tuple(map(len, prompts)), (samples,) * len(prompts))
     states = run_prompts(policy, prompts) if states is None else states
     last = mx.repeat(states.last, samples, axis=0)  # [batch, hidden]
     if rows.width == 1:
         return last
     caches = [
-        prefix.CompletionCache(prefix.PromptCache(*parts), layout)
+        CompletionCache(PromptCache(*parts), layout)
         for parts in zip(states.keys, states.values, strict=True)
     ]
-    hidden = policy.trunk(prefix.pad_rows(rows.completions), caches)  # [batch, time, hidden]
+    hidden = policy.trunk(pad_rows(rows.completions), caches)  # [batch, time, hidden]
     shifted = predicting_hidden(hidden, last)
     return shifted.reshape(-1, shifted.shape[-1])[rows.flat_places()]
 
@@ -129,7 +129,7 @@ def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
     """The prompt in every row, for architectures that can't share it."""
     samples = len(rows.completions) // len(rows.prompts)
     whole = [rows.prompts[i // samples] + row for i, row in enumerate(rows.completions)]
-    tokens = prefix.pad_rows(whole)
+    tokens = pad_rows(whole)
     hidden = policy.trunk(tokens)  # [batch, time, hidden]
     places = [
         i * tokens.shape[1] + len(row) - length - 1 + t

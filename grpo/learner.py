@@ -13,7 +13,8 @@ from typing import NamedTuple
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from grpo import kl, prefix
+from grpo import kl
+from grpo.prefix import prompt_parts
 from grpo.batching import keeps_prompts, pack
 from grpo.config import Config
 from grpo.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
@@ -207,7 +208,7 @@ class Learner:
 
     def _parts(self, prompts: Sequence[Sequence[int]]) -> int:
         """In how many parts prompts run apart from their completions."""
-        return prefix.parts(len(prompts), max(map(len, prompts))) if self.lanes > 1 else 1
+        return prompt_parts(len(prompts), max(map(len, prompts))) if self.lanes > 1 else 1
 
     def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
         """The gradient that reaches the trained weights through the prompts' states, given that of the states."""

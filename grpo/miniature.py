@@ -19,7 +19,7 @@ from mlx_lm.models import llama
 import envs
 from envs import Task
 from envs.digit_sums import WORDS, imperfect_chain
-from grpo import prefix
+from grpo.prefix import install_routing
 from grpo.config import ColdStart
 from grpo.fusion import fused_gradients
 
@@ -57,7 +57,7 @@ def build(folder: Path, settings: ColdStart, seed: int, on_step: Callable[[int, 
     rng = random.Random(f"cold start {seed}")
     optimizer = optim.AdamW(_rate(settings), bias_correction=True)
     step_of = nn.value_and_grad(model, _cross_entropy)
-    prefix.install(model)  # the faster gate and attention
+    install_routing(model)  # the faster gate and attention
     for step in range(settings.steps):
         prompts, chains = _batch(tasks, rng, settings, words)
         with fused_gradients():

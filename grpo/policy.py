@@ -16,7 +16,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
 from mlx_lm.utils import load as load_from_mlx_lm
 
-from grpo import norm, prefix, rotary
+from grpo import norm, rotary
+from grpo.prefix import CompletionCache, PrefixLayout, install_routing, pad_rows, trunk_caches
 from grpo.adapters import MergingLoRA
 from grpo.adapters import install as install_adapters
 from grpo.blas import load_blas
@@ -297,14 +298,14 @@ def _turn_frozen_weights(model: nn.Module) -> None:
 
 def _shares_prefixes(policy: Policy) -> bool:
     """Whether completions run after a shared prompt give what whole rows give."""
-    if not prefix.install(policy.model):
+    if not install_routing(policy.model):
         return False
     prompts, rows = [[1, 2, 3, 4, 5], [3, 1, 2]], [[4, 5, 6], [2, 2, 1]]
-    layout = prefix.PrefixLayout(tuple(map(len, prompts)), (1, 1))
+    layout = PrefixLayout(tuple(map(len, prompts)), (1, 1))
     try:
-        caches = prefix.trunk_caches(policy.model)
-        policy.trunk(prefix.pad_rows(prompts), caches)
-        shared = policy.trunk(mx.array(rows), [prefix.CompletionCache(cache, layout) for cache in caches])
+        caches = trunk_caches(policy.model)
+        policy.trunk(pad_rows(prompts), caches)
+        shared = policy.trunk(mx.array(rows), [CompletionCache(cache, layout) for cache in caches])
         whole = [policy.trunk(mx.array([prompt + row]))[0, -3:] for prompt, row in zip(prompts, rows, strict=True)]
         return close(shared, mx.stack(whole))
     except Exception:  # a foreign architecture may refuse a foreign cache in any way; the plain path serves it

@@ -240,12 +240,12 @@ def trunk_caches(model: nn.Module) -> list[PromptCache]:
     return [PromptCache() for _ in model.layers]
 
 
-def parts(prompts: int, time: int) -> int:
+def prompt_parts(prompts: int, time: int) -> int:
     """In how many parts, each on a lane, so many prompts of so many tokens are best run."""
     return LANES if lanes() == LANES and time > 1 and prompts * time >= DIVIDED else 1
 
 
-def run(
+def run_trunk(
     trunk: Callable[[mx.array, list[PromptCache]], mx.array],
     tokens: mx.array,
     caches: list[PromptCache],
@@ -266,7 +266,7 @@ def run(
     return mx.concatenate([first, rest], axis=1)
 
 
-def install(model: nn.Module) -> bool:
+def install_routing(model: nn.Module) -> bool:
     """Let the model's attention ask the cache to attend, once a module; whether every module could be reached.
 
     On the way the gate of its MLPs and the attention of whole rows are given the CPU's faster exponential.

@@ -13,7 +13,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from grpo import decoding, prefix
+from grpo import decoding
+from grpo.prefix import PrefixLayout, PromptCache, pad_rows, prompt_parts, run_trunk, shared_length, trunk_caches
 from grpo.config import ConfigError
 from grpo.fusion import without_gradient
 from grpo.lanes import evaluate, lane, lanes
@@ -104,9 +105,9 @@ class _Engine:
         self.rows: list[_Row] = []
         self.caches: list[Any] = []
         self.finished: dict[int, list[_Row]] = {}
-        shared = prefix.shared_length([prompt.tokens for prompt in prompts]) if len(prompts) > 1 else 0
+        shared = shared_length([prompt.tokens for prompt in prompts]) if len(prompts) > 1 else 0
         self.shared = shared if shared >= SHARED_FROM else 0  # tokens of a system prompt, of examples to follow
-        self.shared_caches: list[prefix.PromptCache] = []
+        self.shared_caches: list[PromptCache] = []
 
     def run(self) -> Iterator[tuple[int, Group]]:
         """Decode until every group is out."""
@@ -129,7 +130,7 @@ class _Engine:
             return last
         chosen = [self.waiting.popleft() for _ in range(count)]
         tokens = [self.prompts[index].tokens for index in chosen]
-        layout = prefix.PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
+        layout = PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
         hidden, fresh = self._prefill(tokens, layout)
         rows = [
             _Row(
@@ -150,31 +151,31 @@ class _Engine:
         self.rows = [*self.rows, *rows]
         return first
 
-    def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:
+    def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
         """Hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
-        caches = prefix.trunk_caches(self.policy.model)
+        caches = trunk_caches(self.policy.model)
         if self.shared:
             if not self.shared_caches:
                 self._run(mx.array([list(tokens[0][: self.shared])]), caches)
                 self.shared_caches = caches
             caches = [cache.of(len(tokens)) for cache in self.shared_caches]
-        hidden = self._run(prefix.pad_rows([row[self.shared :] for row in tokens]), caches)  # [prompts, time, hidden]
+        hidden = self._run(pad_rows([row[self.shared :] for row in tokens]), caches)  # [prompts, time, hidden]
         last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
         return mx.repeat(last, self.request.samples, axis=0), caches
 
-    def _run(self, tokens: mx.array, caches: list[prefix.PromptCache]) -> mx.array:
+    def _run(self, tokens: mx.array, caches: list[PromptCache]) -> mx.array:
         """Prompts after what the caches hold, [prompts, time, hidden]."""
-        parts = prefix.parts(*tokens.shape)
+        parts = prompt_parts(*tokens.shape)
         with without_gradient():
-            hidden = prefix.run(self.policy.trunk, tokens, caches, parts=parts)
+            hidden = run_trunk(self.policy.trunk, tokens, caches, parts=parts)
         if parts > 1:
             evaluate([hidden, *((cache.keys, cache.values) for cache in caches)], parts)
         return hidden
 
-    def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
+    def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return decoding.start(fresh, layout, kv_bits=self.request.kv_bits)
 
-    def _join(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
+    def _join(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return decoding.join(self.caches, fresh, layout)
 
     def _draw(self, hidden: mx.array, rows: Sequence[_Row]) -> Draw:
@@ -291,14 +292,14 @@ class _PlainEngine(_Engine):
             raise ConfigError("kv_bits needs a model whose prompts can be shared, and this one's can't: leave it 0")
         super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
 
-    def _prefill(self, tokens: Sequence[Sequence[int]], layout: prefix.PrefixLayout) -> tuple[mx.array, Any]:
+    def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
         from mlx_lm.models.cache import make_prompt_cache
 
         caches = make_prompt_cache(self.policy.model)
         rows = mx.repeat(mx.array([list(tokens[0])]), self.request.samples, axis=0)
         return self.policy.trunk(rows, caches)[:, -1], caches
 
-    def _open(self, fresh: Any, layout: prefix.PrefixLayout) -> list[Any]:
+    def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return fresh
 
     def _leave(self, upcoming: Draw | None) -> Draw | None:

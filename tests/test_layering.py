@@ -100,7 +100,7 @@ def test_a_forbidden_import_is_seen(package, source):
         ("rewards", "import sympy, rewards.base"),
         ("envs", "from rewards import get"),
         ("grpo", "import mlx.core as mx\nfrom envs.base import Task"),
-        ("benchmarks", "import distill.sft, grpo, envs, rewards, benchmarks.metrics"),
+        ("benchmarks", "import distill.sft, grpo, envs, rewards, benchmarks.harness.metrics"),
     ],
 )
 def test_an_allowed_import_is_not(package, source):

@@ -73,7 +73,7 @@ class Bench:
 
     def run(self, *more: str, name: str = "run") -> tuple[int, str, str]:
         from benchmarks import word_problems
-        from benchmarks.engine import main
+        from benchmarks.harness.engine import main
 
         self.capsys.readouterr()
         code = main(word_problems.BENCHMARK, "", self.arguments(*more, name=name))

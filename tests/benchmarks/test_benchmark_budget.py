@@ -2,8 +2,8 @@
 
 import pytest
 
-from benchmarks.budget import CLOSE, Budget, Words
-from benchmarks.scoring import thinking_tokens
+from benchmarks.harness.budget import CLOSE, Budget, Words
+from benchmarks.harness.scoring import thinking_tokens
 from grpo.types import Rollout
 
 EOS = 256

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import compare, sweep
-from benchmarks.metrics import paired_comparison
+from benchmarks.harness.metrics import paired_comparison
 
 
 @pytest.fixture

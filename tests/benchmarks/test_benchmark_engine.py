@@ -149,7 +149,7 @@ def test_unusable_rows_are_left_out_and_said(bench):
 
 def test_greedy_takes_one_sample_by_itself(bench):
     from benchmarks import word_problems
-    from benchmarks.settings import parser, settings_of
+    from benchmarks.harness.settings import parser, settings_of
 
     options = parser(word_problems.BENCHMARK, "").parse_args(
         ["--model", "m", "--temperature", "0", "--output", str(bench.root)]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.leak import main
-from distill.duplicates import find_leaks, words_of
+from distill.corpus.duplicates import find_leaks, words_of
 
 PROBLEM = "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May."
 COPY = "NATALIA sold   clips to 48 of her friends in April -- and then she sold half as many clips, in May!"

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmarks.metrics import bootstrap_interval, cons_at_k, paired_comparison, pass_at_k, wilson_interval
+from benchmarks.harness.metrics import bootstrap_interval, cons_at_k, paired_comparison, pass_at_k, wilson_interval
 
 
 def every_subset(n, k, worth):

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.items import Item, ItemFile
-from benchmarks.scoring import vote_classes
-from benchmarks.spec import Benchmark, Published
-from benchmarks.summary import summarise
-from benchmarks.table import table
+from benchmarks.harness.items import Item, ItemFile
+from benchmarks.harness.scoring import vote_classes
+from benchmarks.harness.spec import Benchmark, Published
+from benchmarks.harness.summary import summarise
+from benchmarks.harness.table import table
 
 BENCHMARK = Benchmark("tried", None, rewards=("accuracy", "format"), groups=("level",))
 PLAIN = Item("f:1", 0, 0, {"level": "1"}, "p", "c", "7", "7", 0, {"accuracy": 1.0, "format": 0.0}, 10, None, "stop")

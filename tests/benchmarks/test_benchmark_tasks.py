@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import aime, amc23, gpqa_diamond, gsm8k, humaneval, livecodebench, math500, mbpp, medical, mgsm
-from benchmarks import problems as problems_module
-from benchmarks.problems import load_problems
-from benchmarks.settings import Settings
+from benchmarks.harness import problems as problems_module
+from benchmarks.harness.problems import load_problems
+from benchmarks.harness.settings import Settings
 from envs import DataError
 from rewards import RewardSet
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import rollout_speed, speed
-from benchmarks.decoders import Decoded, ours, stop_tokens, theirs
-from benchmarks.speed import load, random_prompts, with_section
+from benchmarks import rollout_speed
+from benchmarks.speed import process
+from benchmarks.speed.decoders import Decoded, ours, stop_tokens, theirs
+from benchmarks.speed.process import load, random_prompts, with_section
 
 
 @pytest.fixture
@@ -124,5 +125,5 @@ def test_an_interruption_is_an_exit_code(capsys):
     def main():
         raise KeyboardInterrupt
 
-    assert speed.run(main) == 130
+    assert process.run(main) == 130
     assert capsys.readouterr().err == "interrupted\n"

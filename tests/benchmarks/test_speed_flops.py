@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.flops import Work, attention, cache_bytes, decoding_bound, decoding_step, learning
+from benchmarks.speed.flops import Work, attention, cache_bytes, decoding_bound, decoding_step, learning
 from grpo.config import LoRA
 from grpo.model_facts import facts_of_settings
 

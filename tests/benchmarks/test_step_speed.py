@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import step_speed
-from benchmarks.speed import load, random_prompts
+from benchmarks.speed.process import load, random_prompts
 from grpo.learner import Learner
 
 

@@ -14,8 +14,8 @@ from grpo.blas import load_blas
 load_blas()
 
 from distill import rejection  # noqa: E402
-from distill.rejection_config import RejectionConfig  # noqa: E402
-from distill.rejection_samplers import Completion, Drawn  # noqa: E402
+from distill.rejection.config import RejectionConfig  # noqa: E402
+from distill.rejection.samplers import Completion, Drawn  # noqa: E402
 from grpo.config import load  # noqa: E402
 
 FIXED = ["template=plain", "max_prompts=40", "samples=4", "chunk_prompts=8", "near_duplicates=null"]

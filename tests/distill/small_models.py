@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distill.examples import Example
+from distill.sft.examples import Example
 
 _SPEC = importlib.util.spec_from_file_location("grpo_conftest", Path(__file__).parents[1] / "grpo" / "conftest.py")
 _MODULE = importlib.util.module_from_spec(_SPEC)

@@ -5,7 +5,16 @@ import re
 
 import pytest
 
-from distill.corpus import CorpusRow, Provenance, is_orcid, parts, read_row, split_by_prompt, to_line, write_corpus
+from distill.corpus.row import (
+    CorpusRow,
+    Provenance,
+    is_orcid,
+    parts,
+    read_row,
+    split_by_prompt,
+    to_line,
+    write_corpus,
+)
 
 ROW = {"schema_version": 1, "prompt": "a?", "completion": "<think>b</think>c"}
 

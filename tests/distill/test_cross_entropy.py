@@ -5,7 +5,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
-from distill.cross_entropy import cross_entropy, weighted_loss
+from distill.sft.cross_entropy import cross_entropy, weighted_loss
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from distill.corpus.readers import corpus_row, read_corpus
 from distill.describe import describe, language_of, main
-from distill.readers import corpus_row, read_corpus
 
 
 def words(text):

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from distill.divergence import bucketed, divergence, log_softmax, unbucketed
+from distill.student.divergence import bucketed, divergence, log_softmax, unbucketed
 
 KINDS = ["forward", "reverse", "js"]
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from distill.duplicates import ProblemIndex, near_duplicates, words_of
+from distill.corpus.duplicates import ProblemIndex, near_duplicates, words_of
 
 
 def brute_force(texts, threshold, size=5):

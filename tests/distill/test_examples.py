@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.examples import Renderer, Rendering, messages_of, split_by_prompt, tokenised
+from distill.sft.examples import Renderer, Rendering, messages_of, split_by_prompt, tokenised
 from grpo.config import ConfigError
 from tests.distill.small_models import model_directory
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from mlx_lm import load
 
-from distill import exporting
-from distill.export import main
+from distill.export import run as module
+from distill.export.__main__ import main
 from tests.distill.small_models import TINY, model_directory
 
 TOKENS = mx.array([[30, 41, 52, 33, 44]])
@@ -90,8 +90,8 @@ def test_the_card_holds_data_recipe_and_results_and_no_local_path(trained, tmp_p
 
 
 def test_a_model_that_loads_as_another_is_not_exported(trained, tmp_path, monkeypatch, capsys):
-    reload = exporting._reloaded
-    monkeypatch.setattr(exporting, "_reloaded", lambda *given: [part + 0.01 for part in reload(*given)])
+    reload = module._reloaded
+    monkeypatch.setattr(module, "_reloaded", lambda *given: [part + 0.01 for part in reload(*given)])
     assert export(trained, tmp_path / "bad") == 2
     assert "other logprobs" in capsys.readouterr().err
     assert not any(path.name.endswith("bad") for path in tmp_path.iterdir())
@@ -108,7 +108,7 @@ def test_gguf_holds_the_weights_and_is_refused_where_it_would_be_wrong(trained, 
 
 
 def test_a_byte_level_vocabulary_is_refused_for_gguf(tmp_path):
-    from distill.gguf import require_writable
+    from distill.export.gguf import require_writable
     from grpo.config import ConfigError
 
     (tmp_path / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "ByteLevel"}}))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill.filters import Judged, Rules, copied_share, goes_on, longest_paragraph, order_of, reasons
+from distill.corpus.rules import Judged, Rules, copied_share, goes_on, longest_paragraph, order_of, reasons
 
 RULES = Rules({"accuracy": 1.0, "language": 0.95}, frozenset({"language"}), max_paragraph_words=6, max_copied=0.6)
 GOOD = "<think>two plus three is five</think><answer>5</answer>"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from distill.packing import balanced_bins, packed_hidden, packs, padded_bins, padding_share
-from distill.supervised import Supervised, counted, predicting_places
+from distill.sft.packing import balanced_bins, packed_hidden, packs, padded_bins, padding_share
+from distill.sft.step import Supervised, counted, predicting_places
 from tests.distill.small_models import TINY, examples
 
 PACKING = ["llama", "untied", "qwen2", "qwen3", "window", "gemma3"]
@@ -99,7 +99,7 @@ def test_a_secret_in_one_example_changes_no_other_loss(kind):
 
 
 def test_examples_longer_than_a_block_of_queries_are_exact(monkeypatch):
-    from distill import packing
+    from distill.sft import packing
     from grpo import causal
 
     policy = TINY.policy("llama")

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from distill import pipeline, pipeline_stages
-from distill.pipeline_cache import DONE, REPLACED
+from distill import pipeline
+from distill.pipeline import stages as stages_module
+from distill.pipeline.cache import DONE, REPLACED
 from grpo import miniature
 from grpo.config import ColdStart
 
@@ -82,8 +83,8 @@ def ran(monkeypatch):
 
         return call
 
-    kinds = {name: watched(name, work) for name, work in pipeline_stages.KINDS.items()}
-    monkeypatch.setattr("distill.pipeline_run.KINDS", kinds)
+    kinds = {name: watched(name, work) for name, work in stages_module.KINDS.items()}
+    monkeypatch.setattr("distill.pipeline.run.KINDS", kinds)
     return seen
 
 

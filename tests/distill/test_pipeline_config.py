@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill import pipeline
-from distill.pipeline_config import PipelineConfig, check, gives_adapter, references_by_name
+from distill.pipeline.config import PipelineConfig, check, gives_adapter, references_by_name
 from grpo.config import ConfigError, build, load
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -79,7 +79,7 @@ def test_an_adapter_goes_on_and_whole_weights_start_anew():
 
 
 def test_the_seed_reaches_every_stage_that_gives_none():
-    from distill.pipeline_config import settings_of
+    from distill.pipeline.config import settings_of
 
     zero = {"kind": "rl", "start": "base"}
     pipeline_of = build(

@@ -2,9 +2,9 @@
 
 import pytest
 
-from distill.pipeline_evaluation import Measured, difference, normal
-from distill.pipeline_rewards import harmless, helpful
-from distill.pipeline_stages import steps_for
+from distill.pipeline.evaluation import Measured, difference, normal
+from distill.pipeline.rewards import harmless, helpful
+from distill.pipeline.stages import steps_for
 
 
 def test_a_length_has_a_normal_interval_over_problems():

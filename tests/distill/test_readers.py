@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.readers import corpus_row, messages_of, read_corpus
+from distill.corpus.readers import corpus_row, messages_of, read_corpus
 
 MEDICAL = Path(__file__).parents[3] / "shared" / "data" / "medical_o1_sample.jsonl"
 THOUGHT = "<think>\nc\n</think>\n\nb"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from distill import rejection
-from distill.rejection_config import RejectionConfig
-from distill.rejection_records import FILE, SAMPLES, cut_torn, finished
+from distill.rejection.config import RejectionConfig
+from distill.rejection.records import FILE, SAMPLES, cut_torn, finished
 from envs import DataError
 from grpo.config import ConfigError, load
 from grpo.interrupt import Interrupted

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from distill.rejection_build import build
-from distill.rejection_candidates import Candidate, agreement, choose, difficulty, pass_rate, row_of
-from distill.rejection_records import Record, Sample
+from distill.rejection.build import build
+from distill.rejection.candidates import Candidate, agreement, choose, difficulty, pass_rate, row_of
+from distill.rejection.records import Record, Sample
 from envs import Task
 from grpo.config import ConfigError
 from rewards import RewardSet

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from distill import rejection
-from distill.rejection_samplers import ModelSampler
+from distill.rejection.samplers import ModelSampler
 from grpo import miniature
 from grpo.config import ColdStart, Config
 from grpo.policy import load_policy

@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from distill.corpus import CorpusRow, Provenance, write_corpus
-from distill.readers import read_corpus
+from distill.corpus.readers import read_corpus
+from distill.corpus.row import CorpusRow, Provenance, write_corpus
 from distill.select import Wish, farthest_points, main, model_vectors, quotas, select, word_vectors
 from tests.distill.small_models import model_directory
 

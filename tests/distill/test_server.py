@@ -13,8 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from distill import rejection, server
-from distill.server import ServerSampler, read_reply, request_seed
+from distill import rejection
+from distill.rejection import server
+from distill.rejection.server import ServerSampler, read_reply, request_seed
 from envs import Task
 from grpo.config import ConfigError
 from grpo.interrupt import Interrupted

@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from distill.config import SFTConfig
-from distill.sft import main
+from distill.sft.__main__ import main
+from distill.sft.config import SFTConfig
 from grpo.config import load as load_config
 from grpo.interrupt import Interrupted
 from tests.distill.small_models import corpus, model_directory
@@ -90,7 +90,7 @@ def test_a_quantised_base_is_trained_through_its_adapter(train, tmp_path):
 
 def test_a_run_that_was_stopped_goes_on_with_the_same_bits(train, monkeypatch):
     whole, _, _ = train("whole", "total_steps=8")
-    from distill.sft_trainer import SFTTrainer
+    from distill.sft.trainer import SFTTrainer
 
     step = SFTTrainer._step
 

@@ -7,11 +7,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from distill.logit import LogitObjective, Matching
-from distill.on_policy import OnPolicyTrainer
-from distill.student import main
-from distill.supervised import Supervised, counted
-from distill.teacher import require_same_vocabulary
+from distill.sft.step import Supervised, counted
+from distill.student.__main__ import main
+from distill.student.logit import LogitObjective, Matching
+from distill.student.on_policy import OnPolicyTrainer
+from distill.student.teacher import require_same_vocabulary
 from grpo.config import ConfigError
 from grpo.forward import completion_logprobs, rows_of
 from grpo.learner import Learner

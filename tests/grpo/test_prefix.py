@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from grpo import decoding, prefix
+from grpo import decoding
+from grpo.prefix import PrefixLayout, install_routing, pad_rows, prompt_parts, trunk_caches
 from grpo.causal import causal_attention
 from grpo.columns import KV_BLOCK
 from grpo.forward import completion_logprobs, rows_of, run_prompts
@@ -112,7 +113,7 @@ def test_prompts_that_run_in_two_parts_give_the_same_logprobs_and_gradient(tiny,
     ("prompts", "time", "parts"), [(1, 383, 1), (1, 384, 2), (8, 48, 2), (8, 47, 1), (400, 1, 1), (200, 2, 2)]
 )
 def test_prompts_of_many_tokens_run_in_parts(prompts, time, parts):
-    assert prefix.parts(prompts, time) == parts
+    assert prompt_parts(prompts, time) == parts
 
 
 def test_an_architecture_with_attention_of_its_own_is_found_out(tiny, whole_rows):
@@ -124,9 +125,9 @@ def test_an_architecture_with_attention_of_its_own_is_found_out(tiny, whole_rows
 
 
 def prefill(policy, prompts, counts):
-    caches = prefix.trunk_caches(policy.model)
-    policy.trunk(prefix.pad_rows(prompts), caches)
-    layout = prefix.PrefixLayout(tuple(map(len, prompts)), tuple(counts))
+    caches = trunk_caches(policy.model)
+    policy.trunk(pad_rows(prompts), caches)
+    layout = PrefixLayout(tuple(map(len, prompts)), tuple(counts))
     return caches, layout
 
 
@@ -190,19 +191,19 @@ def test_memory_grows_in_blocks_without_losing_what_was_there(tiny):
 
 
 def test_the_layout_of_the_rows_that_stay():
-    layout, left = prefix.PrefixLayout((9, 2, 6), (3, 3, 2)).keep([0, 2, 6])
+    layout, left = PrefixLayout((9, 2, 6), (3, 3, 2)).keep([0, 2, 6])
     assert (layout.lengths, layout.counts, left) == ((9, 6), (2, 1), [0, 2])
 
 
 def test_rows_of_uneven_prompts_find_their_slots():
     # two slots a prompt: row 0 -> slot 0, the second slot repeats row 0; rows 1 and 2 -> slots 2 and 3
-    row_of_slot, slot_of_row = prefix.PrefixLayout((4, 4), (1, 2)).slots
+    row_of_slot, slot_of_row = PrefixLayout((4, 4), (1, 2)).slots
     assert (row_of_slot.tolist(), slot_of_row.tolist()) == ([0, 0, 1, 2], [0, 2, 3])
 
 
 @pytest.mark.parametrize("counts", [(5,), (2, 2, 2), (3, 1, 2)])
 def test_rows_go_below_what_is_their_prompts_and_back(counts):
-    layout = prefix.PrefixLayout((4,) * len(counts), counts)
+    layout = PrefixLayout((4,) * len(counts), counts)
     rows = mx.random.normal((sum(counts), 3, 2, 7))  # [batch, heads, n, k]
     above = mx.random.normal((len(counts), 3, 4, 2 * max(counts)))
     both = layout.below(above, rows)
@@ -212,7 +213,7 @@ def test_rows_go_below_what_is_their_prompts_and_back(counts):
 
 
 def test_layers_hand_over_what_they_came_to_while_later_ones_are_put_together(monkeypatch):
-    handed, places = [], decoding.Places(prefix.PrefixLayout((4,), (2,)))
+    handed, places = [], decoding.Places(PrefixLayout((4,), (2,)))
     monkeypatch.setattr(decoding.mx, "async_eval", lambda *arrays: handed.append(arrays))
     for layer in range(2 * decoding.HAND_OVER + 1):
         places.hand_over([layer])
@@ -238,9 +239,9 @@ def test_installing_twice_wraps_attention_once(tiny):
     import mlx_lm.models.llama as llama
 
     model = tiny.model("llama")
-    assert prefix.install(model)
+    assert install_routing(model)
     once = llama.scaled_dot_product_attention
-    assert prefix.install(model) and llama.scaled_dot_product_attention is once
+    assert install_routing(model) and llama.scaled_dot_product_attention is once
 
 
 def test_a_model_that_shares_prompts_still_runs_with_the_caches_of_mlx_lm(tiny):

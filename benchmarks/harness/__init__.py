@@ -1,0 +1,1 @@
+"""What the benchmarks of models share: problems, decoding, scoring, intervals, tables."""

@@ -1,0 +1,145 @@
+"""The long part of a benchmark: sampling and judging the problems that are missing, each written as it is done."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from benchmarks.harness.budget import steering
+from benchmarks.harness.items import Item, ItemFile
+from benchmarks.harness.model import load_for_sampling
+from benchmarks.harness.problems import Problems
+from benchmarks.harness.scoring import items_of
+from benchmarks.harness.settings import Settings
+from benchmarks.harness.spec import Benchmark
+from benchmarks.harness.templates import render
+from grpo.config import ConfigError
+from grpo.interrupt import StopFlag
+from grpo.policy import Policy
+from grpo.rollout import Request, generate
+from grpo.sampler import Sampling
+from grpo.scoring import Scorer
+from grpo.types import Group, Prompt
+from rewards import RewardSet
+
+SPEED = "speed.jsonl"
+SAY_EVERY_SECONDS = 10.0
+
+
+class Session:
+    """Everything that is needed to decode the problems at these places, ready.
+
+    Raises ConfigError, one line, for a model or reward that can't be had and a budget the template does not allow.
+    """
+
+    def __init__(self, benchmark: Benchmark, settings: Settings, problems: Problems, missing: list[int]) -> None:
+        self.benchmark, self.settings, self.missing = benchmark, settings, missing
+        weights = dict.fromkeys(benchmark.rewards, 1.0)
+        try:
+            rewards = RewardSet(weights, benchmark.reward_options, benchmark.reward_timeout_seconds)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self.policy = load_for_sampling(settings)
+        self.prompts = [render(problems.tasks[place], self.policy.tokenizer, settings) for place in missing]
+        self.steer = steering(settings, self.policy.tokenizer, self.policy.stop_tokens, self.prompts)
+        self.scorer = Scorer(rewards)
+
+    def decode(self, file: ItemFile, stop: StopFlag) -> None:
+        """Sample, judge, append to the file; raises Interrupted after writing what is decoded."""
+        _warn_of_length(self.policy, self.prompts, self.settings)
+        progress = _Progress(len(self.missing), self.settings.samples, stop)
+
+        def judge(place: int, group: Group) -> None:
+            items = items_of(group, place, self.benchmark, self.scorer, self.policy.tokenizer.decode)
+            file.append(items)
+            progress.problem(items)
+
+        waiting: list[Future[None]] = []
+        try:
+            with ThreadPoolExecutor(max_workers=2, thread_name_prefix="judge") as threads:
+                for index, group in self._groups(progress):
+                    waiting.append(threads.submit(judge, self.missing[index], group))
+                    for future in [one for one in waiting if one.done()]:
+                        waiting.remove(future)
+                        future.result()
+            for future in waiting:
+                future.result()
+        finally:
+            self.scorer.close()
+            progress.close(file.path.parent)
+
+    def _groups(self, progress: "_Progress") -> Iterator[tuple[int, Group]]:
+        settings = self.settings
+        request = Request(
+            samples=settings.samples,
+            max_tokens=settings.max_tokens,
+            sampling=Sampling(settings.temperature, settings.top_p, settings.top_k),
+            seed=settings.seed,
+            stream="eval",
+            max_rows=max(settings.max_rows, settings.samples),
+            numbers=self.missing,
+            steer=self.steer,
+        )
+        return generate(self.policy, self.prompts, request, progress.tokens)
+
+
+def _warn_of_length(policy: Policy, prompts: list[Prompt], settings: Settings) -> None:
+    """A model asked for more than it was made for writes nonsense there; nothing else would say so."""
+    longest = max(len(prompt.tokens) for prompt in prompts) + settings.max_tokens
+    window = getattr(getattr(policy.model, "args", None), "max_position_embeddings", None)
+    if isinstance(window, int) and longest > window:
+        print(f"note: prompt and max_tokens make {longest} tokens, the model was made for {window}", flush=True)
+
+
+class _Progress:
+    """What is said while decoding; also where a signal is noticed."""
+
+    def __init__(self, problems: int, samples: int, stop: StopFlag) -> None:
+        self.problems, self.samples, self.stop = problems, samples, stop
+        self.lock = threading.Lock()
+        self.began = self.said = time.monotonic()
+        self.done = self.written = self.right = 0
+        print(f"{problems} problems x {samples} samples to decode", flush=True)
+
+    def tokens(self, count: int) -> None:
+        """Hear of a step's tokens; raises Interrupted if a signal has come."""
+        self.written += count
+        self.stop.check()
+        if time.monotonic() - self.said > SAY_EVERY_SECONDS:
+            self.say()
+
+    def problem(self, items: list[Item]) -> None:
+        """Hear of a problem that is judged."""
+        with self.lock:
+            self.done += 1
+            self.right += sum(next(iter(item.scores.values())) == 1 for item in items)
+
+    def say(self) -> None:
+        self.said = time.monotonic()
+        seconds = max(self.said - self.began, 1e-9)
+        share = f", right {self.right / (self.done * self.samples):.3f}" if self.done else ""
+        print(
+            f"{self.done}/{self.problems} problems, {self.written} tokens, "
+            f"{self.written / seconds:.0f} tokens/s{share}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def close(self, folder: Path) -> None:
+        """Write down how fast it went."""
+        self.say()
+        line = {"tokens": self.written, "seconds": round(self.said - self.began, 3)}
+        with (folder / SPEED).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(line) + "\n")
+
+
+def speed(folder: Path) -> dict[str, float]:
+    """Tokens and seconds of all processes that ended by themselves, and tokens a second of one process."""
+    if not (folder / SPEED).exists():
+        return {}
+    lines = [json.loads(line) for line in (folder / SPEED).read_text(encoding="utf-8").splitlines()]
+    tokens, seconds = sum(line["tokens"] for line in lines), sum(line["seconds"] for line in lines)
+    return {"tokens": tokens, "seconds": round(seconds, 3), "tokens_per_second": round(tokens / max(seconds, 1e-9), 2)}

@@ -1,0 +1,167 @@
+"""Running a benchmark: load, decode what is missing, judge, write, sum up. The small files beside it say what is run.
+
+An output directory holds config.json (the settings), items.jsonl, and when every problem is there results.json and
+table.md. The same command again goes on where it stopped.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.harness.settings import FREE_TO_CHANGE, Settings, parser, settings_of
+from benchmarks.harness.spec import Benchmark
+from grpo.config import ConfigError
+
+if TYPE_CHECKING:
+    from benchmarks.harness.items import ItemFile
+    from benchmarks.harness.problems import Problems
+    from grpo.interrupt import StopFlag
+
+CONFIG, RESULTS, TABLE = "config.json", "results.json", "table.md"
+
+
+def main(benchmark: Benchmark, description: str, arguments: Sequence[str] | None = None) -> int:
+    """The command of a benchmark. Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
+    return run_command(benchmark, parser(benchmark, description).parse_args(arguments))
+
+
+def run_command(benchmark: Benchmark, options: argparse.Namespace) -> int:
+    """Run with a parsed command line; what the user can put right is one line on stderr."""
+    from envs import DataError
+
+    try:
+        settings = settings_of(benchmark, options)
+        return _guarded(benchmark, settings, options.output)
+    except (ConfigError, DataError, OSError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+
+
+def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
+    from grpo.blas import load_blas
+
+    load_blas()
+    from benchmarks.harness.model import check_paths
+    from benchmarks.harness.problems import load_problems
+    from grpo.interrupt import Interrupted, StopFlag
+
+    check_paths(settings)  # before the hub is asked for data
+    settings = _placed_by_launcher(settings)
+    try:
+        with StopFlag() as stop:
+            return run(benchmark, settings, load_problems(benchmark, settings), output, stop)
+    except Interrupted as error:
+        print(f"{error}; what was done is in {output}: the same command goes on with it", file=sys.stderr)
+        return error.exit_code
+
+
+def _placed_by_launcher(settings: Settings) -> Settings:
+    """Under mlx.launch every process takes its share."""
+    import mlx.core as mx
+
+    group = mx.distributed.init()
+    if settings.shard is not None or group.size() == 1:
+        return settings
+    return settings.model_copy(update={"shard": f"{group.rank()}/{group.size()}"})
+
+
+def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: Path, stop: "StopFlag") -> int:
+    """Decode what is missing of this process's share; sum up if nothing is missing of the whole."""
+    from benchmarks.harness.decoding import Session
+    from benchmarks.harness.items import ItemFile
+    from benchmarks.harness.model import identity
+    from grpo.checkpoint import write_text
+
+    with _claimed(settings, output):
+        name = " ".join(filter(None, (benchmark.name, benchmark.variant)))
+        record = {"benchmark": name, "settings": settings.model_dump(mode="json"), **identity(settings)}
+        record["reward_options"] = dict(benchmark.reward_options)
+        record["data"] = {"source": problems.source, "sha256": problems.sha256, "notes": problems.notes}
+        _check_same(output / CONFIG, record)
+        for note in problems.notes:
+            print(f"note: {note}", flush=True)
+        file = ItemFile(output)
+        part, parts = settings.part
+        missing = [place for place in _missing(file, problems, settings) if place % parts == part]
+        if missing:
+            session = Session(benchmark, settings, problems, missing)
+            write_text(output / CONFIG, json.dumps(record, indent=1, ensure_ascii=False))  # nothing more is refused
+            session.decode(file, stop)
+        still = _missing(file, problems, settings)
+        if still:
+            print(f"{len(still)} of {len(problems.tasks)} problems are left to the other shards; the last one sums up")
+            return 0
+        _conclude(benchmark, settings, problems, record, file)
+    return 0
+
+
+def _conclude(
+    benchmark: Benchmark, settings: Settings, problems: "Problems", record: dict[str, Any], file: "ItemFile"
+) -> None:
+    """results.json and table.md from the items of all."""
+    from benchmarks.harness.decoding import speed
+    from benchmarks.harness.model import surroundings
+    from benchmarks.harness.summary import summarise
+    from benchmarks.harness.table import table
+    from grpo.checkpoint import write_text
+
+    output = file.path.parent
+    wanted = {(place, sample) for place in range(len(problems.tasks)) for sample in range(settings.samples)}
+    items = [item for key, item in sorted(file.read().items()) if key in wanted]
+    summary = summarise(items, benchmark)
+    results = {
+        **record,
+        "rewards": list(benchmark.rewards),
+        **summary,
+        "speed": speed(output),
+        "published": [asdict(one) for one in benchmark.published],
+        **surroundings(),
+    }
+    write_text(output / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
+    shown = table(results)
+    write_text(output / TABLE, shown)
+    print(shown + f"\n{output}/{RESULTS}, {output}/items.jsonl")
+
+
+def _claimed(settings: Settings, output: Path) -> Any:
+    """The lock of the directory, or of this shard's place in it."""
+    from grpo.checkpoint import lock
+
+    part, parts = settings.part
+    if parts == 1:
+        return lock(output)
+    output.mkdir(parents=True, exist_ok=True)
+    return lock(output / f".shard_{part}_of_{parts}")
+
+
+def _check_same(path: Path, record: dict[str, Any]) -> None:
+    """A run may only go on as what it began as."""
+    if not path.exists():
+        return
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ConfigError(f"{path} can't be read: choose another --output") from None
+    before, now = _flat(saved), _flat(record)
+    for key in before.keys() | now.keys():
+        if key not in FREE_TO_CHANGE | {"data.notes"} and before.get(key) != now.get(key):
+            raise ConfigError(
+                f"{path.parent} holds a run with {key} {before.get(key)!r}, now {now.get(key)!r}: choose another "
+                "--output, or the settings in its config.json"
+            )
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in record.items() if key not in ("settings", "data")}
+    return rest | record["settings"] | {f"data.{key}": value for key, value in record["data"].items()}
+
+
+def _missing(file: "ItemFile", problems: "Problems", settings: Settings) -> list[int]:
+    """Places of the problems that lack an item."""
+    there = file.read().keys()
+    places = range(len(problems.tasks))
+    return [place for place in places if any((place, sample) not in there for sample in range(settings.samples))]

@@ -1,0 +1,1 @@
+"""What the benchmarks of speed share: the machine, counts of operations, measured processes."""

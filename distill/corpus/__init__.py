@@ -1,0 +1,1 @@
+"""Rows of an SFT corpus: reading, filtering and de-duplicating them."""

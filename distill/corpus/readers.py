@@ -1,0 +1,168 @@
+"""From anybody's rows to conversations and corpus rows. One function a layout; to read another, add one to LAYOUTS.
+
+Read are the corpus format itself, chat `messages`, ShareGPT's `conversations`, `prompt` and `completion`, medical-o1
+(`Question`, `Complex_CoT`, `Response`), reasoning traces (`problem` or `question` with `thinking` and `response`) and
+Alpaca (`instruction`, `input`, `output`).
+"""
+
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill.corpus.row import DOMAINS, CorpusRow, parts, read_row
+from envs.files import JSON_SUFFIXES, file_rows, hub_rows
+
+THINK = "<think>"
+Message = Mapping[str, str]
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns that a row must have, and how they become messages."""
+
+    name: str
+    columns: frozenset[str]
+    read: Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a file holds, and a line for every row that could not be used."""
+
+    rows: list[CorpusRow] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+def _said(text: Any, role: str) -> list[Message]:
+    return [{"role": role, "content": text}] if isinstance(text, str) else list(text)
+
+
+def _pair(row: Mapping[str, Any]) -> Any:
+    return [*_said(row["prompt"], "user"), *_said(row["completion"], "assistant")]
+
+
+def _turns(row: Mapping[str, Any]) -> Any:
+    turns = row["conversations"]
+    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
+        raise ValueError(f"conversations must be a list of {{from, value}}, got {reprlib.repr(turns)}")
+    return [{"role": SPEAKERS.get(turn.get("from", ""), turn.get("from")), "content": turn.get("value")}
+            for turn in turns]  # fmt: skip
+
+
+def _thought(question: str, thinking: str, response: str) -> Callable[[Mapping[str, Any]], Any]:
+    def read(row: Mapping[str, Any]) -> Any:
+        answer = f"{THINK}\n{row[thinking]}\n</think>\n\n{row[response]}"
+        return [{"role": "user", "content": row[question]}, {"role": "assistant", "content": answer}]
+
+    return read
+
+
+def _alpaca(row: Mapping[str, Any]) -> Any:
+    asked = f"{row['instruction']}\n\n{row['input']}" if row.get("input") else row["instruction"]
+    return [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
+
+
+LAYOUTS = (
+    Layout("messages", frozenset({"messages"}), lambda row: row["messages"]),
+    Layout("prompt and completion", frozenset({"prompt", "completion"}), _pair),
+    Layout("conversations", frozenset({"conversations"}), _turns),
+    Layout(
+        "Question, Complex_CoT and Response",
+        frozenset({"Question", "Complex_CoT", "Response"}),
+        _thought("Question", "Complex_CoT", "Response"),
+    ),
+    Layout(
+        "problem, thinking and response",
+        frozenset({"problem", "thinking", "response"}),
+        _thought("problem", "thinking", "response"),
+    ),
+    Layout(
+        "question, thinking and response",
+        frozenset({"question", "thinking", "response"}),
+        _thought("question", "thinking", "response"),
+    ),
+    Layout("instruction and output", frozenset({"instruction", "output"}), _alpaca),
+)
+
+
+def messages_of(row: Any) -> list[Message]:
+    """The conversation in a row, in any layout there is.
+
+    Raises ValueError, one line, where a row has none of them or nothing to learn from.
+    """
+    if not isinstance(row, Mapping):
+        raise ValueError(f"a row must be an object, got a {type(row).__name__}")
+    present = {name for name, value in row.items() if value is not None}
+    layout = next((layout for layout in LAYOUTS if layout.columns <= present), None)
+    if layout is None:
+        known = "; ".join(layout.name for layout in LAYOUTS)
+        raise ValueError(f"a row needs {known}; got {', '.join(sorted(map(str, row))) or 'nothing'}")
+    try:
+        messages = layout.read(row)
+    except TypeError:
+        raise ValueError(f"{layout.name} must be texts or lists of messages") from None
+    if not isinstance(messages, list) or not all(
+        isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
+        for m in messages
+    ):
+        raise ValueError(f"messages must be a list of {{role, content}}, both text, got {reprlib.repr(messages)}")
+    if not messages or messages[-1]["role"] != "assistant":
+        raise ValueError("the last message must be the assistant's: there is nothing to learn from otherwise")
+    return messages
+
+
+def corpus_row(row: Any, **defaults: Any) -> CorpusRow:
+    """The corpus row of any readable row; `defaults` fill the fields it does not give itself.
+
+    ValueError, one line, for what is no row.
+    """
+    if isinstance(row, ValueError):
+        raise row
+    if isinstance(row, Mapping) and "schema_version" in row:
+        return read_row(row)
+    messages = [{"role": message["role"], "content": message["content"]} for message in messages_of(row)]
+    thought, answer = parts(messages[-1]["content"])
+    found: dict[str, Any] = {"schema_version": 1, "reasoning": thought, "answer": answer}
+    found["requires_reasoning"] = thought is not None
+    if [message["role"] for message in messages] == ["user", "assistant"]:
+        found |= {"prompt": messages[0]["content"], "completion": messages[1]["content"]}
+    else:
+        found["messages"] = messages
+    return read_row({**found, **defaults, **_described(row)})
+
+
+def _described(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What else a row says of itself in words of the format; what does not fit there is left."""
+    found: dict[str, Any] = {}
+    if isinstance(domain := row.get("domain"), str) and domain.lower() in DOMAINS:
+        found["domain"] = domain.lower()
+    if isinstance(level := row.get("difficulty"), int) and not isinstance(level, bool) and 1 <= level <= 5:
+        found["difficulty"] = level
+    found |= {name: row[name] for name in ("language", "source", "licence") if isinstance(row.get(name), str)}
+    if isinstance(row.get("requires_reasoning"), bool):
+        found["requires_reasoning"] = row["requires_reasoning"]
+    reference = next((row[name] for name in ("reference", "ground_truth") if isinstance(row.get(name), str)), None)
+    return found | ({"reference": reference} if reference is not None else {})
+
+
+def rows_of(source: str, *, config: str | None = None, revision: str | None = None) -> Iterator[tuple[str, Any]]:
+    """(place, row) of a JSONL, JSON, parquet or CSV file or a hub data set; a row that can't be read is a ValueError.
+
+    Raises envs.DataError, one line, if there is nothing to read.
+    """
+    if source.endswith(JSON_SUFFIXES):
+        return file_rows(source)
+    return hub_rows(source, configs=[config], split="train", revision=revision)
+
+
+def read_corpus(source: str, *, config: str | None = None, revision: str | None = None, **defaults: Any) -> Reading:
+    """Every usable row of a file or hub data set as a corpus row; `defaults` as for `corpus_row`."""
+    reading = Reading()
+    for place, row in rows_of(source, config=config, revision=revision):
+        try:
+            reading.rows.append(corpus_row(row, **defaults))
+        except ValueError as error:
+            reading.dropped.append(f"{place}: {error}")
+    return reading

@@ -1,0 +1,33 @@
+"""Define what an export can be told."""
+
+from pydantic import Field, model_validator
+
+from grpo.config import Section
+
+
+class ExportConfig(Section):
+    """What is exported, and as what."""
+
+    model: str = Field(description="hub id or local MLX directory of the base")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    adapter: str | None = Field(None, description="directory of the adapter, often the run directory; none = the base")
+    output: str = Field(description="directory to write; must not exist or be empty")
+    dequantise: bool = Field(False, description="full-precision weights from a quantised base")
+    bits: int | None = Field(None, description="quantise to so many bits a weight: 2, 3, 4, 5, 6 or 8")
+    group_size: int = Field(64, description="weights that share a scale: 32, 64 or 128")
+    gguf: bool = Field(False, description="also model.gguf (Llama and Mistral types with a SentencePiece vocabulary)")
+    run: str | None = Field(None, description="run directory the model card is filled from; none = the adapter's")
+    push: str | None = Field(None, description="hub repository (owner/name) to push to")
+    private: bool = Field(False, description="of a repository that is made for it")
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ExportConfig":
+        if self.bits not in (None, 2, 3, 4, 5, 6, 8):
+            raise ValueError(f"bits must be 2, 3, 4, 5, 6 or 8, got {self.bits}")
+        if self.group_size not in (32, 64, 128):
+            raise ValueError(f"group_size must be 32, 64 or 128, got {self.group_size}")
+        if self.gguf and self.bits is not None:
+            raise ValueError("gguf needs full-precision weights: quantise the GGUF with llama.cpp instead of bits")
+        if self.push is not None and self.push.count("/") != 1:
+            raise ValueError(f"push must be owner/name, got {self.push}")
+        return self

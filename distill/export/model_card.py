@@ -1,0 +1,121 @@
+"""The README of an exported model, filled from the run: data, recipe, measured results. Nothing is made up: what the
+run directory does not say is left out.
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from distill.export.config import ExportConfig
+
+HIDDEN = {"output", "wandb_project", "save_every", "keep_checkpoints", "teacher_cache"}
+PLACES = {"model", "data", "validation_data", "teacher", "teacher_adapter", "adapter"}  # shown by name, not path
+
+
+def card(config: "ExportConfig", settings: dict[str, Any], figures: dict[str, float]) -> str:
+    """Markdown with the hub's front matter."""
+    run = Path(config.run or config.adapter or "")
+    recipe, summary = _yaml(run / "config.yaml"), _json(run / "summary.json")
+    parts = [_front_matter(config, settings), f"# {Path(config.output).name}\n", _origin(config, recipe)]
+    if recipe:
+        parts.append(_data(recipe) + "\n" + _recipe(recipe))
+    if summary:
+        parts.append(_results(summary, run))
+    parts += [_export(config, figures), _use(config)]
+    return "\n".join(part for part in parts if part)
+
+
+def _front_matter(config: "ExportConfig", settings: dict[str, Any]) -> str:
+    known: dict[str, Any] = {"library_name": "mlx", "pipeline_tag": "text-generation", "tags": ["mlx", "grpo-mlx"]}
+    if not Path(config.model).exists():
+        known["base_model"] = config.model
+    return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n"
+
+
+def _origin(config: "ExportConfig", recipe: dict[str, Any]) -> str:
+    base = _shown("model", config.model)
+    if config.adapter is None:
+        return f"Converted from {base}.\n"
+    how = "reinforcement learning (GRPO)" if "num_generations" in recipe else "supervised fine-tuning"
+    if "teacher" in recipe:
+        how = f"{recipe['method']} distillation from {_shown('teacher', recipe['teacher'])}"
+    return f"{base}, trained by {how}, the adapter fused into the weights.\n"
+
+
+def _data(recipe: dict[str, Any]) -> str:
+    keys = (
+        "data",
+        "data_config",
+        "data_revision",
+        "data_options",
+        "max_rows",
+        "validation_data",
+        "validation_share",
+        "template",
+    )
+    rows = [f"- {key}: {_shown(key, recipe[key])}" for key in keys if recipe.get(key) not in (None, {})]
+    return "## Data\n\n" + "\n".join(rows) + "\n"
+
+
+def _recipe(recipe: dict[str, Any]) -> str:
+    shown = {key: _shown(key, value) for key, value in recipe.items() if key not in HIDDEN and value is not None}
+    return f"## Recipe\n\n```yaml\n{yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)}```\n"
+
+
+def _results(summary: dict[str, Any], run: Path) -> str:
+    lines = ["## Measured\n"]
+    before, after = summary.get("before") or {}, summary.get("after") or {}
+    names = [name for name, value in after.items() if isinstance(value, int | float) and name in before]
+    if names:
+        lines += ["| | before | after |", "|---|---:|---:|"]
+        lines += [f"| {name} | {_number(before[name])} | {_number(after[name])} |" for name in names]
+    facts = [f"{key}: {_number(summary[key])}" for key in ("steps", "tokens", "seconds", "seed") if key in summary]
+    lines.append("\n" + ", ".join(facts))
+    curve = run / "learning_curve.md"
+    if curve.exists():
+        lines.append("\n" + curve.read_text())
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _export(config: "ExportConfig", figures: dict[str, float]) -> str:
+    how = ["fused"] if config.adapter else []
+    how += ["de-quantised"] if config.dequantise else []
+    how += [f"quantised to {config.bits} bits, groups of {config.group_size}"] if config.bits else []
+    return (
+        f"## Export\n\n{', '.join(how) or 'as it was'}. Loaded again, its logprobs differ from the model in memory by "
+        f"at most {figures['reload_difference']:.1e}, from base and adapter side by side by at most "
+        f"{figures['adapter_difference']:.1e} (three probe texts).\n"
+    )
+
+
+def _use(config: "ExportConfig") -> str:
+    name = config.push or Path(config.output).name
+    return f'## Use\n\n```bash\npip install mlx-lm\nmlx_lm.generate --model {name} --prompt "..."\n```\n'
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A local path by its last part only: where it lay on the author's disk is nobody's business."""
+    return Path(value).name if key in PLACES and isinstance(value, str) and Path(value).exists() else value
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,138 @@
+"""From base and adapter to a directory that mlx_lm loads, checked by loading it."""
+
+import contextlib
+import io
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.utils import dequantize_model, load, quantize_model, save
+
+from distill.export import gguf, hub
+from distill.export.config import ExportConfig
+from distill.export.model_card import card
+from grpo.checkpoint import write_text
+from grpo.config import ConfigError
+from grpo.logprobs import token_logprobs
+
+PROBES = (
+    "The capital of France is Paris. Two and two make four, and 12 * 12 = 144.",
+    "def add(a, b):\n    return a + b\n",
+    "<think>\nFirst I look at what is asked, then I answer.\n</think>\n",
+)
+TOLERANCE = {mx.float32: 1e-4}  # logprobs of the written model against the one in memory; else HALF
+HALF = 5e-2
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was written and how far it is from what was trained. Logprobs in nats, largest difference of the probes."""
+
+    output: str
+    reload_difference: float  # the directory against the model in memory
+    adapter_difference: float  # the directory against base and adapter side by side
+    bytes: int
+    gguf: str | None
+    pushed: str | None
+
+
+def run_export(config: ExportConfig) -> dict[str, Any]:
+    """Write the model; returns what export.json holds: how far its logprobs are from the adapter's, and where it is.
+
+    Raises ConfigError, one line, for what the user can put right, and if the written model is not the one meant.
+    """
+    output = Path(config.output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"output {output} is not empty: choose another --output")
+    partial = output.with_name(f".partial_{output.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    model, tokenizer, settings = _load(config)
+    probes = [tokens for tokens in (tokenizer.encode(text) for text in PROBES) if len(tokens) > 1]
+    adapted = logprobs(model, probes)
+    model, settings = _transformed(config, model, settings)
+    meant = logprobs(model, probes)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            save(partial, config.model, model, tokenizer, settings, donate_model=False)
+        found = _reloaded(partial, probes)
+        difference, tolerance = _distance(found, meant), _tolerance(model)
+        if not difference <= tolerance:
+            raise ConfigError(
+                f"the model written for {output} gives other logprobs than the one in memory: they differ by "
+                f"{difference:.2g}, at most {tolerance:.2g} is rounding; nothing was exported"
+            )
+        figures = {"reload_difference": difference, "adapter_difference": _distance(found, adapted)}
+        write_text(partial / "README.md", card(config, settings, figures))
+        if config.gguf:
+            gguf.write(partial, model, settings)
+        size = sum(path.stat().st_size for path in partial.iterdir())
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    written = str(output / gguf.FILE) if config.gguf else None
+    pushed = hub.push(output, config.push, private=config.private) if config.push is not None else None
+    return asdict(Record(output=str(output), bytes=size, gguf=written, pushed=pushed, **figures))
+
+
+def logprobs(model: nn.Module, probes: Sequence[Sequence[int]]) -> list[mx.array]:
+    """Logprob of each probe's tokens but the first, [probes][time - 1]."""
+    model.eval()
+    scored = []
+    for tokens in probes:
+        logits = model(mx.array([list(tokens)]))[0, :-1]  # [time - 1, vocab]
+        scored.append(token_logprobs(logits, mx.array(list(tokens[1:])), 1.0))
+        mx.eval(scored[-1])
+    return scored
+
+
+def _load(config: ExportConfig) -> tuple[nn.Module, Any, dict[str, Any]]:
+    try:
+        loaded: Any = load(config.model, adapter_path=config.adapter, revision=config.revision, return_config=True)
+    except Exception as error:  # whatever the hub client, json, safetensors or mlx_lm raise on a bad model
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        what = f"model {config.model}" + (f" with adapter {config.adapter}" if config.adapter else "")
+        raise ConfigError(f"{what} can't be loaded: {reason}") from error
+    return loaded
+
+
+def _transformed(config: ExportConfig, model: nn.Module, settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """Fused, de-quantised, quantised as asked, and the config.json that says so."""
+    fused = [
+        (name, part.fuse(dequantize=config.dequantise)) for name, part in model.named_modules() if hasattr(part, "fuse")
+    ]
+    if fused:
+        model.update_modules(tree_unflatten(fused))
+    if config.dequantise:
+        model = dequantize_model(model)
+        settings = {key: value for key, value in settings.items() if not key.startswith("quantization")}
+    if config.bits is not None:
+        if any(isinstance(part, nn.QuantizedLinear) for part in model.modules()):
+            raise ConfigError(f"model {config.model} is quantised already: add --dequantise to quantise it otherwise")
+        with contextlib.redirect_stdout(io.StringIO()):
+            model, settings = quantize_model(model, settings, config.group_size, config.bits)
+        if not any(isinstance(part, nn.QuantizedLinear) for part in model.modules()):
+            raise ConfigError(f"no layer's width is a multiple of group_size {config.group_size}: choose a smaller one")
+    mx.eval(model.parameters())
+    return model, settings
+
+
+def _reloaded(folder: Path, probes: Sequence[Sequence[int]]) -> list[mx.array]:
+    return logprobs(load(str(folder))[0], probes)
+
+
+def _distance(first: Sequence[mx.array], second: Sequence[mx.array]) -> float:
+    pairs = zip(first, second, strict=True)
+    return max(float(mx.abs(one - other).max().item()) for one, other in pairs)  # type: ignore[arg-type]
+
+
+def _tolerance(model: nn.Module) -> float:
+    leaves = cast("dict[str, mx.array]", dict(tree_flatten(model.parameters()))).values()
+    kinds = {leaf.dtype for leaf in leaves if mx.issubdtype(leaf.dtype, mx.floating)}
+    return max(TOLERANCE.get(kind, HALF) for kind in kinds)

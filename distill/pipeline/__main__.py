@@ -1,0 +1,99 @@
+"""`python -m distill.pipeline`:
+
+the DeepSeek-R1 recipe, stage by stage, from one YAML file; at the end stages.md in the output directory: every stage
+on the same held-out problems. Run it again to go on after a kill: what is done is not done again unless what it was
+made from has changed. Without arguments: the recipe on the embedded model, nothing downloaded.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.command import guarded, refuse, say
+from distill.pipeline.config import CONFIG, PipelineConfig, Stage, check, references_by_name, settings_of
+from grpo import allocator
+from grpo.config import ConfigError, build, describe, load, read_yaml
+
+QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.yaml"
+SHOWN = ("steps", "total_steps", "epochs", "samples", "max_prompts", "learning_rate", "count")
+
+
+def plan(config: PipelineConfig) -> str:
+    """What would be run, a line a stage, every config validated."""
+    check(config)
+    lines = []
+    for name, stage in config.stages.items():
+        settings = settings_of(config, name, references_by_name(config, name))
+        sources = [f"{key} from {source}" for key, source in stage.take.items()]
+        sources += [f"teacher {stage.teacher}"] if stage.teacher else []
+        sources += [f"as many tokens as {stage.equal_tokens}"] if stage.equal_tokens else []
+        keys = [key for key in SHOWN if getattr(settings, key, None) is not None]
+        keys = [key for key in keys if not (key == "steps" and stage.equal_tokens)]
+        told = [f"{key} {getattr(settings, key)}" for key in keys]
+        start = f" <- {stage.start}" if stage.start else ""
+        lines.append(f"{name} ({stage.kind}){start}: {', '.join([*sources, *told])}".rstrip(": "))
+    return "\n".join(lines)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m distill.pipeline",
+        description=__doc__,
+        epilog=_keys(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, help="YAML file; without it the packaged recipe on the embedded model")
+    parser.add_argument("--output", type=Path, help="directory; without it runs/ and the config's name")
+    parser.add_argument("--stage", metavar="NAME", help="run this stage alone, anew if it is done")
+    parser.add_argument("--dry-run", action="store_true", help="check every stage's settings, say what would be run")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=12 stages.zero.config.steps=40")
+    return parser.parse_intermixed_args(arguments)
+
+
+def _keys() -> str:
+    stage = [f"  stages.NAME.{name}\n      {field.description}" for name, field in Stage.model_fields.items()]
+    lines = describe(PipelineConfig)
+    kinds = (
+        "Kinds rl, sft, rejection, student take the keys of grpo.train, distill.sft, distill.rejection, distill.student"
+    )
+    return "\n".join([lines, *stage, f"\n{kinds} (see their --help)."])
+
+
+def configure(options: argparse.Namespace) -> tuple[PipelineConfig, Path]:
+    """The config and the directory; an output alone takes the config recorded there."""
+    recorded = options.output / CONFIG if options.output is not None else None
+    if options.config is None and not options.overrides and recorded is not None and recorded.exists():
+        config = build(PipelineConfig, read_yaml(recorded), source=str(recorded))
+    else:
+        config = load(PipelineConfig, options.config or QUICKSTART, options.overrides)
+    if options.stage is not None and options.stage not in config.stages:
+        raise ConfigError(f"--stage must be one of {', '.join(config.stages)}, got {options.stage}")
+    name = options.config.stem if options.config is not None else "pipeline_quickstart"
+    return config, options.output or Path(config.output or Path("runs") / name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
+    options = parse(arguments)
+    try:
+        config, output = configure(options)
+        said = plan(config)
+    except ConfigError as error:
+        return refuse(error)
+    if options.dry_run:
+        say(said)
+        return 0
+
+    def work() -> None:
+        from distill.pipeline.run import run_pipeline
+
+        run_pipeline(config, output, only=options.stage)
+
+    return guarded(work, go_on=f"Go on with: python -m distill.pipeline --output {output}")
+
+
+if __name__ == "__main__":
+    allocator.restart()
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""One run of a pipeline: which stages are done, and doing those that are not."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from distill.command import say
+from distill.pipeline.cache import Record, begin, finish, finished
+from distill.pipeline.config import CONFIG, CORPORA, PipelineConfig, check, gives_adapter, references_by_name, settings_of
+from distill.pipeline.evaluation import LENGTH, Measured, measured
+from distill.pipeline.products import CORPUS, MODEL, TASKS, Product, digest, fuse, hash_of, named_files
+from distill.pipeline.stages import KINDS, steps_for
+from distill.pipeline.tables import shown
+from envs import DataError
+from grpo.config import ConfigError, to_yaml
+
+# keys that change what is looked at and kept, not what is made
+WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
+
+
+class PipelineRun:
+    """The stages of a config in a directory, each in the folder of its name."""
+
+    def __init__(self, config: PipelineConfig, output: Path) -> None:
+        self.config, self.output = config, output
+
+    def stage(self, name: str, *, anew: bool = False) -> None:
+        """Run a stage, or say that it is done; a finished one is run again if `anew`."""
+        folder, start = self.output / name, time.monotonic()
+        of = self._inputs(name)
+        inputs = hash_of(of)
+        record = finished(folder)
+        if record is not None and record.inputs == inputs and record.product == digest(self.product(name)) and not anew:
+            say(f"[{name}] done already")
+            self._measure(name)
+            return
+        moved = begin(folder, inputs, of, anew=record is not None)  # one that was done and is not: asked for, or spoilt
+        say(f"\n[{name}] {self.config.stages[name].kind}" + (f"; {moved}" if moved else ""))
+        figures = self._work(name, folder)
+        product = digest(self.product(name))
+        if product is None:
+            raise ConfigError(f"stage {name} has ended without {self.product(name)}")
+        finish(folder, Record(inputs, product, figures | {"seconds": round(time.monotonic() - start, 1)}))
+        self._measure(name)
+        say(f"[{name}] {time.monotonic() - start:.0f} s")
+
+    def product(self, name: str) -> Product:
+        """What a stage gives, whether or not it is there yet."""
+        stage, folder = self.config.stages[name], self.output / name
+        if stage.kind == "model":
+            return Product(model=stage.start)
+        if stage.kind in CORPORA:
+            return Product(corpus=str(folder / (TASKS if stage.config.get("rows") == "scenarios" else CORPUS)))
+        if gives_adapter(self.config, name):
+            return Product(model=self.product(str(stage.start)).model, adapter=str(folder))
+        return Product(model=str(folder / MODEL))
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """What every stage has recorded, without how long it took; ConfigError if one is not done."""
+        found = {}
+        for name, stage in self.config.stages.items():
+            if stage.kind != "evaluate":
+                record = finished(self.output / name)
+                if record is None or record.inputs != hash_of(self._inputs(name)):
+                    raise ConfigError(f"stage {name} is not done with these settings: run the pipeline without --stage")
+                found[name] = {key: value for key, value in record.figures.items() if key != "seconds"}
+        return found
+
+    def measured(self) -> dict[str, Measured]:
+        """Every model on the held-out problems."""
+        models = [name for name in self.figures() if self.product(name).model is not None]
+        return {name: self._measured(name) for name in models}
+
+    def _work(self, name: str, folder: Path) -> dict[str, Any]:
+        stage = self.config.stages[name]
+        settings = settings_of(self.config, name, self._references(name))
+        if stage.equal_tokens is not None:
+            settings = settings.model_copy(update={"steps": self._equal_steps(name, settings)})
+        try:
+            figures = KINDS[stage.kind](settings, folder)
+            if stage.kind in ("rl", "sft", "student") and not gives_adapter(self.config, name):
+                fuse(settings.model, folder)
+        except (ConfigError, DataError) as error:
+            advice = f" (remove {folder} to begin it anew)" if "can't resume" in str(error) else ""
+            raise ConfigError(f"stage {name}: {error}{advice}") from error
+        finally:
+            mx.clear_cache()  # the next model needs other sizes
+        return figures
+
+    def _references(self, name: str) -> dict[str, Any]:
+        """What other stages give, as the places of their files."""
+        found = references_by_name(self.config, name)
+        for key, text in found.items():
+            who = text.removeprefix("stage:")
+            if who != text:
+                product = self._require(name, who)
+                found[key] = product.adapter if "adapter" in key else product.corpus or product.model
+        return found
+
+    def _require(self, name: str, earlier: str) -> Product:
+        product = self.product(earlier)
+        if finished(self.output / earlier) is None or digest(product) is None:
+            raise ConfigError(f"stage {name} needs {earlier}, which is not done: run the pipeline without --stage")
+        return product
+
+    def _inputs(self, name: str) -> dict[str, Any]:
+        """All a stage is made from: its settings, places by name, and the bytes that other stages or models give."""
+        stage = self.config.stages[name]
+        settings = settings_of(self.config, name, references_by_name(self.config, name))
+        sources = {*stage.take.values(), *filter(None, (stage.start, stage.teacher))} & self.config.stages.keys()
+        keys = settings.model_dump(mode="json", exclude=WATCHED)
+        given = {who: digest(self._require(name, who)) for who in sorted(sources)}
+        of = {"kind": stage.kind, "settings": keys, "bytes": given, "files": named_files(keys)}
+        if stage.equal_tokens is not None:
+            of["settings"]["steps"] = self._equal_steps(name, settings)
+        return of
+
+    def _equal_steps(self, name: str, settings: Any) -> int:
+        """Steps that sample about the tokens another stage has, at the length the start writes."""
+        stage = self.config.stages[name]
+        record = finished(self.output / str(stage.equal_tokens))
+        if record is None:
+            raise ConfigError(f"stage {name} needs {stage.equal_tokens}, which is not done")
+        length = self._measured(str(stage.start)).figure(LENGTH)
+        return steps_for(record.figures["sampled_tokens"], settings.batch, length.mean if length else 1.0)
+
+    def _measured(self, name: str) -> Measured:
+        folder = self.output / name
+        return measured(self.product(name), self.config.held_out, folder, self.config.seed)
+
+    def _measure(self, name: str) -> None:
+        """Say a model's held-out figures."""
+        if self.product(name).model is not None:
+            result = self._measured(name)
+            columns = [*self.config.held_out.rewards, LENGTH]
+            said = "  ".join(f"{column} {shown(result.figure(column), column)}" for column in columns)
+            say(f"[{name}] held out: {said}")
+
+
+TABLES, NUMBERS = "stages.md", "stages.json"
+
+
+def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = None) -> None:
+    """Run every stage that is not done, or `only` one, anew if it was done.
+
+    Raises ConfigError or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
+    """
+    from grpo import checkpoint
+    from grpo.interrupt import StopFlag
+
+    check(config)
+    output = output.resolve()  # what runs record holds wherever they are gone on with from
+    with checkpoint.lock(output), StopFlag() as stop:
+        checkpoint.write_text(output / CONFIG, to_yaml(config.model_copy(update={"output": str(output)})))
+        start, run = time.monotonic(), PipelineRun(config, output)
+        for name, stage in config.stages.items():
+            if only is None or name == only:
+                stop.check()
+                if stage.kind == "evaluate":
+                    _write_tables(run, name, output)
+                else:
+                    run.stage(name, anew=only is not None)
+        stop.check()
+        say(f"done in {time.monotonic() - start:.0f} s")
+
+
+def _write_tables(run: Any, name: str, output: Path) -> None:
+    from distill.pipeline.tables import comparison_table, figures_of, page, stages_table
+    from grpo.checkpoint import write_text
+
+    config: PipelineConfig = run.config
+    figures, measured = run.figures(), run.measured()
+    tables = [stages_table(config, figures, measured)]
+    comparison = settings_of(config, name, {}).comparison
+    if comparison is not None:
+        tables.append(comparison_table(comparison, config.held_out, figures, measured))
+    write_text(output / NUMBERS, json.dumps(figures_of(config, figures, measured), indent=1))
+    text = page(config, name, tables)
+    write_text(output / TABLES, text)
+    say(f"\n{text}\nthe table: {output / TABLES}; as numbers: {output / NUMBERS}")

@@ -1,0 +1,185 @@
+"""Sample, judge and filter completions, in shards that can be resumed."""
+
+import contextlib
+import fcntl
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from distill.command import say
+from distill.rejection.config import FREE_TO_CHANGE, RejectionConfig
+from grpo.config import ConfigError
+
+CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY = (
+    "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl", "identity.json",
+)  # fmt: skip
+
+
+def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | None:
+    """Sample this process's share in `output` and, if all is sampled then, build the corpus.
+
+    Returns what summary.json holds; None while other shards have prompts to sample. Goes on where an earlier run of
+    the same settings was stopped. Raises ConfigError or envs.DataError, one line, and Interrupted after saving.
+    """
+    from distill.rejection.candidates import adapter_hash
+    from distill.rejection.sampling import Sampling, distinct, fingerprint
+    from grpo.interrupt import StopFlag
+
+    start = time.monotonic()
+    tasks, skipped = _tasks(config)
+    numbered = distinct(tasks)
+    if len(numbered) < len(tasks):
+        say(f"  {len(tasks) - len(numbered)} prompts are there twice: sampled once")
+    adapter = adapter_hash(config.adapter)
+    with StopFlag() as stop:
+        _look_ahead(config, output)
+        with _alone(output, ".setup"):
+            _claim(config, output, {"adapter_sha256": adapter, "prompts_sha256": fingerprint(numbered)})
+        sampling = Sampling(config, numbered, output, say)
+        rewards = _reward_set(config)
+        try:
+            sampling.run(lambda: _sampler(config, output, stop), rewards, stop)
+        finally:
+            rewards.close()
+        if sampling.missing():
+            say(f"{sampling.missing()} of {len(numbered)} prompts are for other shards: the last one builds the corpus")
+            return None
+        with _alone(output, ".build"):
+            figures = {"rows_skipped": skipped, "seconds": round(time.monotonic() - start, 1)}
+            return _build(config, output, adapter, figures, set(numbered), stop)
+
+
+def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
+    import envs
+
+    env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
+    for line in [*env.skipped[:3], *env.notes]:
+        say(f"  note: {line}")
+    return env.tasks(config.split)[: config.max_prompts], len(env.skipped)
+
+
+def _look_ahead(config: RejectionConfig, output: Path) -> None:
+    """What building will need is refused now if it is wrong, not after hours of sampling."""
+    from distill.corpus.duplicates import problem_texts
+    from distill.corpus.readers import rows_of
+
+    for file in config.decontaminate:
+        problem_texts(file)
+    if config.mix is not None:
+        next(iter(rows_of(config.mix)), None)
+    if (judge := _judge(config, output)) is not None:
+        judge.close()
+
+
+def _claim(config: RejectionConfig, output: Path, identity: dict[str, str | None]) -> None:
+    """Record the settings; refuse a directory of other ones, or of other prompts or weights under the same names."""
+    from grpo.checkpoint import write_text
+    from grpo.config import to_yaml
+    from grpo.run import CONFIG_FILE, claim
+
+    claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)
+    path = output / IDENTITY
+    before = json.loads(path.read_text()) if path.exists() else identity
+    for name, meaning in (("adapter_sha256", "the adapter"), ("prompts_sha256", "the prompts of data")):
+        if before.get(name) != identity[name]:
+            raise ConfigError(f"{meaning} changed since {output} was begun: choose another --output")
+    write_text(path, json.dumps(identity))
+    write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output), "shard": "1/1"})))
+
+
+def _reward_set(config: RejectionConfig) -> Any:
+    from rewards import RewardSet
+
+    try:
+        weights = dict.fromkeys(config.rewards, 1.0)
+        return RewardSet(weights, config.reward_options, config.reward_timeout_seconds)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _sampler(config: RejectionConfig, output: Path, stop: Any) -> Any:
+    if config.server is not None:
+        from distill.rejection.server import ServerSampler
+
+        return ServerSampler(config)
+    from distill.rejection.samplers import ModelSampler, rendering
+    from distill.student.teacher import load_teacher
+    from grpo.run import model_path
+
+    with _alone(output, ".setup"):  # the miniature is made once, whoever comes first
+        path = model_path(rendering(config), output, say, stop)
+    return ModelSampler(config, load_teacher(path, config.adapter, dtype=config.dtype))
+
+
+def _build(
+    config: RejectionConfig, output: Path, adapter: str | None, figures: dict[str, Any], numbers: set[int], stop: Any
+) -> dict[str, Any]:
+    """Write corpus, rejected rows, funnel and summary."""
+    from distill.corpus.row import write_corpus, write_lines
+    from distill.rejection.build import build
+    from distill.rejection.records import read
+    from grpo.checkpoint import write_text
+
+    def on_judged(done: int, of: int) -> None:
+        stop.check()
+        say(f"  judged {done}/{of}")
+
+    judge = _judge(config, output)
+    records = (record for record in read(output) if record.number in numbers)
+    try:
+        built = build(config, records, judge, adapter, on_judged)
+    finally:
+        if judge is not None:
+            judge.close()
+    dropped = sorted(built.funnel.rejected, key=lambda row: (row["number"], row["sample"]))  # whoever sampled it
+    rejected = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in dropped)
+    write_lines(output / REJECTED, rejected)
+    write_corpus(output / CORPUS, built.rows)
+    summary = {**built.figures, **figures, "corpus": str(output / CORPUS)}
+    table = funnel_table(built.funnel.steps, built.figures)
+    write_text(output / FUNNEL, table)
+    write_text(output / SUMMARY, json.dumps(summary, indent=1))
+    say(f"{table}{summary['rows']} rows in {output / CORPUS}; what was rejected and why: {output / REJECTED}")
+    if summary["mixed_in"] < summary["mix_wanted"]:
+        say(f"warning: {summary['mix_wanted']} rows were to be mixed in, {config.mix} has {summary['mixed_in']}")
+    if not built.rows:
+        say("warning: nothing was kept; the funnel says which rule took the most")
+    return summary
+
+
+def _judge(config: RejectionConfig, output: Path) -> Any:
+    from rewards import RewardSet
+
+    if config.judge is None:
+        return None
+    options = {"cache": str(output / VERDICTS), "batch_seconds": 3000.0, **config.judge}
+    try:
+        return RewardSet({"judge": 1.0}, {"judge": options}, timeout_seconds=3600.0)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def funnel_table(steps: Sequence[Any], figures: dict[str, Any]) -> str:
+    """The funnel as Markdown: what each rule dropped and what was left."""
+    lines = ["| rule | dropped | completions left | prompts left |", "|---|---|---|---|"]
+    lines += [f"| {step.name} | {step.dropped or ''} | {step.completions} | {step.prompts} |" for step in steps]
+    lines += [f"| mixed in, no reasoning | | {figures['rows']} | |"] if figures["mixed_in"] else []
+    if "pass_rate" in figures:
+        lines.append(f"\npass rate {figures['pass_rate']:.3f}; of the prompts {figures['always_right']:.1%} always "
+                     f"right, {figures['never_right']:.1%} never")  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def _alone(output: Path, name: str) -> Iterator[None]:
+    """Inside, no other process is in the same part; waits for it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        handle = (output / name).open("w")
+    except OSError as error:
+        raise ConfigError(f"output {output} can't be written: {error.strerror}") from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,177 @@
+"""The first half of rejection sampling: chunk by chunk, sample, score, write. Resumes at the chunk."""
+
+import functools
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from distill.corpus.rules import Judged, Rules, reasons
+from distill.rejection.config import RejectionConfig
+from distill.rejection.records import FILE, Record, Sample, append, chunks_of, cut_torn, finished, part_folder
+from distill.rejection.samplers import Drawn, Sampler
+from envs import Task
+from envs.base import prompt_key
+from grpo import checkpoint
+from grpo.interrupt import StopFlag
+from rewards import RewardSet
+from rewards.base import prompt_text
+
+Say = Callable[[str], None]
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def distinct(tasks: Sequence[Task]) -> dict[int, Task]:
+    """Number -> task, the first of those with the same prompt."""
+    first: dict[str, int] = {}
+    for number, task in enumerate(tasks):
+        first.setdefault(prompt_key(task.prompt), number)
+    return {number: tasks[number] for number in first.values()}
+
+
+def fingerprint(tasks: Mapping[int, Task]) -> str:
+    """A hash of the prompts and their numbers."""
+    digest = hashlib.sha256()
+    for number, task in sorted(tasks.items()):
+        digest.update(f"{number} {prompt_key(task.prompt)}\n".encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def rules_of(config: RejectionConfig) -> Rules:
+    """The rules a config sets."""
+    return Rules(
+        config.require,
+        frozenset(config.may_lack),
+        config.max_paragraph_words,
+        config.code_in_reasoning,
+        config.max_copied,
+    )
+
+
+class Sampling:
+    """One process's share of the sampling."""
+
+    def __init__(self, config: RejectionConfig, tasks: Mapping[int, Task], output: Path, say: Say) -> None:
+        self.config, self.tasks, self.output, self.say = config, tasks, output, say
+        self.chunks = chunks_of(sorted(tasks), config.chunk_prompts)
+
+    def waiting(self) -> list[tuple[int, ...]]:
+        """The chunks of this shard that are not sampled yet."""
+        index, count = self.config.own_shard
+        done = finished(self.output)
+        return [chunk for at, chunk in enumerate(self.chunks) if at % count == index and not done.issuperset(chunk)]
+
+    def missing(self) -> int:
+        """Prompts that no shard has sampled yet."""
+        return len(self.tasks) - len(finished(self.output) & self.tasks.keys())
+
+    def run(self, make_sampler: Callable[[], Sampler], rewards: RewardSet, stop: StopFlag) -> None:
+        """Sample what is waiting; the sampler is made only if there is something."""
+        folder = part_folder(self.output, self.config.shard)
+        with checkpoint.lock(folder):
+            cut_torn(folder / FILE, self.chunks)
+            waiting = self.waiting()
+            if not waiting:
+                return
+            prompts = sum(map(len, waiting))
+            self.say(f"sampling {self.config.samples} completions of {prompts} prompts (of {len(self.tasks)})")
+            progress = Progress(prompts, self.config, self.say, stop)
+            sampler = make_sampler()
+            progress.start()
+            for chunk in waiting:
+                stop.check()
+                append(folder / FILE, self._sample(chunk, sampler, rewards, progress))
+            progress.show(last=True)
+
+    def _sample(self, chunk: Sequence[int], sampler: Sampler, rewards: RewardSet, progress: "Progress") -> list[Record]:
+        """The chunk's records in order; prompts are scored while others are still being sampled."""
+        tasks = {number: self.tasks[number] for number in chunk}
+        pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rewards")
+        try:
+            pending = [
+                pool.submit(self._scored, tasks[drawn.number], drawn, rewards, progress)
+                for drawn in sampler.sample(tasks, progress.on_tokens)
+            ]
+            return sorted((future.result() for future in pending), key=lambda record: record.number)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _scored(self, task: Task, drawn: Drawn, rewards: RewardSet, progress: "Progress") -> Record:
+        record = score(task, drawn, rewards, self.config.max_completion_length)
+        progress.on_prompt(record)
+        return record
+
+
+def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: int) -> Record:
+    """The record of a prompt. A reward that fails is asked once more: a busy machine is no verdict."""
+    texts, count = [completion.text for completion in drawn.completions], len(drawn.completions)
+    if not count:
+        return Record(drawn.number, task, drawn.opened, (), drawn.left_out)
+    conversation = not isinstance(task.prompt, str)
+    columns = {"max_completion_length": max_completion_length, **task.columns}
+    ids = [list(completion.ids or ()) for completion in drawn.completions]
+
+    ask = functools.partial(
+        rewards.score,
+        [task.prompt if conversation else drawn.shown] * count,
+        [[{"role": "assistant", "content": text}] for text in texts] if conversation else texts,
+        completion_ids=ids if all(ids) else None,
+        columns={name: [value] * count for name, value in columns.items()},
+    )
+    scores = ask()
+    if scores.failures:
+        scores = ask()
+    samples = tuple(
+        Sample(one.text, one.tokens, one.stop_reason, {name: values[at] for name, values in scores.values.items()})
+        for at, one in enumerate(drawn.completions)
+    )
+    return Record(drawn.number, task, drawn.opened, samples, drawn.left_out, dict(scores.failures))
+
+
+class Progress:
+    """Lines on how far it is: prompts, tokens a second, share that the rules keep, time to go."""
+
+    def __init__(self, prompts: int, config: RejectionConfig, say: Say, stop: StopFlag) -> None:
+        self.prompts, self.rules, self.say, self.stop = prompts, rules_of(config), say, stop
+        self.done = self.completions = self.kept = self.tokens = 0
+        self.start()
+
+    def start(self) -> None:
+        """The clock begins to run."""
+        self.began = self.shown = time.monotonic()
+
+    def on_tokens(self, count: int) -> None:
+        """Hear of tokens; where an interrupted run stops."""
+        self.stop.check()
+        self.tokens += count
+        if time.monotonic() - self.shown >= SECONDS_BETWEEN_LINES:
+            self.show()
+
+    def on_prompt(self, record: Record) -> None:
+        """Hear of a finished prompt."""
+        self.done += 1
+        self.completions += len(record.samples)
+        self.kept += sum(not reasons(seen(record, sample), self.rules) for sample in record.samples)
+
+    def show(self, *, last: bool = False) -> None:
+        """Say it."""
+        self.shown = time.monotonic()
+        seconds = max(self.shown - self.began, 1e-9)
+        share = self.kept / self.completions if self.completions else 0.0
+        line = f"  prompts {self.done}/{self.prompts}  {self.tokens / seconds:.0f} tokens/s  kept {self.kept} of "
+        line += f"{self.completions} ({share:.0%})"
+        if self.done and not last:
+            line += f"  {_minutes(seconds / self.done * (self.prompts - self.done))} to go"
+        self.say(line)
+
+
+def seen(record: Record, sample: Sample) -> Judged:
+    """A sample as the rules see it."""
+    return Judged(prompt_text(record.task.prompt), sample.text, sample.stop_reason, sample.rewards, record.opened)
+
+
+def _minutes(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

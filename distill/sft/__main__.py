@@ -1,0 +1,34 @@
+"""`python -m distill.sft`:
+
+supervised fine-tuning on a corpus: cold starts, the R1 recipe's SFT, students by sequence distillation.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from distill.command import configure, guarded, parse
+from distill.sft.config import SFTConfig
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
+    from grpo.config import ConfigError
+
+    options = parse("distill.sft", str(__doc__), SFTConfig, arguments)
+    try:
+        config, output = configure(options, SFTConfig, "sft")
+    except ConfigError as error:
+        from distill.command import refuse
+
+        return refuse(error)
+
+    def work() -> None:
+        from distill.sft.run import run_sft
+
+        run_sft(config, output, resume=options.resume)
+
+    return guarded(work, go_on=f"Go on with: python -m distill.sft --output {output} --resume")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

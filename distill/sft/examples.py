@@ -1,0 +1,146 @@
+"""From a corpus row to an example: token ids and which of them count. The only place that renders training text.
+
+A prompt is rendered exactly as at sampling (the chat template with its generation prompt), the assistant's text follows
+as it stands, then the stop token. So the model is trained on the ids it will see: think text that a template would
+strip from its history is kept, a `<think>` that the template opens itself is not doubled, and no BOS is added twice.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from distill.corpus.readers import THINK, Message, messages_of
+from grpo.config import ConfigError
+
+Template = Literal["chat", "plain"]
+TrainOn = Literal["assistant", "all"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one row teaches."""
+
+    tokens: tuple[int, ...]  # [time]
+    trained_mask: tuple[int, ...]  # [time], 1 where the token counts in the loss; never at the first
+    prompt: str  # what a split must not cut through: rows with the same prompt stay together
+
+    @property
+    def counted_tokens(self) -> list[int]:
+        """The ids that count."""
+        return [token for token, counts in zip(self.tokens, self.trained_mask, strict=True) if counts]
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How rows become tokens."""
+
+    template: Template = "chat"
+    train_on: TrainOn = "assistant"
+    system_prompt: str | None = None
+
+
+class Renderer:
+    """Conversations to examples, for one tokenizer."""
+
+    def __init__(self, tokenizer: Any, rendering: Rendering) -> None:
+        """Raises ConfigError where a chat template is asked for and there is none."""
+        if rendering.template == "chat" and not tokenizer.has_chat_template:
+            raise ConfigError(
+                "template: chat needs a model with a chat template, this one has none: use template: plain"
+            )
+        self.tokenizer, self.rendering = tokenizer, rendering
+        self.stop_token = self._stop_token()
+        self.stop_text = tokenizer.decode([self.stop_token])
+
+    def examples(self, messages: Sequence[Message]) -> list[Example]:
+        """One example for the conversation.
+
+        Several, one an assistant turn, where the template shows earlier turns otherwise than they were said (reasoning
+        templates strip the think text from them): then no single row holds what the model sees at each turn.
+        """
+        if self.rendering.system_prompt is not None and messages[0]["role"] != "system":
+            messages = [{"role": "system", "content": self.rendering.system_prompt}, *messages]
+        pieces: list[tuple[str, str]] = []  # what the model is shown, what it says to that
+        examples, shown = [], ""
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            prompt, said = self._turn(messages[:i], message["content"])
+            if pieces and not prompt.startswith(shown):
+                examples.append(self._encode(pieces, messages))
+                pieces, shown = [], ""
+            pieces.append((prompt[len(shown) :], said))
+            shown = prompt + said + self.stop_text
+        return [*examples, self._encode(pieces, messages)]
+
+    def _turn(self, history: Sequence[Message], said: str) -> tuple[str, str]:
+        """What stands before an assistant's text, and the text less what the template has already opened."""
+        if self.rendering.template == "plain":
+            return "\n\n".join(message["content"] for message in history), said
+        prompt = self.tokenizer.apply_chat_template(list(history), tokenize=False, add_generation_prompt=True)
+        if prompt.rstrip().endswith(THINK) and said.lstrip().startswith(THINK):
+            rest = said.lstrip().removeprefix(THINK)
+            return prompt, rest.removeprefix("\n") if prompt.endswith("\n") else rest
+        return prompt, said
+
+    def _encode(self, pieces: Sequence[tuple[str, str]], messages: Sequence[Message]) -> Example:
+        tokens: list[int] = []
+        mask: list[int] = []
+        for i, (shown, said) in enumerate(pieces):
+            # a template writes its own BOS; plain text gets the tokenizer's, once, as in grpo.prompts
+            if self.rendering.template == "plain" and i == 0:
+                before = self.tokenizer.encode(shown)
+            else:
+                before = self.tokenizer.encode(shown, add_special_tokens=False)
+            after = [*self.tokenizer.encode(said, add_special_tokens=False), self.stop_token]
+            tokens += [*before, *after]
+            mask += [int(self.rendering.train_on == "all")] * len(before) + [1] * len(after)
+        mask[0] = 0  # nothing stands before it that could predict it
+        prompt = "\n".join(message["content"] for message in messages if message["role"] == "user")
+        return Example(tuple(tokens), tuple(mask), prompt)
+
+    def _stop_token(self) -> int:
+        """The token a template ends the assistant's turn with, if that ends a completion; else the tokenizer's."""
+        if self.rendering.template == "chat":
+            turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "STOP"}]
+            text = self.tokenizer.apply_chat_template(turn, tokenize=False)
+            tail = self.tokenizer.encode(text.rpartition("STOP")[2], add_special_tokens=False)
+            if tail and tail[0] in self.tokenizer.eos_token_ids:
+                return tail[0]
+        return self.tokenizer.eos_token_id
+
+
+def tokenised(
+    rows: Iterable[tuple[str, Any]], renderer: Renderer, *, max_length: int
+) -> tuple[list[Example], list[str]]:
+    """Examples of (place, row) pairs, and a line for every row or turn that gives none."""
+    examples, skipped = [], []
+    for place, row in rows:
+        try:
+            if isinstance(row, ValueError):
+                raise row
+            found = renderer.examples(messages_of(row))
+        except ConfigError:
+            raise
+        except ValueError as error:
+            skipped.append(f"{place}: {error}")
+            continue
+        for example in found:
+            if len(example.tokens) <= max_length:
+                examples.append(example)
+            else:
+                skipped.append(f"{place}: {len(example.tokens)} tokens, more than max_length {max_length}")
+    return examples, skipped
+
+
+def split_by_prompt(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """Training and validation examples; all rows of a prompt are on one side."""
+    prompts = sorted({example.prompt for example in examples})
+    order = np.random.default_rng(np.random.SeedSequence((seed, 11))).permutation(len(prompts))
+    held_out = {prompts[i] for i in order[: round(share * len(prompts))]}
+    return (
+        [example for example in examples if example.prompt not in held_out],
+        [example for example in examples if example.prompt in held_out],
+    )

@@ -1,0 +1,54 @@
+"""`python -m distill.student`: a corpus or a live teacher -> a LoRA student.
+
+method: sequence   SFT on the teacher's text (the R1 way)
+        logit      the teacher's distribution at each token of a corpus
+        on_policy  the student samples, the teacher scores each token
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from distill.command import configure, guarded, parse, refuse
+from distill.student.config import METHODS, SequenceStudent, Student
+from grpo.config import ConfigError, read_yaml
+
+
+def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
+    """Which config the method asks for: an override's, the file's, or the recorded run's; ConfigError if none."""
+    method = next((text.partition("=")[2] for text in overrides if text.startswith("method=")), None)
+    recorded = output / "config.yaml" if output is not None else None
+    if config is None and recorded is not None and recorded.exists():
+        config = recorded
+    if method is None and config is not None:
+        method = read_yaml(config).get("method")
+    if method not in METHODS:
+        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method}")
+    return METHODS[method]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
+    options = parse("distill.student", _about(), SequenceStudent, arguments)
+    try:
+        config, output = configure(options, method_of(options.config, options.output, options.overrides), "student")
+    except ConfigError as error:
+        return refuse(error)
+
+    def work() -> None:
+        from distill.student.run import run_student
+
+        run_student(config, output, resume=options.resume)
+
+    return guarded(work, go_on=f"Go on with: python -m distill.student --output {output} --resume")
+
+
+def _about() -> str:
+    from distill.student.config import own_keys
+
+    rule = "sequence and logit take the keys of distill.sft (below), on_policy those of grpo.train, and:"
+    return f"{__doc__}\n{rule}\n{own_keys()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Logit distillation: the student learns the distribution a live teacher has at each counted token of a corpus.
+
+The teacher runs on the same rows. With `top_k` its likeliest tokens are kept on disk, one file an example, so every
+later epoch (and run) needs no teacher.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+
+from distill.sft.cross_entropy import Head
+from distill.sft.examples import Example
+from distill.sft.packing import packed_hidden, packs, padded_hidden
+from distill.sft.step import predicting_places
+from distill.student.divergence import Divergence, bucketed, divergence, log_softmax, unbucketed
+from grpo import checkpoint
+from grpo.policy import Policy
+
+
+@dataclass(frozen=True)
+class Matching:
+    """What is matched, and how."""
+
+    kind: Divergence
+    temperature: float  # both sides' logits are divided by it; the loss is times its square (arXiv 1503.02531)
+    top_k: int | None  # None = the whole vocabulary, nothing kept
+
+
+class LogitObjective:
+    """`distill.sft.step.Objective`: the divergence from the teacher in place of the cross-entropy."""
+
+    def __init__(self, load: Callable[[], Policy], matching: Matching, cache: Path, *, logits_chunk: int) -> None:
+        """`load` is called when a row is met that the cache does not hold."""
+        self.load, self.matching, self.cache, self.logits_chunk = load, matching, cache, logits_chunk
+
+    @functools.cached_property
+    def teacher(self) -> Policy:
+        """Loaded when first needed."""
+        policy = self.load()
+        self.packed = packs(policy)
+        return policy
+
+    def __call__(self, examples: Sequence[Example], tokens: mx.array) -> Head:
+        if self.matching.top_k is None:
+            return self._whole(self._states(examples))
+        kept = [self._kept(example) for example in examples]
+        return self._top(mx.concatenate([ids for ids, _ in kept]), mx.concatenate([logs for _, logs in kept]))
+
+    def _states(self, examples: Sequence[Example]) -> mx.array:
+        """The teacher's states that predict the counted tokens, [n, hidden]."""
+        rows = [example.tokens for example in examples]
+        teacher = self.teacher
+        hidden = (packed_hidden if self.packed else padded_hidden)(teacher, rows)
+        states = hidden[mx.array(predicting_places(examples))]
+        mx.eval(states)
+        return states
+
+    def _logprobs(self, states: mx.array) -> mx.array:
+        return log_softmax(self.teacher.project({}, states).astype(mx.float32) / self.matching.temperature)
+
+    def _whole(self, states: mx.array) -> Head:
+        t, kind = self.matching.temperature, self.matching.kind
+
+        def head(logits: mx.array, chunk: slice) -> tuple[mx.array, mx.array]:
+            log_p, n = self._logprobs(states[chunk]), logits.shape[-1]
+            width = min(n, log_p.shape[-1])  # embeddings of one family are padded to different sizes
+            log_q = log_softmax(logits[:, :width] / t)
+            losses, by_logits = divergence(log_softmax(log_p[:, :width]), log_q, kind)
+            return losses * t**2, mx.pad(by_logits * t, [(0, 0), (0, n - width)])
+
+        return head
+
+    def _top(self, ids: mx.array, log_teacher: mx.array) -> Head:
+        t, kind = self.matching.temperature, self.matching.kind
+
+        def head(logits: mx.array, chunk: slice) -> tuple[mx.array, mx.array]:
+            log_q = log_softmax(logits / t)
+            losses, by_bucket = divergence(log_teacher[chunk], bucketed(log_q, ids[chunk]), kind)
+            return losses * t**2, unbucketed(by_bucket, log_q, ids[chunk]) * t
+
+        return head
+
+    def _kept(self, example: Example) -> tuple[mx.array, mx.array]:
+        """The teacher's top tokens at the counted places, [n, k], and their logprobs with the rest's, [n, k + 1]."""
+        name = hashlib.sha256(json.dumps([example.tokens, example.trained_mask]).encode()).hexdigest()[:24]
+        path = self.cache / f"{name}.safetensors"
+        if not path.exists():
+            self._keep(example, path)
+        arrays = dict(mx.load(str(path)))  # type: ignore[arg-type]
+        return arrays["ids"], arrays["logprobs"]
+
+    def _keep(self, example: Example, path: Path) -> None:
+        states, k = self._states([example]), self.matching.top_k
+        assert k is not None
+        parts = []
+        for start in range(0, states.shape[0], self.logits_chunk):
+            logprobs = self._logprobs(states[start : start + self.logits_chunk])
+            ids = mx.argpartition(-logprobs, kth=min(k, logprobs.shape[-1]) - 1, axis=-1)[:, :k].astype(mx.int32)
+            parts.append((ids, bucketed(logprobs, ids)))
+            mx.eval(parts[-1])
+        self.cache.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".partial_{path.name}")
+        whole = {
+            "ids": mx.concatenate([ids for ids, _ in parts]),
+            "logprobs": mx.concatenate([logs for _, logs in parts]),
+        }
+        mx.save_safetensors(str(partial), whole)
+        partial.rename(path)
+
+
+def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matching) -> Path:
+    """Where a teacher's top tokens are kept: another teacher, temperature or k has another folder."""
+    weights = Path(adapter) / checkpoint.ADAPTER_FILE if adapter is not None else None
+    key = [teacher, checkpoint.sha256(weights) if weights is not None and weights.exists() else None]
+    settings = json.dumps([*key, matching.temperature, matching.top_k])
+    return root / hashlib.sha256(settings.encode()).hexdigest()[:16]

@@ -1,0 +1,57 @@
+"""Train a student by the method of its config."""
+
+from pathlib import Path
+from typing import Any
+
+from distill.student.config import LogitStudent, OnPolicyStudent, Student
+
+
+def run_student(config: Student, output: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Make the student in `output`; returns what summary.json holds. Errors as `distill.sft.run_sft`."""
+    if isinstance(config, OnPolicyStudent):
+        return _on_policy(config, output, resume=resume)
+    if isinstance(config, LogitStudent):
+        return _logit(config, output, resume=resume)
+    from distill.sft.run import run_sft
+
+    return run_sft(config, output, resume=resume)
+
+
+def _logit(config: LogitStudent, output: Path, *, resume: bool) -> dict[str, Any]:
+    from distill.sft.run import run
+    from distill.student.logit import LogitObjective, Matching, cache_folder
+    from distill.student.teacher import load_teacher, require_same_vocabulary
+    from grpo.policy import Policy
+
+    matching = Matching(config.divergence, config.distill_temperature, config.top_k)
+
+    def make(policy: Policy, folder: Path) -> LogitObjective:
+        def load() -> Policy:
+            teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
+            require_same_vocabulary(policy.tokenizer, teacher.tokenizer)
+            return teacher
+
+        root = Path(config.teacher_cache) if config.teacher_cache is not None else folder / "teacher"
+        cache = cache_folder(root, config.teacher, config.teacher_adapter, matching)
+        return LogitObjective(load, matching, cache, logits_chunk=config.logits_chunk)
+
+    return run(config, output, resume=resume, make_objective=make)
+
+
+def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool) -> dict[str, Any]:
+    import functools
+    import json
+
+    from distill.command import say
+    from distill.student.on_policy import OnPolicyTrainer
+    from distill.student.teacher import load_teacher
+    from grpo import checkpoint
+    from grpo.interrupt import StopFlag
+    from grpo.run import open_run
+
+    with checkpoint.lock(output), StopFlag() as stop:
+        teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
+        make = functools.partial(OnPolicyTrainer, teacher=teacher)
+        summary = open_run(config, output, resume=resume, say=say, stop=stop, make=make).train(stop)
+        checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
+    return summary
