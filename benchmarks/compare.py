@@ -3,8 +3,8 @@
     python -m benchmarks.compare runs/before runs/after [RUN ...] [--output runs/compared]
 
 Pairs are problems with the same prompt source and reference answer in both runs; the p-value is of the exact
-sign-flip test over problems (benchmarks.harness.metrics.paired_comparison), the interval of the difference a bootstrap over
-them. With several runs compared to one, expect one in twenty to fall below 0.05 by chance.
+sign-flip test over problems (benchmarks.harness.metrics.paired_comparison), the interval of the difference a bootstrap
+over them. With several runs compared to one, expect one in twenty to fall below 0.05 by chance.
 """
 
 import argparse

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
     from envs import DataError
-    from grpo.config import ConfigError
+    from grpo.config.sections import ConfigError
 
     try:
         return measure(options)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> int:
     """Load once, then take turns."""
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     load_blas()
     from benchmarks.gsm8k import BENCHMARK
@@ -111,9 +111,9 @@ def _take_turns(sides: Sequence[Side], rounds: int) -> dict[str, list[float]]:
 
 
 def ours(policy: Any, prompts: Sequence[Any], settings: Any) -> Side:
-    """grpo.rollout as benchmarks.harness.engine calls it."""
-    from grpo.rollout import Request, generate
-    from grpo.sampler import Sampling
+    """grpo.rollout.engine as benchmarks.harness.engine calls it."""
+    from grpo.rollout.engine import Request, generate
+    from grpo.rollout.sampler import Sampling
 
     sampling = Sampling(settings.temperature, settings.top_p)
     rows = len(prompts) * settings.samples

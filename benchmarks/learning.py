@@ -1,6 +1,7 @@
 """Does a recipe learn? Several seeds and a control paid by coin flips, on held-out tasks, as a table and a picture.
 
-    python -m benchmarks.learning --config configs/quickstart.yaml --seeds 1 2 3 --output runs/learning [key=value ...]
+    python -m benchmarks.learning --config grpo/recipes/quickstart.yaml --seeds 1 2 3 --output runs/learning [key=value
+    ...]
 
 Every arm is a run of `python -m grpo.train` of its own; one that is finished is not run again.
 """

@@ -4,7 +4,7 @@
 
 One prompt of about 130 tokens, G = 16 completions of at most 64 tokens at temperature 1, LoRA of rank 8 (scale 10) on
 all linear layers, float32, beta = 0.01, clip 0.2, learning rate 1e-5, the same prompts, the same BLAS (ours with
-grpo.few_rows before it, as it comes) and the same settings of the C library's memory. Each peer runs in a virtual
+grpo.cpu.few_rows before it, as it comes) and the same settings of the C library's memory. Each peer runs in a virtual
 environment of its own, made on first use, through its Python API (benchmarks/peer_runners). Every run is a process; the
 first step of each warms up and is not counted.
 What a peer leaves out is said in PEERS. One that can't run the work is recorded with its error, and the others go on.
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import process as measured
-from grpo import allocator
-from grpo.blas import load_blas
+from grpo.cpu import allocator
+from grpo.cpu.blas import load_blas
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNNERS = Path(__file__).resolve().parent / "peer_runners"

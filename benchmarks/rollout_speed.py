@@ -6,7 +6,7 @@ One prompt of 130 tokens, 16 samples of 128 tokens at temperature 1, no stop tok
 within 32 tokens; 8 prompts x 16 samples in one rollout. Every decoding is a process of its own, sides take turns.
 Seconds run from the prompts' tokens to the last completion, every token with its logprob. Ours carries a fresh LoRA
 adapter of rank 8 on every linear layer and merges it within that time; mlx_lm runs the bare model. Both have the same
-BLAS, ours with grpo.few_rows before it, which comes with this package.
+BLAS, ours with grpo.cpu.few_rows before it, which comes with this package.
 
 Lengths of the ragged group: ours decodes once without stop tokens and untimed, tokens are picked that end 12 of those
 rows early and occur in none of the others, and become the stop tokens of the timed decoding under the same seed.
@@ -76,7 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, directory in process.model_directories(options.model, Path(folder)).items():
             runs[name] = _rounds(options, name, directory)
     record = {
-        "settings": {"prompt": process.PROMPT, "samples": process.GROUP, "tokens": options.tokens, "rank": process.RANK},
+        "settings": {
+            "prompt": process.PROMPT,
+            "samples": process.GROUP,
+            "tokens": options.tokens,
+            "rank": process.RANK,
+        },
         "rounds": options.rounds,
         "runs": runs,
         "ratios": {name: ratios(sides) for name, sides in runs.items()},
@@ -86,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str, list[dict[str, Any]]]:
-    from grpo.model_facts import facts_of_directory
+    from grpo.model.facts import facts_of_directory
 
     enough = facts_of_directory(Path(directory)).vocab >= ENOUGH_WORDS
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides if enough or side not in RAGGED}
@@ -102,8 +107,8 @@ def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str,
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """One decoding, in this process."""
-    from grpo import few_rows
-    from grpo.blas import load_blas
+    from grpo.cpu import few_rows
+    from grpo.cpu.blas import load_blas
 
     if task["side"].startswith("theirs"):
         os.environ[few_rows.DISABLE_VARIABLE] = "none"

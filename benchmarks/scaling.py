@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(task: dict[str, Any]) -> dict[str, dict[str, float]]:
     """One step at every size of an axis: size -> seconds of its parts."""
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     load_blas()
     from benchmarks.step_speed import one_step
-    from grpo.learner import Learner
+    from grpo.learner.learner import Learner
 
     vocab = process.facts_as_run(task["model"]).vocab
     policy, config = process.load(task["model"], tokens=WARM)

@@ -82,7 +82,7 @@ def _in_process(options: argparse.Namespace, side: str) -> dict[str, float]:
 
 
 def _run_side(options: argparse.Namespace) -> int:
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     load_blas()
     run = _ours if options.side == SIDES[0] else _theirs
@@ -93,12 +93,13 @@ def _run_side(options: argparse.Namespace) -> int:
 def _ours(options: argparse.Namespace) -> dict[str, float]:
     import mlx.core as mx
 
+    from distill.corpus.readers import rows_of
     from distill.sft.config import ResolvedSFT
-    from distill.sft.examples import Renderer, Rendering, rows_of, tokenised
+    from distill.sft.examples import Renderer, Rendering, tokenised
     from distill.sft.step import counted, next_tokens
     from distill.sft.trainer import SFTTrainer
-    from grpo.config import LoRA
-    from grpo.policy import load_policy
+    from grpo.config.sections import LoRA
+    from grpo.model.loading import load_policy
 
     config = ResolvedSFT(
         model=options.model,
@@ -132,7 +133,8 @@ def _theirs(options: argparse.Namespace) -> dict[str, float]:
     from mlx_lm.tuner.trainer import TrainingArgs, TrainingCallback, train
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
-    from distill.sft.examples import messages_of, rows_of
+    from distill.corpus.readers import rows_of
+    from distill.sft.examples import messages_of
 
     model, tokenizer = load(options.model)[:2]
     mx.random.seed(0)

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.speed import process
 
 if TYPE_CHECKING:
-    from grpo.learner import Learner
-    from grpo.policy import Policy
+    from grpo.learner.learner import Learner
+    from grpo.model.policy import Policy
     from grpo.types import Prompt
 
 LONG = 1000
@@ -77,11 +77,11 @@ def _rounds(options: argparse.Namespace, name: str, directory: str) -> dict[str,
 
 def measure(task: dict[str, Any]) -> dict[str, Any]:
     """Some steps in this process."""
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     load_blas()
     from benchmarks.speed import flops, machine
-    from grpo.learner import Learner
+    from grpo.learner.learner import Learner
 
     facts = process.facts_as_run(task["model"])
     policy, config = process.load(task["model"], samples=task["samples"], tokens=task["tokens"])
@@ -107,8 +107,8 @@ def one_step(policy: "Policy", learner: "Learner", prompts: "Sequence[Prompt]", 
     import mlx.core as mx
     import numpy as np
 
-    from grpo.rollout import Request, generate
-    from grpo.sampler import Sampling
+    from grpo.rollout.engine import Request, generate
+    from grpo.rollout.sampler import Sampling
 
     config = learner.config
     request = Request(

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distill.command import refuse, say
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
+from grpo.runs.command import refuse, say
 
 SEVERAL = 3  # examples of dropped rows that are shown
 MOST_COMPARED = 20_000  # rows that are looked through for near duplicates

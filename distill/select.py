@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from distill.command import guarded, refuse, say
 from distill.corpus.duplicates import words_of
 from distill.corpus.row import CorpusRow, hash_order, write_corpus
 from distill.corpus.rules import Judged, Rules, reasons
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
+from grpo.runs.command import guarded, refuse, say
 
 Distance = Literal["words", "coordinates", "model"]
 BUCKETS = 1024  # dimensions that words are hashed into
@@ -161,7 +161,7 @@ def model_vectors(texts: Sequence[str], model: str, max_tokens: int = 512) -> np
     """[rows, hidden] of unit length: the mean of an MLX model's last hidden states over a text's first tokens."""
     import mlx.core as mx
 
-    from distill.student.teacher import load_teacher
+    from grpo.model.frozen import load_teacher
 
     policy = load_teacher(model)
     vectors = []

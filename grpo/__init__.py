@@ -9,7 +9,7 @@ def __getattr__(name: str) -> Any:
     """Import the Python API when it is asked for: the maths and `--help` need neither a model library nor a BLAS."""
     if name not in __all__:
         raise AttributeError(f"module 'grpo' has no attribute {name!r}")
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     load_blas()  # before anything imports mlx
     from grpo import api

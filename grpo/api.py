@@ -12,11 +12,15 @@ from pydantic import model_validator
 
 import envs
 from envs.data import from_rows
-from grpo import checkpoint
-from grpo.config import Config, ConfigError, to_yaml
-from grpo.interrupt import StopFlag
-from grpo.policy import Policy, adapt, load_policy
-from grpo.run import claim, reward_set
+from grpo.config import Config
+from grpo.config.loading import to_yaml
+from grpo.config.sections import ConfigError
+from grpo.model.loading import adapt, load_policy
+from grpo.model.policy import Policy
+from grpo.opening import reward_set
+from grpo.runs import checkpoint
+from grpo.runs.directory import claim
+from grpo.runs.interrupt import StopFlag
 from grpo.trainer import Trainer
 
 RewardFunction = str | Callable[..., Any]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from grpo.config import Config
-from grpo.policy import Policy
-from grpo.rollout import Request, generate
-from grpo.sampler import Sampling
+from grpo.model.policy import Policy
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.sampler import Sampling
 from grpo.scoring import Scorer
 from grpo.types import Prompt
 

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grpo import allocator
-from grpo.config import Config, ConfigError, build, describe, load_config, read_yaml
+from grpo.config import Config, load_config
+from grpo.config.loading import build, describe, read_yaml
+from grpo.config.sections import ConfigError
+from grpo.cpu import allocator
 
-QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
+QUICKSTART = Path(__file__).resolve().parent / "recipes" / "quickstart.yaml"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -23,10 +25,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m grpo.train",
         description=__doc__,
-        epilog=describe(),
+        epilog=describe(Config),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, help="YAML file; without it configs/quickstart.yaml")
+    parser.add_argument("--config", type=Path, help="YAML file; without it the packaged quickstart")
     parser.add_argument("--output", type=Path, help="run directory; without it a new one under runs/")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in --output, if there is one"
@@ -75,14 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(config: Config, output: Path, *, resume: bool) -> int:
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     blas = load_blas()  # before anything imports mlx
     import envs
-    from grpo import checkpoint
-    from grpo.interrupt import Interrupted, StopFlag
-    from grpo.optimizer import TrainingFailed
-    from grpo.run import open_run
+    from grpo.opening import open_run
+    from grpo.runs import checkpoint
+    from grpo.runs.interrupt import Interrupted, StopFlag, TrainingFailed
 
     say = _Speaker()
     try:
@@ -127,9 +128,9 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from grpo import checkpoint
     from grpo.report.page import render
     from grpo.report.reading import read_runs
+    from grpo.runs import checkpoint
 
     console = Console()
     before, after = summary["before"], summary["after"]

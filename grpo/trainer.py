@@ -15,20 +15,21 @@ import numpy as np
 from rich.progress import Progress
 
 from envs import Env
-from grpo import checkpoint
 from grpo.advantages import decoupled_advantages, group_advantages
-from grpo.coach import Coach
-from grpo.config import Config, ConfigError
+from grpo.config import Config
+from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
-from grpo.interrupt import Interrupted, StopFlag
-from grpo.learner import Learner
-from grpo.logger import METRICS, RunLogger
-from grpo.memory_plan import plan
-from grpo.model_facts import facts_of_model
-from grpo.policy import Policy
-from grpo.prompts import fitting, render
-from grpo.rollout import Request, generate
-from grpo.sampler import Sampling
+from grpo.learner.learner import Learner
+from grpo.memory.plan import plan
+from grpo.model.facts import facts_of_model
+from grpo.model.policy import Policy
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.prompts import fitting, render
+from grpo.rollout.sampler import Sampling
+from grpo.runs import checkpoint
+from grpo.runs.coach import Coach
+from grpo.runs.interrupt import Interrupted, StopFlag
+from grpo.runs.logger import METRICS, RunLogger
 from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, reward_metrics, totals
 from grpo.types import Credit, Group, Prompt
 from rewards import RewardSet

@@ -1,5 +1,5 @@
 """What every test stands on. The BLAS of a Linux CPU has to be loaded before anything imports mlx.core."""
 
-from grpo.blas import load_blas
+from grpo.cpu.blas import load_blas
 
 load_blas()

@@ -11,12 +11,12 @@ from mlx.utils import tree_flatten
 
 from envs import Task
 from grpo.config import Config
-from grpo.forward import completion_logprobs, rows_of
-from grpo.learner import Learner
-from grpo.policy import load_policy
-from grpo.prompts import render
-from grpo.rollout import Request, generate
-from grpo.sampler import Sampling
+from grpo.learner.learner import Learner
+from grpo.model.forward import completion_logprobs, rows_of
+from grpo.model.loading import load_policy
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.prompts import render
+from grpo.rollout.sampler import Sampling
 
 MODEL = os.environ.get("GRPO_TEST_MODEL", "")
 pytestmark = [

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 from benchmarks.harness.settings import Settings
-from grpo.config import ConfigError
-from grpo.rollout import Steer
+from grpo.config.sections import ConfigError
+from grpo.rollout.engine import Steer
 from grpo.types import Prompt
 from rewards.sections import opened_by_prompt
 
@@ -88,7 +88,7 @@ class Words:
 def steering(
     settings: Settings, tokenizer: Any, stops: Collection[int], prompts: Sequence[Prompt]
 ) -> Callable[[], Steer] | None:
-    """What `grpo.rollout.Request.steer` takes; None without a budget.
+    """What `grpo.rollout.engine.Request.steer` takes; None without a budget.
 
     Raises ConfigError where a prompt does not end with `<think>`: the thinking would have no beginning.
     """

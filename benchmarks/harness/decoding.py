@@ -16,11 +16,11 @@ from benchmarks.harness.scoring import items_of
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.spec import Benchmark
 from benchmarks.harness.templates import render
-from grpo.config import ConfigError
-from grpo.interrupt import StopFlag
-from grpo.policy import Policy
-from grpo.rollout import Request, generate
-from grpo.sampler import Sampling
+from grpo.config.sections import ConfigError
+from grpo.model.policy import Policy
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.sampler import Sampling
+from grpo.runs.interrupt import StopFlag
 from grpo.scoring import Scorer
 from grpo.types import Group, Prompt
 from rewards import RewardSet

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness.settings import FREE_TO_CHANGE, Settings, parser, settings_of
 from benchmarks.harness.spec import Benchmark
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 if TYPE_CHECKING:
     from benchmarks.harness.items import ItemFile
     from benchmarks.harness.problems import Problems
-    from grpo.interrupt import StopFlag
+    from grpo.runs.interrupt import StopFlag
 
 CONFIG, RESULTS, TABLE = "config.json", "results.json", "table.md"
 
@@ -42,12 +42,12 @@ def run_command(benchmark: Benchmark, options: argparse.Namespace) -> int:
 
 
 def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     load_blas()
     from benchmarks.harness.model import check_paths
     from benchmarks.harness.problems import load_problems
-    from grpo.interrupt import Interrupted, StopFlag
+    from grpo.runs.interrupt import Interrupted, StopFlag
 
     check_paths(settings)  # before the hub is asked for data
     settings = _placed_by_launcher(settings)
@@ -74,7 +74,7 @@ def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: 
     from benchmarks.harness.decoding import Session
     from benchmarks.harness.items import ItemFile
     from benchmarks.harness.model import identity
-    from grpo.checkpoint import write_text
+    from grpo.runs.checkpoint import write_text
 
     with _claimed(settings, output):
         name = " ".join(filter(None, (benchmark.name, benchmark.variant)))
@@ -107,7 +107,7 @@ def _conclude(
     from benchmarks.harness.model import surroundings
     from benchmarks.harness.summary import summarise
     from benchmarks.harness.table import table
-    from grpo.checkpoint import write_text
+    from grpo.runs.checkpoint import write_text
 
     output = file.path.parent
     wanted = {(place, sample) for place in range(len(problems.tasks)) for sample in range(settings.samples)}
@@ -129,7 +129,7 @@ def _conclude(
 
 def _claimed(settings: Settings, output: Path) -> Any:
     """The lock of the directory, or of this shard's place in it."""
-    from grpo.checkpoint import lock
+    from grpo.runs.checkpoint import lock
 
     part, parts = settings.part
     if parts == 1:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.settings import Settings
-from grpo.config import ConfigError
-from grpo.policy import Policy
+from grpo.config.sections import ConfigError
+from grpo.model.policy import Policy
 
 PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "sympy", "math-verify", "transformers")
 HASHED = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja")
@@ -84,7 +84,7 @@ def surroundings() -> dict[str, Any]:
     """Versions and machine."""
     import mlx.core as mx
 
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     versions = {"python": platform.python_version()}
     for name in PACKAGES:

@@ -5,7 +5,7 @@ from typing import Any
 from benchmarks.harness.settings import Settings
 from envs import Task
 from grpo.config import Config
-from grpo.prompts import render as render_as_trained
+from grpo.rollout.prompts import render as render_as_trained
 from grpo.types import Prompt
 from rewards.sections import opened_by_prompt
 

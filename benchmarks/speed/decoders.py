@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grpo.policy import Policy
+    from grpo.model.policy import Policy
     from grpo.types import Prompt
 
 EARLY, WITHIN = 12, 32  # of a ragged group of 16, so many rows stop within so many tokens
@@ -24,9 +24,9 @@ class Decoded:
 
 
 def ours(policy: "Policy", prompts: "Sequence[Prompt]", *, samples: int, tokens: int, seed: int = 0) -> Decoded:
-    """grpo.rollout.generate, as a training step calls it."""
-    from grpo.rollout import Request, generate
-    from grpo.sampler import Sampling
+    """grpo.rollout.engine.generate, as a training step calls it."""
+    from grpo.rollout.engine import Request, generate
+    from grpo.rollout.sampler import Sampling
 
     request = Request(samples, tokens, Sampling(1.0), seed=seed, max_rows=samples * len(prompts))
     ticks: list[float] = []

@@ -8,8 +8,8 @@ computes something again has to make up for it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grpo.config import LoRA
-from grpo.model_facts import ModelFacts
+from grpo.config.sections import LoRA
+from grpo.model.facts import ModelFacts
 
 
 @dataclass(frozen=True)

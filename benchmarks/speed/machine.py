@@ -25,7 +25,7 @@ class Limits:
 
 def measure_limits() -> Limits:
     """Measured now, on the device MLX uses, in about a second; load the BLAS first."""
-    from grpo.doctor_machine import matmul_gflops
+    from grpo.doctor.machine import matmul_gflops
 
     return Limits(matmul_gflops(MATRIX), copy_bandwidth())
 
@@ -77,7 +77,7 @@ def median_limits(measured: Sequence[Limits]) -> Limits:
 
 def describe() -> dict[str, Any]:
     """Machine, versions, date and the BLAS that measured processes load, for a record; loads no mlx."""
-    from grpo.blas import load_blas
+    from grpo.cpu.blas import load_blas
 
     versions = {name: _version(name) for name in ("grpo-mlx", "mlx", "mlx-lm", "numpy")}
     blas = asdict(load_blas())

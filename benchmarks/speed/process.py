@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed import machine
-from grpo import allocator
+from grpo.cpu import allocator
 
 if TYPE_CHECKING:
-    from grpo.model_facts import ModelFacts
-    from grpo.policy import Policy
+    from grpo.model.facts import ModelFacts
+    from grpo.model.policy import Policy
     from grpo.types import Prompt
 
 PROMPT, GROUP, RANK = 130, 16, 8
@@ -61,8 +61,8 @@ def model_directories(models: Sequence[str], folder: Path) -> dict[str, str]:
         if model == MINIATURE:
             made = folder / "models" / MINIATURE
             if not (made / "config.json").exists():
-                code = "from grpo.blas import load_blas; load_blas(); import sys; from pathlib import Path; "
-                code += "from grpo.config import ColdStart; from grpo.miniature import build; "
+                code = "from grpo.cpu.blas import load_blas; load_blas(); import sys; from pathlib import Path; "
+                code += "from grpo.config import ColdStart; from grpo.model.miniature import build; "
                 code += "build(Path(sys.argv[1]), ColdStart(steps=1), 0)"
                 subprocess.run([sys.executable, "-c", code, str(made)], check=True)
             found[model] = str(made)
@@ -120,8 +120,9 @@ def _footer(described: dict[str, Any]) -> str:
 
 def load(model: str, *, samples: int = GROUP, tokens: int, rank: int = RANK) -> "tuple[Policy, Any]":
     """The policy as a run starts with it (LoRA, beta 0.01), never ending a completion by itself, and its config."""
-    from grpo.config import Config, LoRA
-    from grpo.policy import load_policy
+    from grpo.config import Config
+    from grpo.config.sections import LoRA
+    from grpo.model.loading import load_policy
 
     config = Config(
         model=model,
@@ -140,7 +141,7 @@ def facts_as_run(model: str) -> "ModelFacts":
     """Facts of a model directory as it is computed with: in float32 on a CPU, however it is stored."""
     import mlx.core as mx
 
-    from grpo.model_facts import facts_of_directory
+    from grpo.model.facts import facts_of_directory
 
     facts = facts_of_directory(Path(model))
     on_cpu = mx.default_device().type == mx.DeviceType.cpu

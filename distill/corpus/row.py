@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from envs.base import prompt_key
-from grpo.config import Section
+from grpo.config.sections import Section
 from rewards.sections import SUMMARY_MARK, first_turn, split
 
 SCHEMA_VERSION: Literal[1] = 1

@@ -9,9 +9,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from distill.command import guarded, refuse, say
 from distill.export.config import ExportConfig
-from grpo.config import ConfigError, build
+from grpo.config.loading import build
+from grpo.config.sections import ConfigError
+from grpo.runs.command import guarded, refuse, say
 
 
 def parse(arguments: Sequence[str] | None) -> ExportConfig:

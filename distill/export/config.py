@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from grpo.config import Section
+from grpo.config.sections import Section
 
 
 class ExportConfig(Section):

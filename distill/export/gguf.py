@@ -11,7 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 from mlx_lm.gguf import convert_to_gguf, permute_weights, translate_weight_names
 
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 FILE = "model.gguf"
 TYPES = ("llama", "mistral", "mixtral")

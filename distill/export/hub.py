@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 
 def push(folder: Path, repository: str, *, private: bool) -> str:

@@ -16,9 +16,9 @@ from mlx_lm.utils import dequantize_model, load, quantize_model, save
 from distill.export import gguf, hub
 from distill.export.config import ExportConfig
 from distill.export.model_card import card
-from grpo.checkpoint import write_text
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 from grpo.logprobs import token_logprobs
+from grpo.runs.checkpoint import write_text
 
 PROBES = (
     "The capital of France is Paris. Two and two make four, and 12 * 12 = 144.",

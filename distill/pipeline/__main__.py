@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.command import guarded, refuse, say
 from distill.pipeline.config import CONFIG, PipelineConfig, Stage, check, references_by_name, settings_of
-from grpo import allocator
-from grpo.config import ConfigError, build, describe, load, read_yaml
+from grpo.config.loading import build, describe, load, read_yaml
+from grpo.config.sections import ConfigError
+from grpo.cpu import allocator
+from grpo.runs.command import guarded, refuse, say
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.yaml"
 SHOWN = ("steps", "total_steps", "epochs", "samples", "max_prompts", "learning_rate", "count")

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grpo.checkpoint import write_text
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
+from grpo.runs.checkpoint import write_text
 
 BEGUN, DONE, REPLACED = "inputs.json", "stage.json", "replaced"
 

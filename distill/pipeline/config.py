@@ -8,7 +8,9 @@ from pydantic import Field, field_validator
 from distill.rejection.config import RejectionConfig
 from distill.sft.config import SFTConfig
 from distill.student.config import METHODS
-from grpo.config import ColdStart, Config, ConfigError, Section, build
+from grpo.config import Config
+from grpo.config.loading import build
+from grpo.config.sections import ColdStart, ConfigError, Section
 
 CONFIG = "config.yaml"
 Kind = Literal[

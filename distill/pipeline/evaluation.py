@@ -10,15 +10,16 @@ import numpy as np
 import envs
 from distill.pipeline.config import HeldOut
 from distill.pipeline.products import Product, digest, hash_of, named_files
-from distill.student.teacher import load_teacher
-from grpo.checkpoint import write_text
-from grpo.config import Config, ConfigError
+from grpo.config import Config
+from grpo.config.sections import ConfigError
 from grpo.evaluate import interval
-from grpo.interrupt import StopFlag
-from grpo.prompts import fitting, render
-from grpo.rollout import Request, generate
-from grpo.run import reward_set
-from grpo.sampler import Sampling
+from grpo.model.frozen import load_teacher
+from grpo.opening import reward_set
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.prompts import fitting, render
+from grpo.rollout.sampler import Sampling
+from grpo.runs.checkpoint import write_text
+from grpo.runs.interrupt import StopFlag
 from grpo.scoring import Scorer
 
 FILE, LENGTH = "held_out.json", "length"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.corpus.row import CorpusRow, write_corpus, write_lines
-from distill.pipeline.products import CORPUS, MODEL, TASKS, fuse
 from distill.pipeline.config import MiniatureConfig, MiniatureRows, MiniatureStudent
+from distill.pipeline.products import CORPUS, MODEL, TASKS, fuse
 from distill.sft.config import SFTConfig
 from envs import Task
 from envs.digit_sums import LARGEST, chain, digit_sums, imperfect_chain, number_words
@@ -20,9 +20,9 @@ BLANK, IMPERFECT = "blank", "imperfect.jsonl"
 
 def run_miniature(config: MiniatureConfig, folder: Path) -> dict[str, Any]:
     """The embedded model in model/. Under a minute of work: one that is stopped begins anew."""
-    from distill.command import say
-    from grpo import miniature
-    from grpo.interrupt import StopFlag
+    from grpo.model import miniature
+    from grpo.runs.command import say
+    from grpo.runs.interrupt import StopFlag
 
     with StopFlag() as stop:
 

@@ -10,9 +10,9 @@ from typing import Any
 from distill.export.config import ExportConfig
 from distill.export.run import run_export
 from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
-from grpo.checkpoint import sha256
-from grpo.config import ConfigError
-from grpo.policy import ADAPTER_CONFIG, ADAPTER_FILE
+from grpo.config.sections import ConfigError
+from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE
+from grpo.runs.checkpoint import sha256
 
 MODEL, CORPUS, TASKS = "model", "corpus.jsonl", "tasks.jsonl"
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model")

@@ -7,15 +7,24 @@ from typing import Any
 
 import mlx.core as mx
 
-from distill.command import say
 from distill.pipeline.cache import Record, begin, finish, finished
-from distill.pipeline.config import CONFIG, CORPORA, PipelineConfig, check, gives_adapter, references_by_name, settings_of
+from distill.pipeline.config import (
+    CONFIG,
+    CORPORA,
+    PipelineConfig,
+    check,
+    gives_adapter,
+    references_by_name,
+    settings_of,
+)
 from distill.pipeline.evaluation import LENGTH, Measured, measured
 from distill.pipeline.products import CORPUS, MODEL, TASKS, Product, digest, fuse, hash_of, named_files
 from distill.pipeline.stages import KINDS, steps_for
 from distill.pipeline.tables import shown
 from envs import DataError
-from grpo.config import ConfigError, to_yaml
+from grpo.config.loading import to_yaml
+from grpo.config.sections import ConfigError
+from grpo.runs.command import say
 
 # keys that change what is looked at and kept, not what is made
 WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
@@ -148,8 +157,8 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
 
     Raises ConfigError or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
     """
-    from grpo import checkpoint
-    from grpo.interrupt import StopFlag
+    from grpo.runs import checkpoint
+    from grpo.runs.interrupt import StopFlag
 
     check(config)
     output = output.resolve()  # what runs record holds wherever they are gone on with from
@@ -169,7 +178,7 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
 
 def _write_tables(run: Any, name: str, output: Path) -> None:
     from distill.pipeline.tables import comparison_table, figures_of, page, stages_table
-    from grpo.checkpoint import write_text
+    from grpo.runs.checkpoint import write_text
 
     config: PipelineConfig = run.config
     figures, measured = run.figures(), run.measured()

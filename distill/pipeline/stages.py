@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distill.command import say
 from distill.pipeline.config import GivenModel, Selecting, WrittenRows
 from distill.pipeline.miniature import run_miniature, run_miniature_rows, run_miniature_student
 from distill.pipeline.products import CORPUS
@@ -19,15 +18,17 @@ from distill.sft.config import SFTConfig
 from distill.sft.run import run_sft
 from distill.student.config import Student
 from distill.student.run import run_student
-from grpo.config import Config, ConfigError
+from grpo.config import Config
+from grpo.config.sections import ConfigError
+from grpo.runs.command import say
 from rewards.base import prompt_text
 
 
 def run_rl(config: Config, folder: Path) -> dict[str, Any]:
     """GRPO, as `python -m grpo.train`."""
-    from grpo import checkpoint
-    from grpo.interrupt import StopFlag
-    from grpo.run import open_run
+    from grpo.opening import open_run
+    from grpo.runs import checkpoint
+    from grpo.runs.interrupt import StopFlag
 
     with checkpoint.lock(folder), StopFlag() as stop:
         summary = open_run(config, folder, resume=True, say=say, stop=stop).train(stop)

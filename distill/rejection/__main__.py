@@ -9,10 +9,10 @@ run it with shard=1/4 ... shard=4/4 to share the work; change a rule and run it 
 import sys
 from collections.abc import Sequence
 
-from distill.command import configure, guarded, parse, refuse
 from distill.rejection.config import RejectionConfig
-from grpo import allocator
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
+from grpo.cpu import allocator
+from grpo.runs.command import configure, guarded, parse, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

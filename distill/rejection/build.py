@@ -16,7 +16,7 @@ from distill.rejection.candidates import Candidate, agreement, choose, pass_rate
 from distill.rejection.config import RejectionConfig
 from distill.rejection.records import Record
 from distill.rejection.sampling import rules_of, seen
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 from rewards import RewardSet
 from rewards.base import prompt_text
 

@@ -10,7 +10,7 @@ from distill.corpus.duplicates import words_of
 from distill.corpus.row import DOMAINS, CorpusRow, Message, Provenance, Verdict, parts
 from distill.rejection.config import RejectionConfig
 from distill.rejection.records import Record, Sample
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 THINK = "<think>"
 
@@ -130,8 +130,8 @@ def adapter_hash(adapter: str | None) -> str | None:
     """sha256 of the adapter's weights; None without one."""
     if adapter is None:
         return None
-    from grpo.checkpoint import sha256
-    from grpo.policy import ADAPTER_FILE
+    from grpo.model.policy import ADAPTER_FILE
+    from grpo.runs.checkpoint import sha256
 
     path = Path(adapter) / ADAPTER_FILE
     if not path.exists():

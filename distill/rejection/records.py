@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from envs import Task
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 SAMPLES = "samples"
 FILE = "samples.jsonl"

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from distill.command import say
 from distill.rejection.config import FREE_TO_CHANGE, RejectionConfig
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
+from grpo.runs.command import say
 
 CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY = (
     "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl", "identity.json",
@@ -25,7 +25,7 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
     """
     from distill.rejection.candidates import adapter_hash
     from distill.rejection.sampling import Sampling, distinct, fingerprint
-    from grpo.interrupt import StopFlag
+    from grpo.runs.interrupt import StopFlag
 
     start = time.monotonic()
     tasks, skipped = _tasks(config)
@@ -75,9 +75,9 @@ def _look_ahead(config: RejectionConfig, output: Path) -> None:
 
 def _claim(config: RejectionConfig, output: Path, identity: dict[str, str | None]) -> None:
     """Record the settings; refuse a directory of other ones, or of other prompts or weights under the same names."""
-    from grpo.checkpoint import write_text
-    from grpo.config import to_yaml
-    from grpo.run import CONFIG_FILE, claim
+    from grpo.config.loading import to_yaml
+    from grpo.runs.checkpoint import write_text
+    from grpo.runs.directory import CONFIG_FILE, claim
 
     claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)
     path = output / IDENTITY
@@ -105,8 +105,8 @@ def _sampler(config: RejectionConfig, output: Path, stop: Any) -> Any:
 
         return ServerSampler(config)
     from distill.rejection.samplers import ModelSampler, rendering
-    from distill.student.teacher import load_teacher
-    from grpo.run import model_path
+    from grpo.model.frozen import load_teacher
+    from grpo.opening import model_path
 
     with _alone(output, ".setup"):  # the miniature is made once, whoever comes first
         path = model_path(rendering(config), output, say, stop)
@@ -120,7 +120,7 @@ def _build(
     from distill.corpus.row import write_corpus, write_lines
     from distill.rejection.build import build
     from distill.rejection.records import read
-    from grpo.checkpoint import write_text
+    from grpo.runs.checkpoint import write_text
 
     def on_judged(done: int, of: int) -> None:
         stop.check()

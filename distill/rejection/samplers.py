@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from distill.rejection.config import RejectionConfig
 from envs import Task
 from grpo.config import Config
-from grpo.policy import Policy
-from grpo.prompts import render
-from grpo.rollout import Request, generate
-from grpo.sampler import Sampling
+from grpo.model.policy import Policy
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.prompts import render
+from grpo.rollout.sampler import Sampling
 from rewards.sections import opened_by_prompt
 
 OnTokens = Callable[[int], None]

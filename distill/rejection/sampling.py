@@ -13,8 +13,8 @@ from distill.rejection.records import FILE, Record, Sample, append, chunks_of, c
 from distill.rejection.samplers import Drawn, Sampler
 from envs import Task
 from envs.base import prompt_key
-from grpo import checkpoint
-from grpo.interrupt import StopFlag
+from grpo.runs import checkpoint
+from grpo.runs.interrupt import StopFlag
 from rewards import RewardSet
 from rewards.base import prompt_text
 

@@ -17,7 +17,7 @@ import numpy as np
 from distill.rejection.config import RejectionConfig
 from distill.rejection.samplers import Completion, Drawn, OnTokens
 from envs import Task
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 from rewards.base import prompt_text
 from rewards.judge.endpoint import Endpoint, EndpointError
 

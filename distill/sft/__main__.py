@@ -6,19 +6,19 @@ supervised fine-tuning on a corpus: cold starts, the R1 recipe's SFT, students b
 import sys
 from collections.abc import Sequence
 
-from distill.command import configure, guarded, parse
 from distill.sft.config import SFTConfig
+from grpo.runs.command import configure, guarded, parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
-    from grpo.config import ConfigError
+    from grpo.config.sections import ConfigError
 
     options = parse("distill.sft", str(__doc__), SFTConfig, arguments)
     try:
         config, output = configure(options, SFTConfig, "sft")
     except ConfigError as error:
-        from distill.command import refuse
+        from grpo.runs.command import refuse
 
         return refuse(error)
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from grpo.config import LoRA, Section
+from grpo.config.sections import LoRA, Section
 
 
 class SFTConfig(Section):

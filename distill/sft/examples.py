@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distill.corpus.readers import THINK, Message, messages_of
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 Template = Literal["chat", "plain"]
 TrainOn = Literal["assistant", "all"]
@@ -89,7 +89,7 @@ class Renderer:
         tokens: list[int] = []
         mask: list[int] = []
         for i, (shown, said) in enumerate(pieces):
-            # a template writes its own BOS; plain text gets the tokenizer's, once, as in grpo.prompts
+            # a template writes its own BOS; plain text gets the tokenizer's, once, as in grpo.rollout.prompts
             if self.rendering.template == "plain" and i == 0:
                 before = self.tokenizer.encode(shown)
             else:

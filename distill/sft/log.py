@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from grpo.logger import RunLogger
+from grpo.runs.logger import RunLogger
 
 
 class SFTLogger(RunLogger):

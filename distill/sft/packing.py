@@ -1,8 +1,8 @@
 """Several examples in one row, attention kept inside each: no padding, and no token that sees another example.
 
-The caches of `grpo.prefix` bring their own attention into any mlx_lm model; this one cuts the row at the examples'
-edges and runs attention example by example, each at positions 0, 1, 2, ... Every other layer works on single tokens
-and runs once over the whole row. Attention this way is also cheaper than one masked square over the row.
+The caches of `grpo.attention.caches` bring their own attention into any mlx_lm model; this one cuts the row at the
+examples' edges and runs attention example by example, each at positions 0, 1, 2, ... Every other layer works on single
+tokens and runs once over the whole row. Attention this way is also cheaper than one masked square over the row.
 
 Axes: heads, time (all examples of a row one after another), dims.
 """
@@ -17,9 +17,10 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from grpo.prefix import install_routing, pad_rows
-from grpo.causal import causal_attention
-from grpo.policy import Policy
+from grpo.attention.causal import causal_attention
+from grpo.attention.layout import pad_rows
+from grpo.attention.routing import install_routing
+from grpo.model.policy import Policy
 
 
 @dataclass(frozen=True)

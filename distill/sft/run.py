@@ -6,15 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distill.corpus.readers import rows_of
 from distill.sft.config import ResolvedSFT, SFTConfig
-from distill.sft.examples import Example, Renderer, Rendering, rows_of, split_by_prompt, tokenised
+from distill.sft.examples import Example, Renderer, Rendering, split_by_prompt, tokenised
 from distill.sft.step import Objective
 from distill.sft.trainer import SFTTrainer
-from grpo import checkpoint
-from grpo.config import ConfigError, to_yaml
-from grpo.interrupt import StopFlag
-from grpo.policy import Policy, load_policy
-from grpo.run import CONFIG_FILE, claim
+from grpo.config.loading import to_yaml
+from grpo.config.sections import ConfigError
+from grpo.model.loading import load_policy
+from grpo.model.policy import Policy
+from grpo.runs import checkpoint
+from grpo.runs.directory import CONFIG_FILE, claim
+from grpo.runs.interrupt import StopFlag
 
 
 def run_sft(config: SFTConfig, output: Path, *, resume: bool = False) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from mlx.utils import tree_flatten
 from distill.sft.cross_entropy import Head, cross_entropy, weighted_loss
 from distill.sft.examples import Example
 from distill.sft.packing import balanced_bins, packed_hidden, packs, padded_bins, padded_hidden, padding_share
-from grpo.fusion import fused_gradients
-from grpo.policy import Policy
+from grpo.cpu.fusion import fused_gradients
+from grpo.model.policy import Policy
 
 # The head's losses for the counted tokens of these examples, one after another. `tokens` [n] are those tokens' ids.
 Objective = Callable[[Sequence[Example], mx.array], Head]

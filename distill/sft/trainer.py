@@ -13,12 +13,12 @@ from distill.sft.config import ResolvedSFT
 from distill.sft.examples import Example
 from distill.sft.log import SFTLogger, curve_table
 from distill.sft.step import Objective, Supervised, counted
-from grpo import checkpoint
-from grpo.config import ConfigError
-from grpo.forward import sum_trees
-from grpo.interrupt import Interrupted, StopFlag
-from grpo.optimizer import Optimizer, learning_rate
-from grpo.policy import Policy
+from grpo.config.sections import ConfigError
+from grpo.learner.optimizer import Optimizer, learning_rate
+from grpo.model.forward import sum_trees
+from grpo.model.policy import Policy
+from grpo.runs import checkpoint
+from grpo.runs.interrupt import Interrupted, StopFlag
 
 BEST, CURVE = "best", "learning_curve.md"
 

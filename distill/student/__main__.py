@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.command import configure, guarded, parse, refuse
 from distill.student.config import METHODS, SequenceStudent, Student
-from grpo.config import ConfigError, read_yaml
+from grpo.config.loading import read_yaml
+from grpo.config.sections import ConfigError
+from grpo.runs.command import configure, guarded, parse, refuse
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:

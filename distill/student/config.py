@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from distill.sft.config import SFTConfig
-from grpo.config import Config, keys
+from grpo.config import Config
+from grpo.config.loading import keys
 
 
 class SequenceStudent(SFTConfig):

@@ -10,7 +10,7 @@ from typing import Literal
 
 import mlx.core as mx
 
-from grpo.exponential import LOWEST, exp
+from grpo.cpu.exponential import LOWEST, exp
 from grpo.logprobs import log_sum_exp
 
 Divergence = Literal["forward", "reverse", "js"]

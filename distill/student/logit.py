@@ -18,8 +18,8 @@ from distill.sft.examples import Example
 from distill.sft.packing import packed_hidden, packs, padded_hidden
 from distill.sft.step import predicting_places
 from distill.student.divergence import Divergence, bucketed, divergence, log_softmax, unbucketed
-from grpo import checkpoint
-from grpo.policy import Policy
+from grpo.model.policy import Policy
+from grpo.runs import checkpoint
 
 
 @dataclass(frozen=True)

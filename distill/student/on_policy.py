@@ -16,8 +16,8 @@ import numpy as np
 
 from distill.student.teacher import require_same_vocabulary
 from grpo.config import Config
-from grpo.forward import completion_logprobs, rows_of
-from grpo.policy import Policy
+from grpo.model.forward import completion_logprobs, rows_of
+from grpo.model.policy import Policy
 from grpo.scoring import GroupScores
 from grpo.trainer import Trainer
 from grpo.types import Credit, Group

@@ -20,8 +20,9 @@ def run_student(config: Student, output: Path, *, resume: bool = False) -> dict[
 def _logit(config: LogitStudent, output: Path, *, resume: bool) -> dict[str, Any]:
     from distill.sft.run import run
     from distill.student.logit import LogitObjective, Matching, cache_folder
-    from distill.student.teacher import load_teacher, require_same_vocabulary
-    from grpo.policy import Policy
+    from distill.student.teacher import require_same_vocabulary
+    from grpo.model.frozen import load_teacher
+    from grpo.model.policy import Policy
 
     matching = Matching(config.divergence, config.distill_temperature, config.top_k)
 
@@ -42,12 +43,12 @@ def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool) -> dict[s
     import functools
     import json
 
-    from distill.command import say
     from distill.student.on_policy import OnPolicyTrainer
-    from distill.student.teacher import load_teacher
-    from grpo import checkpoint
-    from grpo.interrupt import StopFlag
-    from grpo.run import open_run
+    from grpo.model.frozen import load_teacher
+    from grpo.opening import open_run
+    from grpo.runs import checkpoint
+    from grpo.runs.command import say
+    from grpo.runs.interrupt import StopFlag
 
     with checkpoint.lock(output), StopFlag() as stop:
         teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)

@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
-from grpo.coach import Coach
-from grpo.config import Config, ConfigError, build
+from grpo.config import Config
+from grpo.config.loading import build
+from grpo.config.sections import ConfigError
+from grpo.runs.coach import Coach
 
 LARGEST = 1e100
 

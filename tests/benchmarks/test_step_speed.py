@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import step_speed
 from benchmarks.speed.process import load, random_prompts
-from grpo.learner import Learner
+from grpo.learner.learner import Learner
 
 
 def test_a_step_changes_the_policy_and_times_both_halves(byte_model):

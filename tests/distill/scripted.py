@@ -9,14 +9,14 @@ import time
 from pathlib import Path
 
 from envs.digit_sums import imperfect_chain
-from grpo.blas import load_blas
+from grpo.cpu.blas import load_blas
 
 load_blas()
 
-from distill import rejection  # noqa: E402
+from distill.rejection import run  # noqa: E402
 from distill.rejection.config import RejectionConfig  # noqa: E402
 from distill.rejection.samplers import Completion, Drawn  # noqa: E402
-from grpo.config import load  # noqa: E402
+from grpo.config.loading import load  # noqa: E402
 
 FIXED = ["template=plain", "max_prompts=40", "samples=4", "chunk_prompts=8", "near_duplicates=null"]
 
@@ -48,5 +48,5 @@ def settings(*overrides):
 
 if __name__ == "__main__":
     output, seconds, *more = sys.argv[1:]
-    rejection._sampler = lambda config, _output, _stop: Scripted(config, float(seconds))
-    rejection.run_rejection(settings(*more), Path(output))
+    run._sampler = lambda config, _output, _stop: Scripted(config, float(seconds))
+    run.run_rejection(settings(*more), Path(output))

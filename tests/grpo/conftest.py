@@ -17,9 +17,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from envs import Task
-from grpo.config import ColdStart, Config, load_config
-from grpo.policy import Policy
-from grpo.recompute import recompute_blocks
+from grpo.config import Config, load_config
+from grpo.config.sections import ColdStart
+from grpo.model.policy import Policy
+from grpo.model.recompute import recompute_blocks
 from grpo.types import Group, Prompt, Rollout
 
 VOCAB = 61  # a prime: no block of the sampler divides it
@@ -282,7 +283,7 @@ class Runs:
 @pytest.fixture(scope="session")
 def miniature_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A miniature model after a handful of cold-start steps."""
-    from grpo import miniature
+    from grpo.model import miniature
 
     folder = tmp_path_factory.mktemp("models") / "miniature"
     with pytest.MonkeyPatch.context() as patch:

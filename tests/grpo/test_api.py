@@ -8,7 +8,7 @@ import pytest
 from envs import Env
 from envs.data import from_rows
 from grpo import GRPOConfig, GRPOTrainer
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 
 ROWS = [{"prompt": f"w{n} w9 w10", "answer": str(n), "hint": n} for n in range(20, 30)]
 

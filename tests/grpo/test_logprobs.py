@@ -4,8 +4,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from grpo import logprobs as module
-from grpo.logprobs import FrozenHead, chunked_logprobs, predicting_hidden, token_logprobs
+from grpo.logprobs import predicting_hidden, token_logprobs
+from grpo.model import chunks as module
+from grpo.model.chunks import chunked_logprobs
+from grpo.model.head import FrozenHead
 
 TEMPERATURE = 0.7
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from grpo.config import ConfigError
+from grpo.config.sections import ConfigError
 from grpo.report import reading
 from grpo.report.__main__ import main
 from grpo.report.curves import MOST_POINTS, MOST_STRIPS, Series, draw, thinned, ticks, trailing_mean

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from grpo import checkpoint
+from grpo.runs import checkpoint
 from grpo.train import main
 
 ROOT = Path(__file__).parents[2]
@@ -144,8 +144,8 @@ def test_all_checkpoints_damaged_is_said_every_time(runs):
 
 
 def test_a_failure_of_the_maths_is_exit_1_with_its_cause(runs, monkeypatch):
-    from grpo.learner import Learner
-    from grpo.optimizer import TrainingFailed
+    from grpo.learner.learner import Learner
+    from grpo.runs.interrupt import TrainingFailed
 
     def fail(*_):
         raise TrainingFailed("3 updates in a row were not finite")
@@ -200,7 +200,7 @@ def test_a_reward_without_a_value_on_one_side_is_left_out_of_the_table(runs):
 def test_a_stop_during_the_cold_start_leaves_no_half_made_model(runs, monkeypatch):
     import signal
 
-    from grpo import miniature
+    from grpo.model import miniature
 
     settings = [
         "--output",

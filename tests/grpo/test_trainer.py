@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grpo import checkpoint
-from grpo.interrupt import StopFlag
-from grpo.learner import Learner
-from grpo.rollout import _Engine
+from grpo.learner.learner import Learner
+from grpo.rollout.engine import _Engine
+from grpo.runs import checkpoint
+from grpo.runs.interrupt import StopFlag
 from grpo.scoring import coin_flips
 from grpo.trainer import Trainer
 

@@ -372,7 +372,7 @@ def test_a_text_too_long_for_the_judge_has_failed():
 # A real model
 
 MODEL = os.environ.get("GRPO_TEST_MODEL", "")
-START = "from grpo.blas import load_blas; load_blas(); from mlx_lm.server import main; main()"
+START = "from grpo.cpu.blas import load_blas; load_blas(); from mlx_lm.server import main; main()"
 
 
 @pytest.mark.model

@@ -1,0 +1,32 @@
+"""Everything a run can be told. Needs no mlx."""
+
+from grpo.config.loading import AnyConfig, build, describe, keys, load, read_yaml, to_yaml
+from grpo.config.sections import (
+    ColdStart,
+    ConfigError,
+    LogSettings,
+    LoRA,
+    ModelSettings,
+    OptimizerSettings,
+    Section,
+)
+from grpo.config.training import Config, load_config
+
+__all__ = [
+    "AnyConfig",
+    "ColdStart",
+    "Config",
+    "ConfigError",
+    "LoRA",
+    "LogSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "Section",
+    "build",
+    "describe",
+    "keys",
+    "load",
+    "load_config",
+    "read_yaml",
+    "to_yaml",
+]

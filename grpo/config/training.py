@@ -1,0 +1,237 @@
+"""Everything a run can be told, in one tree: defaults <- YAML file <- `a.b=c` overrides. Needs no mlx.
+
+An unknown key, a wrong type or an impossible combination is a ConfigError of one line. Names are TRL's where the
+meaning is TRL's.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from grpo.config.loading import load
+from grpo.config.sections import ColdStart, LoRA, Section
+
+
+class Config(Section):
+    """One run of `python -m grpo.train`."""
+
+    model: str = Field(
+        "miniature", description="hub id, local MLX directory, or miniature = the embedded model, made on the spot"
+    )
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    adapter: str | None = Field(
+        None, description="directory of adapters to start from; they are then also the reference"
+    )
+    fine_tune: Literal["lora", "full"] = Field(
+        "lora", description="train adapters, or all weights of a model that is not quantised"
+    )
+    lora: LoRA = Field(default_factory=LoRA, description="adapters, when fine_tune is lora")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the weights; auto = as stored, float32 on a CPU"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute each block in the backward pass: less memory, about a third more time"
+    )
+    cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
+
+    data: str = Field(
+        "digit_sums", description="an environment's name (python -m envs list), a JSONL file or a hub data set"
+    )
+    data_options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the environment (python -m envs show NAME)"
+    )
+    template: Literal["chat", "plain", "r1_zero"] = Field(
+        "chat", description="how a task becomes a prompt: the model's chat template, as it is, or R1-Zero's"
+    )
+    system_prompt: str | None = Field(None, description="system message of the chat template")
+    max_prompt_length: int = Field(1024, ge=1, description="tokens; a longer prompt is left out and counted")
+
+    reward_weights: dict[str, float] = Field(
+        default_factory=lambda: {"accuracy": 1.0, "format": 0.3, "language": 0.2},
+        description="registered reward or package.module:function -> its weight; 0 = measured only",
+    )
+    reward_options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="reward -> its options, e.g. {accuracy: {extract: last_number}}"
+    )
+    reward_gates: dict[str, str] = Field(
+        default_factory=dict,
+        description="reward -> the reward that must hold for it to count, e.g. {accuracy: format} or {cosine: "
+        "language>=0.8}; holds from 0.5 on if not said",
+    )
+    reward_clip: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="reward -> [low, high] that its values are held between"
+    )
+    multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = Field(
+        "sum_then_normalize",
+        description="normalize_then_sum = GDPO: each reward's advantages are normalised in their group before they are "
+        "weighed and summed, then once more over the batch",
+    )
+    reward_timeout_seconds: float = Field(
+        60.0, gt=0, description="a reward that takes longer on one batch is left out of it"
+    )
+    control: Literal["none", "random_reward"] = Field(
+        "none", description="random_reward = train on coin flips instead: what such a run gains is not learning"
+    )
+
+    seed: int = Field(0, ge=0, description="of everything: data order, sampling, adapters")
+    steps: int = Field(200, ge=1, description="rollout batches")
+    output: str | None = Field(None, description="run directory; none = a new one under runs/")
+    prompts_per_step: int = Field(2, ge=1, description="prompts of a rollout batch")
+    num_generations: int = Field(16, ge=2, description="samples of each prompt (G)")
+    max_completion_length: int = Field(256, ge=1, description="tokens")
+    temperature: float = Field(
+        1.0, gt=0, description="of sampling in training; every logprob is of logits / temperature"
+    )
+    top_p: float = Field(1.0, description="must be 1 in training")
+    top_k: int = Field(0, description="must be 0 in training")
+    max_rows: int = Field(64, ge=1, description="completions decoded together; more wait until rows are free")
+    merge_adapter: bool = Field(
+        True, description="decode with the adapter added into the weights: faster, same numbers to rounding"
+    )
+    kv_bits: Literal[0, 4, 8] = Field(
+        0, description="completions' keys and values while decoding: quantised, a quarter or an eighth of the memory"
+    )
+
+    num_updates: int = Field(
+        1, ge=1, description="optimizer updates a rollout batch, each on an equal share of its prompts"
+    )
+    num_iterations: int = Field(1, ge=1, description="passes over each rollout batch")
+    loss_type: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo"] = Field(
+        "grpo", description="see grpo.losses"
+    )
+    scale_rewards: Literal["group", "batch", "none"] = Field(
+        "group", description="what the advantages' std is taken over"
+    )
+    epsilon: float = Field(
+        0.2, gt=0, description="clip range of the ratio below 1 (and above, if epsilon_high is not given)"
+    )
+    epsilon_high: float | None = Field(
+        None, gt=0, description="clip range above 1 (DAPO: 0.28); for cispo the bound itself"
+    )
+    delta: float | None = Field(None, gt=1, description="dual clip: upper bound of the ratio for negative advantages")
+    importance_sampling_level: Literal["token", "sequence"] = Field(
+        "token", description="a ratio a token or one a completion"
+    )
+    beta: float = Field(0.01, ge=0, description="weight of the KL to the start of the run; 0 = no reference is run")
+    mask_truncated_completions: bool = Field(
+        False, description="leave completions without a stop token out of the loss (DAPO's overlong filtering)"
+    )
+    token_budget: int = Field(
+        1024,
+        ge=1,
+        description="tokens, padding included, that are learned from at a time (in two micro-batches side by side on a "
+        "CPU); less = less memory, same gradient",
+    )
+    memory_gb: float | None = Field(
+        None,
+        gt=0,
+        description="what the run may take: token_budget is lowered until the estimate fits; none = as it is",
+    )
+    logits_chunk: int = Field(128, ge=1, description="positions whose vocabulary row exists at a time")
+
+    learning_rate: float = Field(1e-5, gt=0, description="peak rate of AdamW")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="after the warm-up, down to min_learning_rate"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    min_learning_rate: float = Field(0.0, ge=0, description="where linear and cosine end")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    adam_betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's")
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
+
+    save_every: int = Field(50, ge=0, description="steps between checkpoints; 0 = only when stopped and at the end")
+    keep_checkpoints: int = Field(3, ge=1, description="the newest that are kept")
+    eval_every: int = Field(
+        0, ge=0, description="steps between evaluations on held-out tasks; 0 = never, not even before and after"
+    )
+    eval_tasks: int = Field(200, ge=1, description="held-out tasks evaluated, if there are that many")
+    eval_samples: int = Field(1, ge=1, description="samples of each at eval_temperature")
+    eval_temperature: float = Field(1.0, gt=0, description="of sampling in evaluations")
+    eval_top_p: float = Field(1.0, gt=0, le=1, description="in evaluations, after the temperature")
+    eval_greedy: bool = Field(
+        False, description="before and after training also take the likeliest token, under summary's greedy"
+    )
+    completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
+    wandb_project: str | None = Field(
+        None, description="also log to this Weights & Biases project (pip install 'grpo-mlx[wandb]')"
+    )
+
+    @field_validator("reward_weights", mode="before")
+    @classmethod
+    def _without_nulls(cls, weights: Any) -> Any:
+        """`reward_weights.language=null` takes a default reward out."""
+        return {k: v for k, v in weights.items() if v is not None} if isinstance(weights, dict) else weights
+
+    @field_validator("reward_weights")
+    @classmethod
+    def _some_reward(cls, weights: dict[str, float]) -> dict[str, float]:
+        if not any(weights.values()):
+            raise ValueError("at least one reward needs a weight other than 0, or nothing is learned")
+        return weights
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Config":
+        for rule, reason in self._rules():
+            if not rule:
+                raise ValueError(reason)
+        return self
+
+    def _rules(self) -> list[tuple[bool, str]]:
+        """What must hold between keys, and the reason given where it does not."""
+        unfiltered = "logprobs of filtered draws are not the policy's"
+        return [
+            (
+                self.top_p == 1,
+                f"top_p must be 1 in training, got {self.top_p}: {unfiltered} (evaluations have eval_top_p)",
+            ),
+            (self.top_k == 0, f"top_k must be 0 in training, got {self.top_k}: {unfiltered}"),
+            (
+                self.prompts_per_step % self.num_updates == 0,
+                f"prompts_per_step must be a multiple of num_updates, got {self.prompts_per_step} and "
+                f"{self.num_updates}: every update takes whole groups",
+            ),
+            (
+                self.max_rows >= self.num_generations,
+                f"max_rows must be at least num_generations, got {self.max_rows} and {self.num_generations}: "
+                "a group is decoded together",
+            ),
+            (
+                self.fine_tune == "lora" or self.adapter is None,
+                "adapter needs fine_tune: lora; for full fine-tuning fuse it into the model first (mlx_lm.fuse)",
+            ),
+            (
+                not (self.gradient_checkpointing and self.lora.dropout),
+                "gradient_checkpointing can't be combined with lora.dropout: the block made again would drop others",
+            ),
+            (
+                self.multi_objective_aggregation == "sum_then_normalize" or self.scale_rewards == "group",
+                f"multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got {self.scale_rewards}: "
+                "it brings its own scaling",
+            ),
+            (
+                self.min_learning_rate <= self.learning_rate,
+                f"min_learning_rate must be at most learning_rate, got {self.min_learning_rate} and "
+                f"{self.learning_rate}",
+            ),
+            (
+                self.loss_type != "cispo" or self.epsilon_high is not None,
+                "loss_type cispo needs epsilon_high, the upper bound of the ratio itself, e.g. 5.0",
+            ),
+        ]
+
+    @property
+    def clip_high(self) -> float:
+        """Clip range of the ratio above 1; for cispo the bound itself."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def batch(self) -> int:
+        """Completions of a rollout batch."""
+        return self.prompts_per_step * self.num_generations
+
+
+def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
+    """The config of an RL run, see `load`."""
+    return load(Config, path, overrides)

@@ -1,0 +1,73 @@
+"""`python -m grpo.doctor`: whether this machine can run a config, and what to do where it can't.
+
+One line an item, marked ok, warn or FAIL. Exit code 0 = it can run, 2 = the config, model or data is wrong, 1 = it does
+not fit or something is missing on the machine. Nothing is downloaded and no weights are loaded.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from grpo.config import Config, load_config
+from grpo.config.loading import describe
+from grpo.config.sections import ConfigError
+from grpo.doctor.machine import machine
+from grpo.doctor.model import model
+from grpo.doctor.report import Report
+from grpo.doctor.run import data, disk, memory, rewards, work
+from grpo.train import QUICKSTART
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m grpo.doctor",
+        description=__doc__,
+        epilog=describe(Config),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, help="YAML file; without it the packaged quickstart")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. steps=100 lora.rank=8")
+    return parser.parse_intermixed_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    options = parse(arguments)
+    try:
+        config = load_config(options.config or QUICKSTART, options.overrides)
+    except ConfigError as error:
+        return _conclude_wrong([str(error)])
+    report = Report()
+    if not machine(report):
+        return 1
+    print(f"\n{options.config or QUICKSTART.name}:")
+    facts = model(report, config)
+    tasks = data(report, config)
+    rewards(report, config, tasks)
+    memory(report, config, facts, tasks)
+    disk(report, config, facts)
+    work(report, config, tasks)
+    if report.wrong_input:
+        return _conclude_wrong(report.wrong_input)
+    given = f" --config {options.config}" if options.config else ""
+    print(
+        f"\nit can't run as it is: {report.cannot_run[0]}"
+        if report.cannot_run
+        else f"\nready: {' '.join([f'python -m grpo.train{given}', *options.overrides])}"
+    )
+    return 1 if report.cannot_run else 0
+
+
+def _conclude_wrong(reasons: Sequence[str]) -> int:
+    more = f" (and {len(reasons) - 1} more above)" if len(reasons) > 1 else ""
+    print(f"error: {' '.join(reasons[0].split())}{more}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # look, don't download
+        os.environ.setdefault(variable, "1")
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""The doctor's look at the model of a config: where it is, what it is, whether it can be trained as asked."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grpo.config import Config
+from grpo.doctor.report import Report
+
+if TYPE_CHECKING:
+    from grpo.model.facts import ModelFacts
+
+
+def model(report: Report, config: Config) -> "ModelFacts | None":
+    """What the model is, where it is, and whether it can be trained as asked; its facts, as far as they are known."""
+    folder = _model_folder(config)
+    facts = _miniature_facts() if config.model == "miniature" else None
+    if facts is not None:
+        report.say("ok", "model", f"miniature: {_described(facts)}, made on the spot in about a minute")
+    elif folder is not None:
+        facts = _local_model(report, config, folder)
+    elif _is_hub_id(config.model):
+        from grpo.memory.estimate import in_gb
+        from grpo.model.facts import facts_of_name
+
+        facts = facts_of_name(config.model)
+        size = f"about {in_gb(facts.stored_bytes)}" if facts else "of a size that is not known here"
+        report.say("warn", "model", f"{config.model}: not in the local hub cache, will be downloaded ({size})")
+        if config.template == "chat":
+            report.say("warn", "template", "chat: whether the model has one is not known before the download")
+    else:
+        report.refuse("model", f"model {config.model}: no such directory, and no hub id (owner/name) either")
+    _fine_tuning(report, config, facts)
+    return facts
+
+
+def _is_hub_id(name: str) -> bool:
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def _model_folder(config: Config) -> Path | None:
+    """The local directory of the model: as named, or in the hub cache."""
+    if config.model == "miniature":
+        return None
+    local = Path(config.model).expanduser()
+    if local.exists():
+        return local
+    if not _is_hub_id(config.model):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(config.model, "config.json", revision=config.revision)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _miniature_facts() -> "ModelFacts":
+    from grpo.model.facts import facts_of_settings
+    from grpo.model.miniature import SHAPE, vocabulary
+
+    return facts_of_settings({**SHAPE, "vocab_size": len(vocabulary())}, item_bytes=4)
+
+
+def _local_model(report: Report, config: Config, folder: Path) -> "ModelFacts | None":
+    from grpo.model.facts import facts_of_directory
+
+    cached = "" if Path(config.model).expanduser() == folder else ", in the local hub cache"
+    try:
+        facts = facts_of_directory(folder)
+    except ValueError as error:
+        if cached:
+            report.say("warn", "model", f"{config.model}: only part of it is in the hub cache, will be downloaded")
+        else:
+            report.refuse("model", f"model {config.model}: {error}")
+        return None
+    report.say("ok", "model", f"{config.model}{cached}: {_described(facts)}")
+    if not any(
+        (folder / name).exists()
+        for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+    ):
+        report.refuse("tokenizer", f"model {config.model}: no tokenizer.json beside the weights")
+    elif config.template == "chat" and not has_chat_template(folder):
+        report.refuse(
+            "template",
+            "template: chat needs a model with a chat template, this one has none: use template: plain or r1_zero",
+        )
+    else:
+        report.say("ok", "template", f"{config.template}{', the model has one' if config.template == 'chat' else ''}")
+    return facts
+
+
+def _described(facts: "ModelFacts") -> str:
+    millions = facts.parameters / 1e6
+    size = (
+        f"{millions / 1000:.2f}B" if millions >= 1000 else f"{millions:.2f}M" if millions < 10 else f"{millions:.0f}M"
+    )
+    dtype = {8: "float64", 4: "float32", 2: "16-bit floats"}.get(facts.stored_item_bytes, "floats")
+    weights = f"{facts.bits}-bit quantised" if facts.quantised else dtype
+    return f"{facts.architecture}, {size} parameters, {facts.blocks} blocks, {weights}"
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether a model directory brings a chat template, in its tokenizer_config.json or a file of its own."""
+    if (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists():
+        return True
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))
+
+
+def _fine_tuning(report: Report, config: Config, facts: "ModelFacts | None") -> None:
+    """Whether what is to be trained can be."""
+    if config.adapter is not None:
+        missing = [
+            name
+            for name in ("adapters.safetensors", "adapter_config.json")
+            if not (Path(config.adapter) / name).exists()
+        ]
+        if missing:
+            report.refuse("adapter", f"adapter {config.adapter}: no {missing[0]} there")
+            return
+    if facts is None:
+        return
+    if config.fine_tune == "full":
+        if facts.quantised:
+            report.refuse("training", f"{config.model} is quantised: its weights can't be trained, use fine_tune: lora")
+        else:
+            report.say("ok", "training", f"all {facts.parameters / 1e6:.2f}M weights")
+    elif config.lora.layers == 0 or config.lora.layers > facts.blocks:
+        report.refuse("training", f"lora.layers must be -1 or 1 to {facts.blocks}, got {config.lora.layers}")
+    elif not facts.adapted(config.lora):
+        names = ", ".join(sorted({part.name for part in facts.linears}))
+        report.refuse(
+            "training", f"lora.targets {config.lora.targets} names no linear layer of this model; it has {names}"
+        )
+    else:
+        size = config.lora.rank * sum(part.inputs + part.outputs for part in facts.adapted(config.lora))
+        start = f", from {config.adapter}" if config.adapter else ""
+        report.say("ok", "training", f"LoRA of rank {config.lora.rank}, {size / 1e6:.2f}M weights{start}")
+    _dtype(report, config)
+
+
+def _dtype(report: Report, config: Config) -> None:
+    import mlx.core as mx
+
+    if config.dtype in ("bfloat16", "float16") and mx.default_device().type == mx.DeviceType.cpu:
+        report.say(
+            "warn", "dtype", f"{config.dtype} products are slow on a CPU, they go past the BLAS: use dtype: float32"
+        )

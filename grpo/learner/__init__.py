@@ -1,0 +1,1 @@
+"""Groups in, updates out."""

@@ -1,0 +1,124 @@
+"""From scored groups to the micro-batches of one optimizer update: same gradient however they are cut."""
+
+import bisect
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from grpo.types import Credit, Group, Segment
+
+SMALLEST_LANE = 256  # tokens; less is not worth a lane of its own
+KEPT_PROMPTS = 1 / 4  # of token_budget, that prompts may have to keep their activations
+
+
+def pack(
+    groups: Sequence[Group],
+    advantages: Sequence[Sequence[Credit]],
+    *,
+    token_budget: int,
+    lanes: int = 1,
+    keep_truncated: bool = True,
+    keep_zero: bool = True,
+) -> list[tuple[Segment, ...]]:
+    """Micro-batches, `lanes` of a bundle at a time side by side, together at most `token_budget` padded tokens.
+
+    A lone row may exceed its share of the budget. A group too large for one micro-batch is a bundle of several, cut by
+    length so that little is padding: their prompt is run once, outside the budget. So is a lone group that would leave
+    lanes empty, unless most of it is prompt. Groups that fit are whole, those of like lengths run together. Rows that
+    teach nothing are left out: truncated ones without `keep_truncated`, and without `keep_zero` (no KL term) those
+    whose advantage is 0.
+    """
+    share = max(1, token_budget // lanes)
+    small: list[Segment] = []
+    large: list[tuple[Segment, ...]] = []
+    for group, group_advantages in zip(groups, advantages, strict=True):
+        rows = [
+            i
+            for i, rollout in enumerate(group.rollouts)
+            if (keep_truncated or rollout.stop_reason == "stop") and (keep_zero or group_advantages[i] != 0)
+        ]
+        rows.sort(key=lambda i: len(group.rollouts[i].tokens))
+        if not rows:
+            continue
+        prompt, completions = len(group.prompt.tokens), len(rows) * len(group.rollouts[rows[-1]].tokens)
+        if prompt + completions <= share and not cut_for_lanes(len(groups), prompt, completions, lanes):
+            small.append(_segment(group, group_advantages, rows))
+        else:
+            lengths = [len(group.rollouts[i].tokens) for i in rows]
+            cut = _cut(lengths, _even(share, lanes, partial(_parts, lengths)))
+            large.append(tuple(_segment(group, group_advantages, rows[part]) for part in cut))
+    small.sort(key=lambda piece: (len(piece.completions), max(piece.lengths), len(piece.prompts[0])))
+    whole = _merge(small, _even(share, lanes, lambda budget: len(_merge(small, budget))))
+    return [*large, *(tuple(whole[i : i + lanes]) for i in range(0, len(whole), lanes))]
+
+
+def cut_for_lanes(groups: int, prompt: int, completions: int, lanes: int) -> bool:
+    """Whether a group of so many tokens is cut though it fits: it is alone, and most of it is worth lanes."""
+    return lanes > 1 and groups == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
+
+
+def keeps_prompts(segments: int, tokens: int, *, token_budget: int, lanes: int) -> bool:
+    """Whether prompts of so many tokens keep their activations while a bundle of so many segments learns: all of it
+    runs at a time, and they are little beside what that keeps anyway.
+    """
+    return 1 < segments <= lanes and tokens <= KEPT_PROMPTS * token_budget
+
+
+def _even(budget: int, lanes: int, pieces: Callable[[int], int]) -> int:
+    """The least budget that makes no more pieces than the whole one does, rounded up to a multiple of the lanes."""
+    if lanes == 1:
+        return budget
+    most = -(-pieces(budget) // lanes) * lanes
+    least = min(budget, SMALLEST_LANE)
+    return least + bisect.bisect_left(range(least, budget), True, key=lambda lower: pieces(lower) <= most)
+
+
+def _parts(lengths: Sequence[int], token_budget: int) -> int:
+    return len(_cut(lengths, token_budget))
+
+
+def _cut(lengths: Sequence[int], token_budget: int) -> list[slice]:
+    """Rows of these ascending lengths in as few parts as the budget allows; a lone row may exceed it."""
+    parts, start = [], 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or (end + 1 - start) * lengths[end] > token_budget:
+            parts.append(slice(start, end))
+            start = end
+    return parts
+
+
+def _segment(group: Group, advantages: Sequence[Credit], rows: Sequence[int]) -> Segment:
+    """These rows of a group."""
+    return Segment(
+        prompts=(group.prompt.tokens,),
+        completions=tuple(group.rollouts[i].tokens for i in rows),
+        sampler_logprobs=tuple(group.rollouts[i].logprobs for i in rows),
+        advantages=tuple(advantages[i] for i in rows),
+    )
+
+
+def _cost(prompt: int, rows: int, length: int) -> int:
+    """Tokens that run through the network: the prompt once, the rows padded to the longest."""
+    return prompt + rows * length
+
+
+def _merge(pieces: Sequence[Segment], token_budget: int) -> list[Segment]:
+    """Neighbours with the same number of rows run together while their padded tokens fit."""
+    merged: list[Segment] = []
+    for piece in pieces:
+        if merged and len(piece.completions) == merged[-1].samples:
+            both = _joined(merged[-1], piece)
+            width, length = max(map(len, both.prompts)), max(both.lengths)
+            if len(both.prompts) * _cost(width, both.samples, length) <= token_budget:
+                merged[-1] = both
+                continue
+        merged.append(piece)
+    return merged
+
+
+def _joined(first: Segment, second: Segment) -> Segment:
+    return Segment(
+        prompts=first.prompts + second.prompts,
+        completions=first.completions + second.completions,
+        sampler_logprobs=first.sampler_logprobs + second.sampler_logprobs,
+        advantages=first.advantages + second.advantages,
+    )

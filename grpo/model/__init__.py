@@ -1,0 +1,1 @@
+"""A network as the project sees it: loading, adapters, head, logprobs in chunks, frozen models."""

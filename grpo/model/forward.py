@@ -1,0 +1,148 @@
+"""Logprobs of a micro-batch's completions under the policy.
+
+The prompt once a group, the vocabulary once a completion token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from grpo.attention.caches import CompletionCache, PromptCache, run_trunk, trunk_caches
+from grpo.attention.layout import PrefixLayout, pad_rows
+from grpo.logprobs import predicting_hidden
+from grpo.model.chunks import chunked_logprobs
+from grpo.model.policy import Policy
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Token ids of a micro-batch and where its completion tokens stand when padding is left out."""
+
+    prompts: tuple[tuple[int, ...], ...]  # [prompts][time]
+    completions: tuple[tuple[int, ...], ...]  # [batch][time]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each completion, [batch]."""
+        return [len(row) for row in self.completions]
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest completion."""
+        return max(self.lengths)
+
+    def flat_tokens(self) -> mx.array:
+        """Completion tokens of all rows one after another, [n]."""
+        return mx.array([token for row in self.completions for token in row])
+
+    def flat_places(self) -> mx.array:
+        """Where those stand in a padded [batch x time], [n]."""
+        return mx.array([b * self.width + t for b, length in enumerate(self.lengths) for t in range(length)])
+
+    def padded(self, flat: mx.array) -> mx.array:
+        """[n] back to [batch, time]; 0 at padding."""
+        empty = mx.zeros((len(self.completions) * self.width,), flat.dtype)
+        return empty.at[self.flat_places()].add(flat).reshape(len(self.completions), self.width)
+
+    def mask(self) -> mx.array:
+        """1 at completion tokens, [batch, time]; from lengths, never from ids."""
+        return (mx.arange(self.width)[None] < mx.array(self.lengths)[:, None]).astype(mx.float32)
+
+
+@dataclass(frozen=True)
+class PromptStates:
+    """What completions need of their prompts: keys and values of every layer, and the last token's hidden state."""
+
+    keys: list[mx.array]  # [layers] of [prompts, kv_heads, time, dims]
+    values: list[mx.array]
+    last: mx.array  # [prompts, hidden]
+
+    @property
+    def arrays(self) -> list[mx.array]:
+        """All of them, as `of` takes them."""
+        return [*self.keys, *self.values, self.last]
+
+    @classmethod
+    def of(cls, arrays: Sequence[mx.array]) -> "PromptStates":
+        """From `arrays`."""
+        layers = len(arrays) // 2
+        return cls(list(arrays[:layers]), list(arrays[layers:-1]), arrays[-1])
+
+
+def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]], parts: int = 1) -> PromptStates:
+    """The prompts' pass through the network, each once, in so many parts (grpo.attention.caches.run)."""
+    caches = trunk_caches(policy.model)
+    hidden = run_trunk(policy.trunk, pad_rows(prompts), caches, parts=parts)  # [prompts, time, hidden]
+    last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
+    keys, values = [cache.keys for cache in caches], [cache.values for cache in caches]
+    assert all(part is not None for part in (*keys, *values))
+    return PromptStates(keys, values, last)  # type: ignore[arg-type]
+
+
+def completion_logprobs(
+    policy: Policy,
+    rows: Rows,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    states: PromptStates | None = None,
+    gradient: bool = True,
+) -> mx.array:
+    """Logprob of each completion token given its prompt and what stands before it, [batch, time], 0 at padding.
+
+    Differentiable in everything trainable, and in `states` where the prompts were run beforehand; `gradient=False`
+    saves what only a gradient needs. The logits are divided by `temperature`, the one of sampling.
+    """
+    flat, _ = chunked_logprobs(
+        _predicting(policy, rows, states),  # [n, hidden]
+        rows.flat_tokens(),
+        policy.project,
+        policy.head_parameters(),
+        temperature=temperature,
+        chunk_tokens=chunk_tokens,
+        head=policy.frozen_head(),
+        gradient=gradient,
+    )
+    return rows.padded(flat)
+
+
+def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.array:
+    """Hidden states that predict the completion tokens, [n, hidden], padding left out."""
+    if not policy.shares_prefixes:
+        return _predicting_plain(policy, rows)
+    prompts = rows.prompts
+    samples = len(rows.completions) // len(prompts)
+    layout = PrefixLayout(tuple(map(len, prompts)), (samples,) * len(prompts))
+    states = run_prompts(policy, prompts) if states is None else states
+    last = mx.repeat(states.last, samples, axis=0)  # [batch, hidden]
+    if rows.width == 1:
+        return last
+    caches = [CompletionCache(PromptCache(*parts), layout) for parts in zip(states.keys, states.values, strict=True)]
+    hidden = policy.trunk(pad_rows(rows.completions), caches)  # [batch, time, hidden]
+    shifted = predicting_hidden(hidden, last)
+    return shifted.reshape(-1, shifted.shape[-1])[rows.flat_places()]
+
+
+def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
+    """The prompt in every row, for architectures that can't share it."""
+    samples = len(rows.completions) // len(rows.prompts)
+    whole = [rows.prompts[i // samples] + row for i, row in enumerate(rows.completions)]
+    tokens = pad_rows(whole)
+    hidden = policy.trunk(tokens)  # [batch, time, hidden]
+    places = [
+        i * tokens.shape[1] + len(row) - length - 1 + t
+        for i, (row, length) in enumerate(zip(whole, rows.lengths, strict=True))
+        for t in range(length)
+    ]
+    return hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
+
+
+def sum_trees(first: dict[str, mx.array] | None, second: dict[str, mx.array]) -> dict[str, mx.array]:
+    """Leaf by leaf; None counts as zeros."""
+    return second if first is None else {name: first[name] + leaf for name, leaf in second.items()}
+
+
+def rows_of(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> Rows:
+    """Rows from any sequences of ids."""
+    return Rows(tuple(map(tuple, prompts)), tuple(map(tuple, completions)))

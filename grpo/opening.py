@@ -1,0 +1,124 @@
+"""Opening a run.
+
+Its directory, what it is resumed from, its tasks, rewards and model. `grpo.train` is the command around it.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import envs
+from grpo.config import Config
+from grpo.config.loading import to_yaml
+from grpo.config.sections import ConfigError
+from grpo.model import miniature
+from grpo.model.loading import load_policy
+from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
+from grpo.runs import checkpoint
+from grpo.runs.directory import CONFIG_FILE, Say, claim
+from grpo.runs.interrupt import StopFlag
+from grpo.trainer import Trainer
+from rewards import RewardSet
+
+MINIATURE, RECIPE, START = "miniature", "cold_start.json", "start_adapter"
+
+
+def open_run(
+    config: Config, output: Path, *, resume: bool, say: Say, stop: StopFlag, make: Callable[..., Trainer] = Trainer
+) -> Trainer:
+    """A trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
+
+    `make` is Trainer, or what gives a kind of it when called the same way. Raises ConfigError or envs.DataError, one
+    line, for anything the user can put right; nothing of an earlier run is lost.
+    """
+    start = claim(config, output, resume=resume, say=say)
+    env, rewards = tasks(config, say), reward_set(config)
+    policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
+    say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
+    trainer = make(config, policy, env, rewards, output, resume_from=start)
+    say(trainer.memory_plan.said)
+    # last, when nothing more can be refused: a directory with a config in it holds a run
+    checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
+    return trainer
+
+
+def tasks(config: Config, say: Say) -> envs.Env:
+    """The environment of a config; what was skipped is said."""
+    env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
+    for line in env.skipped[:3]:
+        say(f"  skipped {line}")
+    if len(env.skipped) > 3:
+        say(f"  skipped {len(env.skipped)} rows in all")
+    for note in env.notes:
+        say(f"  note: {note}")
+    return env
+
+
+def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | None = None) -> RewardSet:
+    """The rewards of a config; an unknown one is a ConfigError."""
+    try:
+        return RewardSet(
+            config.reward_weights,
+            config.reward_options,
+            config.reward_timeout_seconds,
+            functions=functions,
+            gates=config.reward_gates,
+            clip=config.reward_clip,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
+    """Where the model is; the miniature is made first, or found where this run has made it before."""
+    if config.model != "miniature":
+        return config.model
+    folder = output / MINIATURE
+    recipe = json.dumps({"seed": config.seed, **config.cold_start.model_dump()})
+    if not (folder / RECIPE).exists() or (folder / RECIPE).read_text() != recipe:
+        say(f"making the miniature model: {config.cold_start.steps} supervised steps on imperfect chains of thought")
+        partial = output / f".partial_{MINIATURE}"
+        shutil.rmtree(partial, ignore_errors=True)
+
+        def on_step(step: int, loss: float) -> None:
+            stop.check()
+            if step % 40 == 0 or step == config.cold_start.steps:
+                say(f"  cold start {step}/{config.cold_start.steps}  loss {loss:.3f}")
+
+        miniature.build(partial, config.cold_start, config.seed, on_step)
+        (partial / RECIPE).write_text(recipe)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    return str(folder)
+
+
+def _with_own_start(config: Config, output: Path) -> Config:
+    """A run that starts from an adapter keeps a copy of it: the reference of a resumed run must be the same."""
+    if config.adapter is None:
+        return config
+    folder = output / START
+    if not (folder / ADAPTER_CONFIG).exists():
+        folder.mkdir(exist_ok=True)
+        for name in (ADAPTER_FILE, ADAPTER_CONFIG):
+            source = Path(config.adapter) / name
+            if not source.exists():
+                shutil.rmtree(folder)
+                raise ConfigError(f"adapter {config.adapter}: no {name} there")
+            shutil.copyfile(source, folder / name)
+    return config.model_copy(update={"adapter": str(folder)})
+
+
+def _millions(policy: Policy) -> str:
+    from mlx.utils import tree_flatten
+
+    trained = sum(leaf.size for leaf in policy.trainable().values())
+    total = sum(leaf.size for leaf in dict(tree_flatten(policy.model.parameters())).values())
+    return f"{total / 1e6:.2f}M parameters, {trained / 1e6:.2f}M of them trained ({policy.fine_tune})"
+
+
+def _sharing(policy: Policy) -> str:
+    if policy.shares_prefixes:
+        return "each prompt is computed once for its group"
+    return "this architecture can't share a prompt between completions, every row carries its own (slower)"

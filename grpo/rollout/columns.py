@@ -1,0 +1,63 @@
+"""Keys or values of rows being decoded, a column a token, in memory that grows by blocks; whole or quantised."""
+
+from collections.abc import Sequence
+
+import mlx.core as mx
+
+from grpo.config.sections import ConfigError
+
+KV_BLOCK = 64  # columns by which the memory grows
+
+
+class Columns:
+    """[batch, kv_heads, columns, dims] of one layer. With `bits` each column is kept as mx.quantize makes it, in groups
+    of 64 or 32 numbers with a scale and a bias, and all are made whole again when they are read.
+    """
+
+    def __init__(self, bits: int = 0) -> None:
+        self.bits = bits
+        self.group = 0  # numbers that share a scale
+        self.parts: list[mx.array] = []  # the numbers, or their codes, scales and biases; none before the first column
+
+    def write(self, at: int, column: mx.array) -> None:
+        """Put [batch, kv_heads, 1, dims] in its place; `at` is at most one beyond the last."""
+        for i, new in enumerate(self._encoded(column)):
+            if i == len(self.parts):
+                self.parts.append(_block_like(new))
+            elif at == self.parts[i].shape[2]:
+                self.parts[i] = mx.concatenate([self.parts[i], _block_like(new)], axis=2)
+            self.parts[i][:, :, at : at + 1] = new
+
+    def read(self, columns: int) -> mx.array:
+        """The first so many."""
+        numbers, *rest = (part[:, :, :columns] for part in self.parts)
+        if not self.bits:
+            return numbers
+        scales, biases = rest
+        return mx.dequantize(numbers, scales, biases, group_size=self.group, bits=self.bits)
+
+    def with_more_rows(self, rows: int) -> "Columns":
+        """The same with empty rows after those that are there."""
+        return self._of([mx.concatenate([part, mx.zeros((rows, *part.shape[1:]), part.dtype)]) for part in self.parts])
+
+    def keep(self, rows: mx.array, start: int) -> "Columns":
+        """These rows from a column on."""
+        return self._of([part[rows, :, start:] for part in self.parts])
+
+    def _of(self, parts: Sequence[mx.array]) -> "Columns":
+        other = Columns(self.bits)
+        other.group, other.parts = self.group, list(parts)
+        return other
+
+    def _encoded(self, column: mx.array) -> Sequence[mx.array]:
+        if not self.bits:
+            return [column]
+        dims = column.shape[3]
+        self.group = next((size for size in (64, 32) if dims % size == 0), 0)
+        if not self.group:
+            raise ConfigError(f"kv_bits needs heads of a multiple of 32 numbers, this model's have {dims}: leave it 0")
+        return mx.quantize(column, group_size=self.group, bits=self.bits)
+
+
+def _block_like(column: mx.array) -> mx.array:
+    return mx.zeros((*column.shape[:2], KV_BLOCK, column.shape[3]), column.dtype)

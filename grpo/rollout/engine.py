@@ -1,0 +1,310 @@
+"""Sampling groups: each prompt runs once, all its samples and those of other prompts are decoded together.
+
+Finished rows leave the batch, waiting prompts join it. Every row draws from its own stream of uniform numbers,
+derived from (seed, stream, step, prompt, sample), so a completion does not depend on what else is decoded, and
+nothing has to be restored when a run is resumed.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from grpo.attention.caches import PromptCache, prompt_parts, run_trunk, trunk_caches
+from grpo.attention.layout import PrefixLayout, pad_rows, shared_length
+from grpo.config.sections import ConfigError
+from grpo.cpu.fusion import without_gradient
+from grpo.cpu.lanes import evaluate, lane, lanes
+from grpo.model.policy import Policy
+from grpo.rollout import decoding
+from grpo.rollout.sampler import Draw, Sampling, draw
+from grpo.types import Group, Prompt, Rollout
+
+SHARED_FROM = 32  # tokens that all prompts must begin with for these to be run once for all
+COMPACT_BELOW = 0.8  # rows are dropped from the batch when fewer than this share is still running
+DIVIDED = 1 << 20  # logits from which on to draw from the rows in two halves: 16 rows of 49,152 gain nothing
+STREAMS = {"train": 0, "eval": 1, "sample": 2}
+
+# From the token a row has just drawn to the tokens it writes in its place, one a step (itself: nothing is steered).
+Steer = Callable[[int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to sample: how many, how long, how, and under which seed.
+
+    `numbers` are what the prompts' random numbers are drawn by, their places in the list if None: a part of a data
+    set keeps the completions of the whole. `steer` makes, for every row, the function that may replace what it drew;
+    the logprobs of such a rollout are those of the drawn tokens, so it is not one to train on.
+    """
+
+    samples: int
+    max_tokens: int
+    sampling: Sampling
+    seed: int = 0
+    stream: str = "train"
+    step: int = 0
+    max_rows: int = 64
+    merge_adapter: bool = True
+    kv_bits: int = 0  # of the completions' keys and values while they are decoded; 0 = whole
+    numbers: Sequence[int] | None = None  # [prompts]
+    steer: Callable[[], Steer] | None = None
+
+
+@dataclass
+class _Row:
+    """A completion being decoded."""
+
+    prompt: int
+    sample: int
+    uniforms: np.ndarray  # [max_tokens] float32 in [0, 1)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    drawn: int = 0  # tokens asked for so far, those not looked at yet included
+    stop_reason: str | None = None
+    steer: Steer | None = None
+    forced: deque[int] = field(default_factory=deque)  # tokens it is to write before it draws again
+
+
+def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
+    """The numbers that decide one completion, [max_tokens]."""
+    number = prompt if request.numbers is None else request.numbers[prompt]
+    key = (request.seed, STREAMS[request.stream], request.step, number, sample)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(
+        request.max_tokens, dtype=np.float32
+    )
+
+
+def generate(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    request: Request,
+    on_tokens: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Group]]:
+    """Yield (index of the prompt, its group) as groups finish; `on_tokens` hears how many tokens each step added."""
+    engine = (
+        _Engine(policy, prompts, request, on_tokens)
+        if policy.shares_prefixes
+        else _PlainEngine(policy, prompts, request, on_tokens)
+    )
+    with policy.decoding(merge=request.merge_adapter):
+        yield from engine.run()
+
+
+class _Engine:
+    """The batch being decoded: `rows` on the host, their caches and the tokens last drawn on the device."""
+
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
+    ) -> None:
+        self.policy, self.prompts, self.request, self.on_tokens = policy, prompts, request, on_tokens
+        self.waiting = deque(range(len(prompts)))
+        self.rows: list[_Row] = []
+        self.caches: list[Any] = []
+        self.finished: dict[int, list[_Row]] = {}
+        shared = shared_length([prompt.tokens for prompt in prompts]) if len(prompts) > 1 else 0
+        self.shared = shared if shared >= SHARED_FROM else 0  # tokens of a system prompt, of examples to follow
+        self.shared_caches: list[PromptCache] = []
+
+    def run(self) -> Iterator[tuple[int, Group]]:
+        """Decode until every group is out."""
+        last: Draw | None = None
+        while self.rows or self.waiting:
+            last = self._admit(last)
+            assert last is not None
+            if self.request.steer is not None:
+                last = self._steered(last)
+            # the next step is asked for before the last one is looked at, so the device never waits for the host
+            upcoming = self._step(last) if self._any_can_go_on() else None
+            yield from self._look_at(last)
+            last = self._leave(upcoming)
+
+    def _admit(self, last: Draw | None) -> Draw | None:
+        """Let waiting prompts join while there is room for all their samples."""
+        room = self.request.max_rows - len(self.rows)
+        count = min(len(self.waiting), max(room // self.request.samples, 0 if self.rows else 1))
+        if count == 0:
+            return last
+        chosen = [self.waiting.popleft() for _ in range(count)]
+        tokens = [self.prompts[index].tokens for index in chosen]
+        layout = PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
+        hidden, fresh = self._prefill(tokens, layout)
+        rows = [
+            _Row(
+                index,
+                sample,
+                uniform_stream(self.request, index, sample),
+                steer=self.request.steer and self.request.steer(),
+            )
+            for index in chosen
+            for sample in range(self.request.samples)
+        ]
+        first = self._draw(hidden, rows)
+        if self.rows and last is not None:
+            self.caches = self._join(fresh, layout)
+            first = _joined(last, first)
+        else:
+            self.caches = self._open(fresh, layout)
+        self.rows = [*self.rows, *rows]
+        return first
+
+    def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
+        """Hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
+        caches = trunk_caches(self.policy.model)
+        if self.shared:
+            if not self.shared_caches:
+                self._run(mx.array([list(tokens[0][: self.shared])]), caches)
+                self.shared_caches = caches
+            caches = [cache.of(len(tokens)) for cache in self.shared_caches]
+        hidden = self._run(pad_rows([row[self.shared :] for row in tokens]), caches)  # [prompts, time, hidden]
+        last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
+        return mx.repeat(last, self.request.samples, axis=0), caches
+
+    def _run(self, tokens: mx.array, caches: list[PromptCache]) -> mx.array:
+        """Prompts after what the caches hold, [prompts, time, hidden]."""
+        parts = prompt_parts(*tokens.shape)
+        with without_gradient():
+            hidden = run_trunk(self.policy.trunk, tokens, caches, parts=parts)
+        if parts > 1:
+            evaluate([hidden, *((cache.keys, cache.values) for cache in caches)], parts)
+        return hidden
+
+    def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
+        return decoding.start(fresh, layout, kv_bits=self.request.kv_bits)
+
+    def _join(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
+        return decoding.join(self.caches, fresh, layout)
+
+    def _draw(self, hidden: mx.array, rows: Sequence[_Row]) -> Draw:
+        limit = self.request.max_tokens - 1
+        uniforms = mx.array(np.array([row.uniforms[min(row.drawn, limit)] for row in rows]))
+        for row in rows:
+            row.drawn += 1
+        drawn = _draw_side_by_side(self.policy.project({}, hidden), uniforms, self.request.sampling)
+        mx.async_eval(drawn.tokens, drawn.logprobs, drawn.entropies)
+        return drawn
+
+    def _step(self, last: Draw) -> Draw:
+        with without_gradient():
+            hidden = self.policy.trunk(last.tokens[:, None], self.caches)  # [batch, 1, hidden]
+            return self._draw(hidden[:, 0], self.rows)
+
+    def _steered(self, last: Draw) -> Draw:
+        """The drawn tokens, with those in place of which a row has others to write replaced; waits for the device."""
+        tokens = np.array(last.tokens).tolist()
+        for place, row in enumerate(self.rows):
+            if row.stop_reason is None and row.steer is not None:
+                if not row.forced:
+                    row.forced.extend(row.steer(tokens[place]))
+                tokens[place] = row.forced.popleft()
+        return replace(last, tokens=mx.array(tokens, dtype=last.tokens.dtype))
+
+    def _any_can_go_on(self) -> bool:
+        return any(row.stop_reason is None and row.drawn < self.request.max_tokens for row in self.rows)
+
+    def _look_at(self, last: Draw) -> Iterator[tuple[int, Group]]:
+        """Read the drawn tokens; rows that end are finished, groups whose rows all are go out."""
+        tokens, logprobs, entropies = (np.array(part).tolist() for part in (last.tokens, last.logprobs, last.entropies))
+        stops, added = self.policy.stop_tokens, 0
+        for row, token, logprob, entropy in zip(self.rows, tokens, logprobs, entropies, strict=True):
+            if row.stop_reason is not None:
+                continue
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+            row.entropies.append(entropy)
+            added += 1
+            if token in stops:
+                row.stop_reason = "stop"
+            elif len(row.tokens) == self.request.max_tokens:
+                row.stop_reason = "length"
+            if row.stop_reason is not None:
+                self.finished.setdefault(row.prompt, []).append(row)
+                if len(self.finished[row.prompt]) == self.request.samples:
+                    yield row.prompt, self._group(row.prompt)
+        if self.on_tokens is not None:
+            self.on_tokens(added)
+
+    def _leave(self, upcoming: Draw | None) -> Draw | None:
+        """Drop finished rows when that pays.
+
+        When none goes on, when many have finished, or when others wait for room.
+        """
+        going = [i for i, row in enumerate(self.rows) if row.stop_reason is None]
+        if not going:
+            self.rows, self.caches = [], []
+            return None
+        assert upcoming is not None
+        room = self.request.max_rows - len(going) >= self.request.samples and bool(self.waiting)
+        if len(going) < len(self.rows) and (room or len(going) <= COMPACT_BELOW * len(self.rows)):
+            self.rows = [self.rows[i] for i in going]
+            self.caches = self._keep(going)
+            index = mx.array(going)
+            return Draw(upcoming.tokens[index], upcoming.logprobs[index], upcoming.entropies[index])
+        return upcoming
+
+    def _keep(self, rows: Sequence[int]) -> list[Any]:
+        return decoding.keep(self.caches, rows)
+
+    def _group(self, index: int) -> Group:
+        rows = sorted(self.finished.pop(index), key=lambda row: row.sample)
+        return Group(self.prompts[index], tuple(self._rollout(row) for row in rows))
+
+    def _rollout(self, row: _Row) -> Rollout:
+        shown = row.tokens[:-1] if row.stop_reason == "stop" else row.tokens
+        text = self.policy.tokenizer.decode(shown)
+        assert row.stop_reason in ("stop", "length")
+        return Rollout(tuple(row.tokens), tuple(row.logprobs), tuple(row.entropies), text, row.stop_reason)  # type: ignore[arg-type]
+
+
+def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
+    """`draw`, one half of the rows on a lane beside the other, where there are lanes and logits enough."""
+    half = logits.shape[0] // 2
+    if not half or logits.size < DIVIDED or lanes() == 1:
+        return draw(logits, uniforms, sampling)
+    first = draw(logits[:half], uniforms[:half], sampling)
+    with lane(0):
+        second = draw(logits[half:], uniforms[half:], sampling)
+    return _joined(first, second)
+
+
+def _joined(first: Draw, second: Draw) -> Draw:
+    """The rows of both, one after the other."""
+    return Draw(
+        mx.concatenate([first.tokens, second.tokens]),
+        mx.concatenate([first.logprobs, second.logprobs]),
+        mx.concatenate([first.entropies, second.entropies]),
+    )
+
+
+class _PlainEngine(_Engine):
+    """For architectures that can't share a prompt.
+
+    One group at a time, the prompt in every row, mlx_lm's own caches.
+    """
+
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
+    ) -> None:
+        if request.kv_bits:
+            raise ConfigError("kv_bits needs a model whose prompts can be shared, and this one's can't: leave it 0")
+        super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
+
+    def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
+        from mlx_lm.models.cache import make_prompt_cache
+
+        caches = make_prompt_cache(self.policy.model)
+        rows = mx.repeat(mx.array([list(tokens[0])]), self.request.samples, axis=0)
+        return self.policy.trunk(rows, caches)[:, -1], caches
+
+    def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
+        return fresh
+
+    def _leave(self, upcoming: Draw | None) -> Draw | None:
+        if all(row.stop_reason is not None for row in self.rows):
+            self.rows, self.caches = [], []
+            return None
+        return upcoming

@@ -1,0 +1,110 @@
+"""A token and its logprob from a row of logits. The order of filters is temperature, then top-k, then top-p."""
+
+import math
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from grpo.cpu.exponential import LOWEST, exp, row_max
+from grpo.cpu.nucleus import nucleus
+
+BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn. temperature 0 = the likeliest token. Training uses top_p 1 and top_k 0 only."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one step drew, each [batch].
+
+    Tokens, their logprobs and the entropy (nats) of the distribution they came from.
+    """
+
+    tokens: mx.array
+    logprobs: mx.array
+    entropies: mx.array
+
+
+def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
+    """Draw one token a row by inverting the cumulative distribution at `uniforms`.
+
+    logits [batch, vocab]; uniforms [batch] in [0, 1). Logprobs are of softmax(logits / temperature) before any
+    filter, so that a training run can compare them with the policy's; entropies likewise. At temperature 0 both are
+    of the plain softmax. One uniform number decides a row, so a row's draw depends on nothing but its own logits and
+    number. The sum runs in blocks of at most 256 tokens, which keeps float32 rounding below 1e-6 for any vocabulary.
+    """
+    greedy = sampling.temperature == 0
+    scaled = logits.astype(mx.float32)
+    if not greedy and sampling.temperature != 1:
+        scaled = scaled / sampling.temperature
+    highest = row_max(scaled)  # [batch, 1]
+    below = mx.maximum(scaled - highest, LOWEST)  # [batch, vocab], finite where a logit is -inf
+    masses = exp(below)
+    blocks = _in_blocks(masses)  # [batch, blocks, block]
+    sums = blocks.sum(axis=-1)
+    total = sums.sum(axis=-1)
+    log_total = mx.log(total) + highest[:, 0]
+    entropies = mx.log(total) - _in_blocks(masses * below).sum(axis=-2).sum(axis=-1) / total
+    if greedy:
+        tokens = mx.argmax(scaled, axis=-1)
+    else:
+        if sampling.top_k > 0 or sampling.top_p < 1:
+            blocks = _in_blocks(_filtered(masses, total, sampling))
+            sums = blocks.sum(axis=-1)
+        tokens = _invert(blocks, sums, uniforms)
+    chosen = mx.take_along_axis(scaled, tokens[:, None], axis=-1)[:, 0]
+    return Draw(tokens, chosen - log_total, entropies)
+
+
+def _in_blocks(masses: mx.array) -> mx.array:
+    """[batch, vocab] -> [batch, blocks, block];
+
+    The vocabulary is padded with zero mass where no block size divides it.
+    """
+    batch, vocab = masses.shape
+    block = math.gcd(vocab, BLOCK)
+    if block < 16 and vocab > BLOCK:
+        masses = mx.pad(masses, [(0, 0), (0, -vocab % BLOCK)])
+        block = BLOCK
+    elif vocab <= BLOCK:
+        block = vocab
+    return masses.reshape(batch, -1, block)
+
+
+def _invert(blocks: mx.array, sums: mx.array, uniforms: mx.array) -> mx.array:
+    """The first index whose cumulative mass exceeds uniform x total: first the block, then the token in it; [batch]."""
+    below_one = 1 - 2**-23
+    edges = mx.cumsum(sums, axis=-1)  # [batch, blocks]
+    target = mx.minimum(uniforms, below_one)[:, None] * edges[:, -1:]  # [batch, 1]
+    block = (edges <= target).sum(axis=-1, keepdims=True)
+    block = mx.minimum(block, sums.shape[-1] - 1)
+    before = mx.take_along_axis(edges, block, axis=-1) - mx.take_along_axis(sums, block, axis=-1)
+    inside = mx.cumsum(mx.take_along_axis(blocks, block[:, :, None], axis=1)[:, 0], axis=-1)  # [batch, block]
+    rest = mx.minimum(mx.maximum(target - before, 0), inside[:, -1:] * below_one)
+    place = (inside <= rest).sum(axis=-1)
+    return block[:, 0] * blocks.shape[-1] + place
+
+
+def _filtered(masses: mx.array, total: mx.array, sampling: Sampling) -> mx.array:
+    """Masses outside the top_k likeliest tokens, then outside the smallest set holding top_p of what is left,
+    set to 0.
+    """
+    if mx.default_device().type == mx.DeviceType.cpu:
+        return nucleus(masses, top_p=sampling.top_p, top_k=sampling.top_k)
+    order = mx.argsort(-masses, axis=-1)
+    ranked = mx.take_along_axis(masses, order, axis=-1)
+    keep = mx.ones_like(ranked)
+    if sampling.top_k > 0:
+        keep = (mx.arange(ranked.shape[-1]) < sampling.top_k).astype(ranked.dtype)[None]
+        total = (ranked * keep).sum(axis=-1)
+    if sampling.top_p < 1:
+        before = mx.cumsum(ranked * keep, axis=-1) - ranked  # mass of the likelier tokens
+        keep = keep * (before < sampling.top_p * total[:, None])
+    return mx.put_along_axis(mx.zeros_like(masses), order, ranked * keep, axis=-1)

@@ -1,0 +1,177 @@
+"""Checkpoints that survive a kill at any moment and a run directory that has one writer.
+
+A checkpoint is written beside its place, flushed to disk, listed with sizes and hashes in manifest.json, and only
+then renamed: what is there is whole. On loading the newest is verified; a damaged one is set aside and the one before
+it is taken.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import mlx.core as mx
+
+from grpo.config.sections import ConfigError
+from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE
+
+MANIFEST, STATE, OPTIMIZER = "manifest.json", "state.json", "optimizer.safetensors"
+SPARE_BYTES = 16 << 20
+
+
+def lock(output: Path) -> IO[str]:
+    """Hold the run directory until the returned file is closed; ConfigError if another process does."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        handle = (output / ".lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"output {output} can't be written: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise ConfigError(f"output {output} is in use by another run: wait for it or choose another --output") from None
+    return handle
+
+
+def save(
+    checkpoints: Path,
+    step: int,
+    *,
+    weights: dict[str, mx.array],
+    adapter_config: Mapping[str, Any],
+    optimizer: dict[str, mx.array],
+    state: Mapping[str, Any],
+) -> Path:
+    """Write checkpoints/step_NNNNNN; raises OSError with what it needed if the disk is full, leaving what was there."""
+    _require_space(checkpoints, sum(leaf.nbytes for leaf in [*weights.values(), *optimizer.values()]))
+    final = checkpoints / f"step_{step:06d}"
+    partial = checkpoints / f".partial_{step:06d}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        mx.save_safetensors(str(partial / ADAPTER_FILE), weights, metadata={"format": "mlx"})
+        mx.save_safetensors(str(partial / OPTIMIZER), optimizer)
+        (partial / ADAPTER_CONFIG).write_text(json.dumps(adapter_config, indent=1))
+        (partial / STATE).write_text(json.dumps(state, indent=1))
+        names = sorted(path.name for path in partial.iterdir())
+        manifest = {
+            name: {"bytes": (partial / name).stat().st_size, "sha256": sha256(partial / name)} for name in names
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        for path in partial.iterdir():
+            _flush(path)
+        _flush(partial)
+    except RuntimeError as error:  # mlx's writer reports a failed write this way, without a cause
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(f"checkpoint {final} could not be written, most likely the disk is full: {error}") from error
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    replaced = checkpoints / f".replaced_{final.name}"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if final.exists():
+        final.rename(replaced)
+    partial.rename(final)
+    _flush(checkpoints)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return final
+
+
+def publish(checkpoint: Path, output: Path) -> None:
+    """The checkpoint's adapter as the run's last one, in the run directory itself."""
+    for name in (ADAPTER_FILE, ADAPTER_CONFIG):
+        partial = output / f".partial_{name}"
+        shutil.copyfile(checkpoint / name, partial)
+        os.replace(partial, output / name)
+
+
+def prune(checkpoints: Path, keep: int) -> None:
+    """Keep the newest `keep`."""
+    for path in sorted(checkpoints.glob("step_*"))[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint, and a line for every damaged one, which is set aside as damaged_*.
+
+    Raises ConfigError if there are checkpoints and all are damaged: starting over would hide the loss.
+    """
+    shown: list[str] = []
+    for path in checkpoints.glob(".replaced_step_*"):  # a kill between the two renames of `save`
+        final = path.with_name(path.name.removeprefix(".replaced_"))
+        if final.exists():
+            shutil.rmtree(path)
+        else:
+            path.rename(final)
+    found = sorted(checkpoints.glob("step_*"), reverse=True)
+    for path in found:
+        fault = _fault(path)
+        if fault is None:
+            return path, shown
+        aside = path.with_name(f"damaged_{path.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        shown.append(
+            f"checkpoint {path.name} is damaged ({fault}): set aside as {aside.name}, the one before it is taken"
+        )
+    if any(checkpoints.glob("damaged_step_*")):
+        raise ConfigError(f"no checkpoint in {checkpoints} is whole; start anew with another --output")
+    return None, shown
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What `save` was given as state."""
+    return json.loads((checkpoint / STATE).read_text())
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file at once."""
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_text(text, encoding="utf-8", errors="replace")
+    os.replace(partial, path)
+
+
+def _fault(checkpoint: Path) -> str | None:
+    try:
+        manifest = json.loads((checkpoint / MANIFEST).read_text())
+        for name, expected in manifest.items():
+            if (checkpoint / name).stat().st_size != expected["bytes"]:
+                return f"{name} has another size than when it was written"
+            if sha256(checkpoint / name) != expected["sha256"]:
+                return f"{name} has changed since it was written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST}: {' '.join(str(error).split()) or type(error).__name__}"
+    return None
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed + SPARE_BYTES:
+        raise OSError(f"the disk is full: a checkpoint needs {needed >> 20} MiB in {folder}, {free >> 20} MiB are free")
+
+
+def _flush(path: Path) -> None:
+    """To the disk itself; macOS needs its own call for that."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if hasattr(fcntl, "F_FULLFSYNC"):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        else:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""Stopping a run from outside without losing what it did."""
+
+import signal
+import threading
+from types import FrameType
+import math
+from collections.abc import Callable
+from typing import cast
+import mlx.core as mx
+import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from grpo.config.sections import OptimizerSettings
+from grpo.model.policy import Policy
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; what was done is saved."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.exit_code = 128 + signal_number
+
+
+class StopFlag:
+    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __enter__(self) -> "StopFlag":
+        self.before = {}
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python has no signals to give
+            self.before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.received = number
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+
+class TrainingFailed(RuntimeError):
+    """The run cannot go on; the message says why and what to try."""

@@ -1,0 +1,139 @@
+"""Where a run's figures go.
+
+Metrics.jsonl, tensorboardX, completions files, the terminal, and Weights & Biases if asked for.
+"""
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from grpo.config.sections import LogSettings
+from grpo.scoring import GroupScores
+from grpo.types import Credit, Group
+
+METRICS = "metrics.jsonl"
+
+
+class RunLogger:
+    """Writes a run's records; `console` is what the user watches."""
+
+    def __init__(
+        self, output: Path, config: LogSettings, *, metrics_bytes: int | None = None, first_step: int = 0
+    ) -> None:
+        """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
+        from tensorboardX import SummaryWriter
+
+        self.output, self.config = output, config
+        self.console = Console(highlight=False)
+        path = output / METRICS
+        keep = metrics_bytes or 0
+        if path.exists() and path.stat().st_size != keep:
+            os.truncate(path, min(keep, path.stat().st_size))
+        self.metrics = path.open("a", encoding="utf-8")
+        self.board = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
+        self.wandb = _wandb(config, output) if config.wandb_project else None
+        self.started, self.first_step = time.monotonic(), first_step
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def step(self, step: int, metrics: dict[str, float]) -> None:
+        """One line of metrics.jsonl, one point of each curve."""
+        line = {"step": step} | {name: _short(value) for name, value in metrics.items()}
+        self.metrics.write(json.dumps(line) + "\n")
+        self.metrics.flush()
+        for name, value in metrics.items():
+            self.board.add_scalar(name, value, step)
+        if self.wandb is not None:
+            self.wandb.log(metrics, step=step)
+        self.say(self._line(step, metrics))
+
+    def metrics_bytes(self) -> int:
+        """Length of metrics.jsonl so far, for the checkpoint."""
+        return self.metrics.tell()
+
+    def completions(
+        self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[Credit]]
+    ) -> None:
+        """completions/step_NNNNNN.jsonl: what was said, what it got, and what was made of it."""
+        folder = self.output / "completions"
+        folder.mkdir(exist_ok=True)
+        with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8") as file:
+            for group, scores, group_advantages in zip(groups, scored, advantages, strict=True):
+                for i, rollout in enumerate(group.rollouts):
+                    row = {
+                        "task": group.prompt.task.id,
+                        "prompt": group.prompt.text,
+                        "completion": rollout.text,
+                        "rewards": {name: values[i] for name, values in scores.values.items()},
+                        "reward": scores.totals[i],
+                        "advantage": group_advantages[i],
+                        "tokens": len(rollout.tokens),
+                        "stop_reason": rollout.stop_reason,
+                    }
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def progress(self, what: str, total: int) -> Progress:
+        """A bar for the tokens of one rollout, gone when it is done; silent where nobody watches."""
+        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("tokens"), TimeElapsedColumn())
+        bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        bar.add_task(what, total=total)
+        return bar
+
+    def _line(self, step: int, metrics: dict[str, float]) -> str:
+        """The figures people watch, on one line."""
+        done = max(1, step - self.first_step)
+        left = (time.monotonic() - self.started) / done * (self.config.steps - step)
+        rewards = [
+            f"{name.split('/')[1].rsplit(':', 1)[-1]} {value:.2f}"
+            for name, value in metrics.items()
+            if name.startswith("rewards/") and name.endswith("/mean")
+        ]
+        parts = [
+            f"step {step}/{self.config.steps}",
+            f"reward {metrics['reward']:.3f}",
+            *rewards,
+            *([f"kl {metrics['kl']:.4f}"] if "kl" in metrics else []),
+            f"entropy {metrics['entropy']:.2f}",
+            f"length {metrics['completions/mean_length']:.0f}",
+            f"cut {metrics['completions/clipped_ratio']:.0%}",
+            f"{metrics['step_time']:.1f} s",
+            f"{metrics['tokens_per_second']:.0f} tok/s",
+            f"left {_clock(left)}",
+        ]
+        return "  ".join(parts)
+
+    def close(self) -> None:
+        """Flush and close every file."""
+        self.metrics.close()
+        self.board.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+
+def _short(value: float) -> float:
+    """Enough digits to repeat a figure, few enough to read."""
+    return float(f"{value:.9g}")
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def _wandb(config: LogSettings, output: Path) -> Any:
+    try:
+        import wandb
+    except ImportError:
+        from grpo.config.sections import ConfigError
+
+        raise ConfigError("wandb_project is set but wandb is not installed: pip install 'grpo-mlx[wandb]'") from None
+    return wandb.init(project=config.wandb_project, dir=str(output), config=config.model_dump(mode="json"))

@@ -1,0 +1,85 @@
+"""Anybody's rows as corpus rows."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from distill.corpus.readers import corpus_row, messages_of, read_corpus
+
+MEDICAL = Path(__file__).parents[4] / "shared" / "data" / "medical_o1_sample.jsonl"
+THOUGHT = "<think>\nc\n</think>\n\nb"
+
+
+def chat(*pairs):
+    return [{"role": role, "content": text} for role, text in pairs]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"messages": chat(("user", "a"), ("assistant", "b"))}, ["a", "b"]),
+        ({"messages": None, "prompt": "a", "completion": "b"}, ["a", "b"]),
+        ({"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]}, ["a", "b"]),
+        ({"Question": "a", "Complex_CoT": "c", "Response": "b"}, ["a", THOUGHT]),
+        ({"problem": "a", "thinking": "c", "response": "b", "answer": "9"}, ["a", THOUGHT]),
+        ({"question": "a", "thinking": "c", "response": "b"}, ["a", THOUGHT]),
+        ({"instruction": "a", "input": "i", "output": "b"}, ["a\n\ni", "b"]),
+        ({"instruction": "a", "input": "", "output": "b"}, ["a", "b"]),
+    ],
+)
+def test_each_layout(row, said):
+    assert [message["content"] for message in messages_of(row)] == said
+    made = corpus_row(row)
+    assert (made.asked, made.said) == tuple(said)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([], "must be an object, got a list"),
+        ({"text": "x"}, "got text"),
+        ({"prompt": "a", "completion": 3}, "must be texts or lists of messages"),
+        ({"conversations": ["x"]}, "conversations must be a list of"),
+        ({"messages": chat(("user", "a"))}, "the last message must be the assistant's"),
+        ({"messages": chat(("robot", "a"), ("assistant", "b"))}, "messages.0.role"),
+        ({"prompt": "a", "completion": ""}, "the assistant's text is empty"),
+    ],
+)
+def test_what_is_no_row_says_why(row, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        corpus_row(row)
+
+
+def test_what_a_row_says_of_itself_stays_and_defaults_fill_the_rest():
+    row = {"prompt": "a", "completion": "b", "domain": "Medical", "difficulty": 9, "language": "de"}
+    made = corpus_row(row, source="s", language="en")
+    assert (made.domain, made.difficulty, made.language, made.source) == ("medical", None, "de", "s")
+    assert made.requires_reasoning is False and made.answer == "b"
+
+
+def test_a_conversation_of_several_turns_stays_whole():
+    turns = chat(("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "<think>t</think>d"))
+    made = corpus_row({"messages": turns})
+    assert made.prompt is None and len(made.messages) == 5
+    assert (made.asked, made.reasoning, made.answer) == ("a\nc", "t", "d")
+
+
+def test_dropped_rows_have_their_place_and_reason(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": \n{"schema_version": 3}\n')
+    reading = read_corpus(str(path))
+    assert len(reading.rows) == 1
+    assert [line.split(": ")[0].rpartition(":")[2] for line in reading.dropped] == ["2", "3"]
+    assert "is not JSON" in reading.dropped[0] and "schema_version 3" in reading.dropped[1]
+
+
+@pytest.mark.skipif(not MEDICAL.exists(), reason="the medical sample is not here")
+def test_the_medical_sample_reads_whole():
+    reading = read_corpus(str(MEDICAL), domain="medical")
+    raw = [json.loads(line) for line in MEDICAL.read_text().splitlines()]
+    assert len(reading.rows) == len(raw) == 198 and not reading.dropped
+    assert all(row.reasoning == one["Complex_CoT"].strip() for row, one in zip(reading.rows, raw, strict=True))
+    assert all(row.answer == one["Response"].strip() for row, one in zip(reading.rows, raw, strict=True))
+    assert {row.domain for row in reading.rows} == {"medical"} and reading.rows[0].reference

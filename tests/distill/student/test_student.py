@@ -1,0 +1,160 @@
+"""Students of every method, on tiny models."""
+
+import json
+from types import SimpleNamespace
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from distill.sft.step import Supervised, counted
+from distill.student.__main__ import main
+from distill.student.logit import LogitObjective, Matching
+from distill.student.on_policy import OnPolicyTrainer
+from distill.student.teacher import require_same_vocabulary
+from grpo.config.sections import ConfigError
+from grpo.learner.learner import Learner
+from grpo.model.forward import completion_logprobs, rows_of
+from tests.distill.small_models import TINY, corpus, examples, model_directory
+
+BATCH = examples([9, 4, 13])
+
+
+@pytest.fixture
+def make(tmp_path, capsys):
+    student, teacher = model_directory(tmp_path / "student"), model_directory(tmp_path / "teacher", seed=7)
+    data = corpus(tmp_path / "corpus.jsonl")
+
+    def run(name, *overrides):
+        folder = tmp_path / name
+        code = main(["--output", str(folder), f"model={student}", *overrides])
+        return folder, code, capsys.readouterr()
+
+    return SimpleNamespace(run=run, student=student, teacher=teacher, data=data, root=tmp_path)
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+SUPERVISED = ["examples_per_step=4", "learning_rate=0.02", "total_steps=10", "eval_every=10"]
+
+
+def test_a_sequence_student_is_sft(make):
+    folder, code, _ = make.run("s", "method=sequence", f"data={make.data}", *SUPERVISED)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert code == 0 and summary["after"]["validation_loss"] < summary["before"]["validation_loss"]
+
+
+@pytest.mark.parametrize("kind", ["forward", "reverse", "js"])
+@pytest.mark.parametrize("top_k", [None, 8])
+def test_a_logit_student_comes_nearer_to_its_teacher(make, kind, top_k):
+    folder, code, shown = make.run(
+        "s",
+        "method=logit",
+        f"teacher={make.teacher}",
+        f"data={make.data}",
+        f"divergence={kind}",
+        *([f"top_k={top_k}"] if top_k else []),
+        *SUPERVISED,
+    )
+    summary = json.loads((folder / "summary.json").read_text())
+    assert code == 0, shown.err
+    assert summary["after"]["validation_loss"] < 0.95 * summary["before"]["validation_loss"]
+    assert len(list(folder.glob("teacher/*/*.safetensors"))) == (24 if top_k else 0)
+
+
+def learner(policy, matching, cache, teacher):
+    objective = LogitObjective(lambda: teacher, matching, cache, logits_chunk=5)
+    return Supervised(policy, token_budget=99, logits_chunk=5, objective=objective)
+
+
+def test_kept_top_tokens_give_the_numbers_of_the_live_teacher(tmp_path):
+    student, teacher = TINY.policy("llama"), TINY.policy("llama", seed=7)
+    live = learner(student, Matching("forward", 2.0, None), tmp_path, teacher)
+    kept = learner(student, Matching("forward", 2.0, TINY.vocab), tmp_path, teacher)
+    n = counted(BATCH)
+    expected, found = live.loss_and_gradient(BATCH, n), kept.loss_and_gradient(BATCH, n)
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+    again = learner(student, Matching("forward", 2.0, TINY.vocab), tmp_path, None)  # no teacher left to ask
+    assert again.loss_and_gradient(BATCH, n).loss == found.loss
+    for name, leaf in expected.gradient.items():
+        assert np.abs(np.array(found.gradient[name] - leaf)).max() < 1e-4
+
+
+def test_a_teacher_is_at_distance_0_from_itself(tmp_path):
+    teacher = TINY.policy("llama")
+    scored = learner(TINY.policy("llama"), Matching("reverse", 1.0, 5), tmp_path, teacher).loss_and_gradient(BATCH, 1)
+    assert scored.loss == pytest.approx(0, abs=1e-5)
+    assert max(mx.abs(leaf).max().item() for leaf in scored.gradient.values()) < 1e-4
+
+
+def test_each_token_is_credited_the_log_ratio_of_teacher_to_sampler():
+    teacher, group = TINY.policy("llama", seed=7), TINY.group([9, 10, 11], [[12, 13, 2], [14, 15, 16, 17]])
+    trainer = SimpleNamespace(
+        teacher=teacher, stop=SimpleNamespace(check=lambda: None), config=TINY.config(temperature=0.7)
+    )
+    trainer._teacher_logprobs = lambda group: OnPolicyTrainer._teacher_logprobs(trainer, group)
+    [credits], figures = OnPolicyTrainer.credit(trainer, [group], [], np.zeros((1, 2)))
+    rows = rows_of([[9, 10, 11]], [[12, 13, 2], [14, 15, 16, 17]])
+    expected = np.array(completion_logprobs(teacher, rows, temperature=0.7, chunk_tokens=99))
+    # the sampler of `TINY.group` gave every token logprob -1
+    assert credits[0] == pytest.approx(expected[0, :3] + 1) and credits[1] == pytest.approx(expected[1] + 1)
+    assert figures["teacher/reverse_kl"] == pytest.approx(-np.mean([*credits[0], *credits[1]]))
+
+
+def test_credit_by_token_reaches_the_gradient_by_token():
+    # one completion of three tokens: credit on the second alone moves what credit (0, 1, 0) says, not its mean
+    group, policy = TINY.group([9, 10], [[12, 13, 14], [15, 16, 17]]), TINY.policy("llama")
+
+    def gradient(credits):
+        learned = Learner(policy, TINY.config(loss_type="dapo", beta=0.0, prompts_per_step=1, num_generations=2))
+        seen = {}
+        learned.optimizer.apply = lambda gradient, loss, step: (seen.update(gradient), (1.0, True))[1]
+        learned.learn([group], [credits], 0)
+        return np.array(seen["model.norm.weight"])
+
+    zero = (0.0, 0.0, 0.0)
+    parts = [gradient([tuple(float(t == i) for t in range(3)), zero]) for i in range(3)]
+    assert sum(parts) == pytest.approx(gradient([1.0, 0.0]), abs=1e-6)
+    assert np.abs(parts[0] - parts[1]).max() > 1e-4
+
+
+def test_an_on_policy_student_comes_nearer_to_its_teacher(make, tmp_path):
+    tasks = tmp_path / "tasks.jsonl"
+    tasks.write_text("\n".join(json.dumps({"prompt": f"w{30 + i} w{40 + i}", "answer": "1"}) for i in range(8)))
+    folder, code, shown = make.run(
+        "s",
+        "method=on_policy",
+        f"teacher={make.teacher}",
+        f"data={tasks}",
+        "data_options.test_size=0",
+        "template=plain",
+        "reward_weights={accuracy: 1.0}",
+        "steps=20",
+        "fine_tune=full",
+        "prompts_per_step=4",
+        "num_generations=8",
+        "max_completion_length=6",
+        "learning_rate=0.005",
+        "save_every=0",
+        "completions_every=0",
+    )
+    assert code == 0, shown.err
+    distances = [line["teacher/reverse_kl"] for line in metrics(folder)]
+    assert np.mean(distances[-3:]) < 0.8 * np.mean(distances[:3])
+
+
+def test_another_vocabulary_is_refused_in_one_line():
+    def tokenizer(**vocabulary):
+        return SimpleNamespace(get_vocab=lambda: vocabulary)
+
+    require_same_vocabulary(tokenizer(a=0, b=1), tokenizer(b=1, a=0))
+    with pytest.raises(ConfigError, match=r"2 and 2 tokens, 1 of the student's differ, e\.g\. .b. is 1 and None"):
+        require_same_vocabulary(tokenizer(a=0, b=1), tokenizer(a=0, c=1))
+
+
+def test_a_missing_method_and_a_missing_teacher_are_refused(make):
+    assert "method must be one of sequence, logit, on_policy" in make.run("a")[2].err
+    _, code, shown = make.run("b", "method=on_policy", "teacher=/nowhere")
+    assert code == 2 and "no such directory" in shown.err and shown.err.count("\n") == 1

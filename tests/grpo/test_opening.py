@@ -1,0 +1,116 @@
+"""Opening a run directory: what may be written where, and what a resumed run starts from."""
+
+import json
+
+import pytest
+
+from grpo.config import Config
+from grpo.config.loading import to_yaml
+from grpo.config.sections import ConfigError
+from grpo.opening import open_run, reward_set, tasks
+from grpo.runs import checkpoint
+from grpo.runs.directory import FREE_TO_CHANGE, claim
+from grpo.runs.interrupt import StopFlag
+
+
+def silent(_):
+    pass
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run directory of a config with seed 3."""
+    (tmp_path / "config.yaml").write_text(to_yaml(Config(seed=3)))
+    return tmp_path
+
+
+def test_an_empty_directory_is_claimed(tmp_path):
+    assert claim(Config(), tmp_path, resume=False, say=silent) is None
+    assert claim(Config(), tmp_path, resume=True, say=silent) is None
+
+
+def test_a_directory_with_a_run_is_refused_without_resume(folder):
+    with pytest.raises(ConfigError, match="holds a run already: add --resume"):
+        claim(Config(seed=3), folder, resume=False, say=silent)
+
+
+def test_the_first_difference_is_named_with_both_values(folder):
+    with pytest.raises(ConfigError, match=r"beta was 0\.01, now 0\.5 \(and 1 more: seed\)"):
+        claim(Config(seed=4, beta=0.5), folder, resume=True, say=silent)
+
+
+@pytest.mark.parametrize("key", sorted(FREE_TO_CHANGE))
+def test_what_does_not_change_the_learning_may_differ(folder, key):
+    value = "elsewhere" if key in ("output", "wandb_project") else 7
+    assert claim(Config(seed=3, **{key: value}), folder, resume=True, say=silent) is None
+
+
+def test_the_newest_whole_checkpoint_is_found_and_damage_is_said(folder):
+    for step in (1, 2):
+        parts = {"weights": {}, "adapter_config": {}, "optimizer": {}, "state": {"step": step}}
+        checkpoint.save(folder / "checkpoints", step, **parts)
+    (folder / "checkpoints" / "step_000002" / "state.json").write_text("{}")
+    said = []
+    assert claim(Config(seed=3), folder, resume=True, say=said.append) == folder / "checkpoints" / "step_000001"
+    assert "step_000002 is damaged" in said[0] and said[1].startswith("resuming from")
+
+
+def test_skipped_rows_and_notes_are_said(tmp_path):
+    rows = [{"question": f"{n}+1?", "answer": str(n + 1)} for n in range(8)] + [{"nothing": 1}] * 5
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = []
+    env = tasks(Config(data=str(path)), said.append)
+    assert len(env.skipped) == 5
+    assert [line for line in said if "skipped" in line][-1] == "  skipped 5 rows in all"
+    assert f"skipped {path}:9" in said[0]  # by file and line
+
+
+def test_the_seed_of_the_run_decides_the_split():
+    first, same, other = (tasks(Config(seed=seed), silent).tasks("test") for seed in (3, 3, 4))
+    assert first == same != other
+    fixed = tasks(Config(seed=4, data_options={"seed": 3}), silent).tasks("test")
+    assert fixed == first
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"reward_weights": {"accuracyy": 1.0}}, "unknown reward 'accuracyy': did you mean"),
+        ({"reward_weights": {"nowhere:f": 1.0}}, "module nowhere not imported"),
+        ({"reward_weights": {"json:nonesuch": 1.0}}, "json has no function 'nonesuch'"),
+        ({"reward_options": {"code": {"a": 1}}}, "options given for code, which has no weight"),
+        ({"reward_options": {"format": {"nonesuch": 1}}}, "nonesuch"),
+    ],
+)
+def test_a_wrong_reward_is_the_users_to_put_right(settings, reason):
+    with pytest.raises(ConfigError, match=reason):
+        reward_set(Config(**settings))
+
+
+def test_a_resumed_run_starts_from_its_own_copy_of_the_adapter(tiny, tmp_path):
+    source = tmp_path / "adapter"
+    source.mkdir()
+    tiny.policy(fine_tune="lora", adapter_noise=0.2).save_adapter(source)
+    model = tiny.directory(tmp_path / "model")
+    config = Config(model=str(model), adapter=str(source), template="plain", reward_weights={"format": 1.0})
+    rows = "".join(json.dumps({"prompt": f"w{n} w9", "answer": "1"}) + "\n" for n in range(10, 20))
+    (tmp_path / "rows.jsonl").write_text(rows)
+    config = config.model_copy(update={"data": str(tmp_path / "rows.jsonl")})
+    output = tmp_path / "run"
+    output.mkdir()
+    first = open_run(config, output, resume=False, say=silent, stop=StopFlag())
+    first.close()
+    for path in source.iterdir():
+        path.unlink()
+    again = open_run(config, output, resume=True, say=silent, stop=StopFlag())
+    again.close()
+    start, resumed = first.policy.reference_parameters, again.policy.reference_parameters
+    assert start.keys() == resumed.keys() and all((start[name] == resumed[name]).all().item() for name in start)
+
+
+def test_an_adapter_that_is_not_there_leaves_no_copy(tmp_path):
+    config = Config(model="miniature", adapter=str(tmp_path / "none"), template="plain")
+    with pytest.raises(ConfigError, match=r"adapter .*none: no adapters\.safetensors there"):
+        open_run(config, tmp_path, resume=False, say=silent, stop=StopFlag())
+    assert not (tmp_path / "start_adapter").exists()
