@@ -8,14 +8,13 @@ import atexit
 import functools
 import json
 import os
-import select
-import signal
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from rewards.process import ChildProcess, Died, Late
 
 PROGRAM = Path(__file__).with_name("gym_worker_main.py")
 LONGEST_ANSWER = 10_000
@@ -27,7 +26,7 @@ class GymWorker:
 
     def __init__(self, timeout_seconds: float = 10.0) -> None:
         self.timeout_seconds = timeout_seconds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ChildProcess | None = None
         self._lock = threading.Lock()
         atexit.register(self.close)
 
@@ -51,14 +50,8 @@ class GymWorker:
     def close(self) -> None:
         """Kill the worker with all it may have started."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if process is not None:
+            process.close()
 
     def _request(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | str:
         with self._lock:
@@ -79,36 +72,17 @@ def shared_worker() -> GymWorker:
     return GymWorker()
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start() -> ChildProcess:
     fixed = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **fixed},
-        start_new_session=True,
-        bufsize=0,
-    )
+    return ChildProcess([sys.executable, str(PROGRAM)], environment={**os.environ, **fixed})
 
 
-def _ask(process: subprocess.Popen[bytes], request: dict[str, Any], seconds: float) -> dict[str, Any] | str:
+def _ask(process: ChildProcess, request: dict[str, Any], seconds: float) -> dict[str, Any] | str:
     """One line out, one line back; `timeout` or `died` if it does not come."""
-    assert process.stdin is not None and process.stdout is not None
-    deadline = time.monotonic() + seconds
-    reply = bytearray()
     try:
-        line = memoryview(json.dumps(request).encode() + b"\n")
-        while line:
-            line = line[process.stdin.write(line) :]
-        while not reply.endswith(b"\n"):
-            if not select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                return "timeout"
-            chunk = process.stdout.read(65536)
-            if not chunk:
-                return "died"
-            reply += chunk
-        found: dict[str, Any] = json.loads(reply)
-    except (OSError, ValueError):
+        found: dict[str, Any] = json.loads(process.exchange(request, time.monotonic() + seconds))
+    except Late:
+        return "timeout"
+    except (Died, OSError, ValueError):
         return "died"
     return found

@@ -9,9 +9,7 @@ killed and after 2,000 items, one more than used kept warm. Called from any thre
 import atexit
 import json
 import os
-import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,11 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rewards.resident import resident_bytes
+from rewards.process import ChildProcess, Died, Late, TooMuchMemory
 
 WALL_SECONDS = 6.0  # backstop; the worker's own CPU limit decides, else rewards would depend on the machine's load
 RESIDENT_BYTES = 1 << 30  # of a worker; an idle one holds about 100 MB
-WATCH_SECONDS = 0.05  # between two looks at it; ordinary answers are done before the first
 START_SECONDS = 60.0
 START_ATTEMPTS = 3
 ITEMS_PER_WORKER = 2000
@@ -46,104 +43,54 @@ class StartError(RuntimeError):
     """A worker that ended before it was ready."""
 
 
-class Worker:
+class Worker(ChildProcess):
     """One process. `ask` is for one thread at a time; anything unexpected leaves it dead."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
+        super().__init__(
             [sys.executable, "-I", str(_HERE.parents[1] / "algebra" / "worker.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={"PATH": os.environ.get("PATH", ""), "SYMPY_GROUND_TYPES": "python"},
-            bufsize=0,
+            environment={"PATH": os.environ.get("PATH", ""), "SYMPY_GROUND_TYPES": "python"},
         )
         self.asked = 0
         self._ready = False
-        self._buffer = b""
         path = [entry for entry in sys.path if entry] + [str(_HERE.parents[2])]
-        self._send({"path": path})
+        self.send({"path": path}, time.monotonic() + START_SECONDS)
 
     def ask(self, item: Item) -> str:
         """The outcome of one item: ok, wrong, unparsed, gold_bad, memory, timeout or died."""
         if not self._ready:
             self._wait_ready()
         self.asked += 1
-        self._send({"id": self.asked, "gold": item.gold, "answer": item.answer, "strict": item.strict})
-        line = self._line(WALL_SECONDS, RESIDENT_BYTES)
-        if line is not None:
-            reply = json.loads(line)
-            return str(reply["outcome"]) if reply.get("id") == self.asked else "died"
-        if self.process.poll() is None:  # the wall clock ran out, or the memory
-            outcome = "memory" if resident_bytes(self.process.pid) > RESIDENT_BYTES else "timeout"
-            self.kill()
-            return outcome
-        return "timeout" if self.process.returncode == -signal.SIGPROF else "died"
+        self.watched_bytes = RESIDENT_BYTES
+        message = {"id": self.asked, "gold": item.gold, "answer": item.answer, "strict": item.strict}
+        try:
+            reply = json.loads(self.exchange(message, time.monotonic() + WALL_SECONDS))
+        except Died as death:
+            return "timeout" if death.status == -signal.SIGPROF else "died"
+        except (Late, TooMuchMemory) as error:
+            self.close()
+            return "timeout" if isinstance(error, Late) else "memory"
+        return str(reply["outcome"]) if reply.get("id") == self.asked else "died"
 
     @property
     def ready(self) -> bool:
         """Whether it has loaded sympy and can be asked at once."""
-        assert self.process.stdout is not None
-        return self._ready or _readable(self.process.stdout.fileno(), 0)
+        return self._ready or self.readable
 
     @property
     def spent(self) -> bool:
         """Whether it has to be replaced."""
-        return self.asked >= ITEMS_PER_WORKER or self.process.poll() is not None
-
-    def kill(self) -> None:
-        """End the process and everything in its session."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        return self.asked >= ITEMS_PER_WORKER or not self.running
 
     def _wait_ready(self) -> None:
-        line = self._line(START_SECONDS)
-        reply = json.loads(line) if line is not None else {"error": "no answer from the process"}
+        try:
+            reply = json.loads(self.line(time.monotonic() + START_SECONDS))
+        except (Late, Died):
+            reply = {"error": "no answer from the process"}
         if not reply.get("ready"):
-            self.kill()
+            self.close()
             raise StartError(f"the answer verifier did not start: {reply.get('error', 'sympy or math-verify fails')}")
         self._ready = True
-
-    def _send(self, message: dict[str, object]) -> None:
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-        except (BrokenPipeError, OSError):
-            return  # dead: the missing reply says so
-
-    def _line(self, seconds: float, resident_limit: int | None = None) -> bytes | None:
-        """One line of output; None if the process ended, the time is over or it holds too much memory."""
-        assert self.process.stdout is not None
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            if not _readable(self.process.stdout.fileno(), min(left, WATCH_SECONDS)):
-                if resident_limit is not None and resident_bytes(self.process.pid) > resident_limit:
-                    return None
-                continue
-            chunk = os.read(self.process.stdout.fileno(), 65536)
-            if not chunk:
-                self.process.wait()
-                return None
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line
-
-
-def _readable(descriptor: int, seconds: float) -> bool:
-    """Whether there is something to read in time. `poll`: `select` refuses descriptors over 1,023."""
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN | select.POLLHUP)
-    return bool(poller.poll(seconds * 1000))
 
 
 class Verifier:
@@ -171,14 +118,14 @@ class Verifier:
     def pids(self) -> list[int]:
         """The processes there are now."""
         with self._lock:
-            return [worker.process.pid for worker in self._all]
+            return [worker.pid for worker in self._all]
 
     def close(self) -> None:
         """End the workers; the next question starts new ones."""
         with self._lock:
             workers, self._all, self._idle = list(self._all), set(), []
         for worker in workers:
-            worker.kill()
+            worker.close()
 
     def forget(self) -> None:
         """After a fork: the workers are the parent's."""
@@ -192,7 +139,7 @@ class Verifier:
             try:
                 outcome = worker.ask(item)
             except (ValueError, KeyError):  # a line that is no reply
-                worker.kill()
+                worker.close()
                 outcome = "died"
             except BaseException as error:
                 self._drop(worker)
@@ -227,10 +174,10 @@ class Verifier:
 
     def _forget_dead(self) -> None:
         """Idle workers that somebody killed; the lock is held."""
-        for worker in [worker for worker in self._idle if worker.process.poll() is not None]:
+        for worker in [worker for worker in self._idle if not worker.running]:
             self._idle.remove(worker)
             self._all.discard(worker)
-            worker.kill()
+            worker.close()
 
     def _give_back(self, worker: Worker) -> None:
         if worker.spent:
@@ -241,14 +188,14 @@ class Verifier:
             if keep:
                 self._idle.append(worker)
         if not keep:  # closed meanwhile
-            worker.kill()
+            worker.close()
 
     def _drop(self, worker: Worker) -> None:
         with self._lock:
             if worker in self._all:  # not closed meanwhile
                 self._all.discard(worker)
                 self._refill()
-        worker.kill()
+        worker.close()
 
     def _cached(self, item: Item) -> str | None:
         with self._lock:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rewards import resident
+from rewards import process as resident
 from rewards.maths import verifier
 from rewards.maths.verifier import Item, Verifier
 

@@ -167,6 +167,22 @@ def test_a_process_that_does_not_read_or_reply_is_late():
         assert time.monotonic() - started < 5
 
 
+def test_a_process_that_closes_its_output_and_goes_on_is_late():
+    with process_of(READY + "import os, time\nos.close(1)\ntime.sleep(20)") as process:
+        started = time.monotonic()
+        with pytest.raises(Late):
+            process.ask({}, soon(0.5))
+        assert time.monotonic() - started < 5
+
+
+def test_a_single_run_that_closes_its_output_and_goes_on_is_late():
+    with process_of(READY + "import os, time\nprint(4, flush=True)\nos.close(1)\ntime.sleep(20)") as process:
+        started = time.monotonic()
+        with pytest.raises(Late):
+            process.ask_for_output({}, soon(0.5), 1000)
+        assert time.monotonic() - started < 5
+
+
 @pytest.mark.parametrize(
     ("end", "signal"),
     [("raise SystemExit(3)", None), ("import os\n    os.kill(os.getpid(), 9)", 9), ("raise SystemExit(137)", 9)],
