@@ -29,14 +29,19 @@ def parse(program: str, about: str, kind: type[Section], arguments: Sequence[str
     return parser.parse_intermixed_args(arguments)
 
 
-def configure(options: argparse.Namespace, kind: type[AnyConfig], default: str) -> tuple[AnyConfig, Path]:
-    """The config and the run directory; `--resume` with nothing but an output takes the config recorded there."""
+def configure(
+    options: argparse.Namespace, kind: type[AnyConfig], default: str, *, packaged: Path | None = None
+) -> tuple[AnyConfig, Path]:
+    """Return the config and the run directory; `--resume` with an output alone takes the config recorded there.
+
+    `packaged` is the recipe that is read where no --config is given; `default` names the run directory then.
+    """
     recorded = options.output / "config.yaml" if options.output is not None else None
     alone = options.config is None and not options.overrides
     if options.resume and alone and recorded is not None and recorded.exists():
         config = build(kind, read_yaml(recorded), source=str(recorded))
     else:
-        config = load(kind, options.config, options.overrides)
+        config = load(kind, options.config or packaged, options.overrides)
     stem = options.config.stem if options.config is not None else default
     given = options.output or getattr(config, "output", None)
     return config, Path(given) if given else _free(Path("runs") / stem, resume=options.resume)
