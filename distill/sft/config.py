@@ -4,24 +4,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from grpo.config.sections import LoRA, Section
+from grpo.config.sections import LoggedRun, ModelSettings, OptimizerSettings, RunSettings
 
 
-class SFTConfig(Section):
+class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
     """One run of `python -m distill.sft`."""
 
-    model: str = Field(description="hub id or local MLX directory")
-    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
-    adapter: str | None = Field(None, description="directory of LoRA adapters to go on from")
     fine_tune: Literal["lora", "dora", "full"] = Field(
         "lora", description="train adapters (on a quantised model too), or all weights of one that is not quantised"
-    )
-    lora: LoRA = Field(default_factory=LoRA, description="adapters, when fine_tune is lora or dora")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the weights; auto = as stored, float32 on a CPU"
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="recompute each block in the backward pass: less memory, about a third more time"
     )
 
     data: str = Field(description="corpus: a JSONL, JSON, parquet or CSV file, or a hub data set")
@@ -37,34 +27,23 @@ class SFTConfig(Section):
     train_on: Literal["assistant", "all"] = Field("assistant", description="whose tokens count in the loss")
     max_length: int = Field(2048, ge=2, description="tokens; a longer example is left out and counted")
 
-    seed: int = Field(0, ge=0, description="of data order, split and adapters")
-    output: str | None = Field(None, description="run directory; none = a new one under runs/")
     epochs: float = Field(1.0, gt=0, description="passes over the examples, if steps is not given")
     total_steps: int | None = Field(None, ge=1, description="optimizer steps, in place of epochs")
     examples_per_step: int = Field(8, ge=1, description="of an optimizer step, in as many micro-batches as it takes")
     token_budget: int = Field(2048, ge=1, description="positions of a micro-batch; less = less memory, same gradient")
     packing: bool = Field(True, description="examples in one row, attention kept inside each, where the model allows")
-    merge_adapter: bool = Field(
-        True, description="in float32 compute with the adapter added into the weights: faster, same numbers to rounding"
-    )
     logits_chunk: int = Field(256, ge=1, description="positions whose vocabulary row exists at a time")
 
     learning_rate: float = Field(1e-4, gt=0, description="peak rate of AdamW")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="after the warm-up, down to min_learning_rate"
     )
-    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
-    min_learning_rate: float = Field(0.0, ge=0, description="where linear and cosine end")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
     adam_betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's")
-    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
 
     eval_every: int = Field(100, ge=0, description="steps between validations (one before, one after); 0 = none")
     eval_examples: int = Field(200, ge=1, description="validation examples, if there are that many")
     patience: int = Field(0, ge=0, description="stop after so many validations without a better loss; 0 = never")
     save_every: int = Field(100, ge=0, description="steps between checkpoints; 0 = only when stopped and at the end")
-    keep_checkpoints: int = Field(3, ge=1, description="the newest that are kept")
-    wandb_project: str | None = Field(None, description="also log to this Weights & Biases project")
 
     @model_validator(mode="after")
     def _possible(self) -> "SFTConfig":
@@ -84,7 +63,5 @@ class SFTConfig(Section):
         return self
 
 
-class ResolvedSFT(SFTConfig):
+class ResolvedSFT(SFTConfig, LoggedRun):
     """An SFTConfig whose length is known: what the optimizer's schedule needs."""
-
-    steps: int = Field(ge=1, description="optimizer steps")

@@ -4,10 +4,11 @@ from grpo.config.loading import AnyConfig, build, describe, keys, load, read_yam
 from grpo.config.sections import (
     ColdStart,
     ConfigError,
-    LogSettings,
     LoRA,
     ModelSettings,
     OptimizerSettings,
+    RunSettings,
+    Schedule,
     Section,
 )
 from grpo.config.training import Config, load_config
@@ -18,9 +19,10 @@ __all__ = [
     "Config",
     "ConfigError",
     "LoRA",
-    "LogSettings",
     "ModelSettings",
     "OptimizerSettings",
+    "RunSettings",
+    "Schedule",
     "Section",
     "build",
     "describe",

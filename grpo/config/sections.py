@@ -1,6 +1,6 @@
 """Define the sections that several configs share."""
 
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,51 +36,58 @@ class ColdStart(Section):
     broken: float = Field(0.3, ge=0, le=1, description="share of chains with a broken format")
 
 
-class ModelSettings(Protocol):
-    """What of a config says which model is loaded and what of it is trained."""
+class ModelSettings(Section):
+    """Which model is loaded and what of it is trained."""
 
-    @property
-    def revision(self) -> str | None: ...
-    @property
-    def adapter(self) -> str | None: ...
-    @property
-    def fine_tune(self) -> str: ...
-    @property
-    def lora(self) -> LoRA: ...
-    @property
-    def dtype(self) -> str: ...
-    @property
-    def gradient_checkpointing(self) -> bool: ...
-    @property
-    def seed(self) -> int: ...
-
-
-class OptimizerSettings(Protocol):
-    """What of a config says how a gradient becomes an update."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def lr_schedule(self) -> str: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def min_learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def adam_betas(self) -> tuple[float, float]: ...
-    @property
-    def max_grad_norm(self) -> float: ...
+    model: str = Field(description="hub id or local MLX directory")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    adapter: str | None = Field(None, description="directory of LoRA adapters to go on from")
+    fine_tune: Literal["lora", "dora", "full", "none"] = Field(
+        "lora", description="train adapters (on a quantised model too), or all weights of one that is not quantised"
+    )
+    lora: LoRA = Field(default_factory=LoRA, description="adapters, when fine_tune is lora or dora")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="of the weights; auto = as stored, float32 on a CPU"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute each block in the backward pass: less memory, about a third more time"
+    )
+    merge_adapter: bool = Field(
+        True, description="in float32 compute with the adapter added into the weights: faster, same numbers to rounding"
+    )
+    seed: int = Field(0, ge=0, description="of data order, sampling and adapters")
 
 
-class LogSettings(Protocol):
-    """What of a config a run's log needs."""
+class OptimizerSettings(Section):
+    """How a gradient becomes an update."""
 
-    @property
-    def steps(self) -> int: ...
-    @property
-    def wandb_project(self) -> str | None: ...
-    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+    learning_rate: float = Field(1e-5, gt=0, description="peak rate of AdamW")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        "constant", description="after the warm-up, down to min_learning_rate"
+    )
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    min_learning_rate: float = Field(0.0, ge=0, description="where linear and cosine end")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    adam_betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's")
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
+
+
+class Schedule(OptimizerSettings):
+    """An optimizer's settings with the number of steps that its schedule ends after."""
+
+    steps: int = Field(ge=1, description="optimizer steps")
+
+
+class RunSettings(Section):
+    """What a run keeps, and where."""
+
+    output: str | None = Field(None, description="run directory; none = a new one under runs/")
+    save_every: int = Field(50, ge=0, description="steps between checkpoints; 0 = only when stopped and at the end")
+    keep_checkpoints: int = Field(3, ge=1, description="the newest that are kept")
+    wandb_project: str | None = Field(
+        None, description="also log to this Weights & Biases project (pip install 'grpo-mlx[wandb]')"
+    )
+
+
+class LoggedRun(Schedule, RunSettings):
+    """What a run's log needs: its length and where else it is shown."""

@@ -11,28 +11,20 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from grpo.config.loading import load
-from grpo.config.sections import ColdStart, LoRA, Section
+from grpo.config.sections import ColdStart, LoggedRun, ModelSettings
 
 
-class Config(Section):
+class Config(ModelSettings, LoggedRun):
     """One run of `python -m grpo.train`."""
 
     model: str = Field(
         "miniature", description="hub id, local MLX directory, or miniature = the embedded model, made on the spot"
     )
-    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     adapter: str | None = Field(
         None, description="directory of adapters to start from; they are then also the reference"
     )
     fine_tune: Literal["lora", "full"] = Field(
         "lora", description="train adapters, or all weights of a model that is not quantised"
-    )
-    lora: LoRA = Field(default_factory=LoRA, description="adapters, when fine_tune is lora")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the weights; auto = as stored, float32 on a CPU"
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="recompute each block in the backward pass: less memory, about a third more time"
     )
     cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
 
@@ -75,9 +67,7 @@ class Config(Section):
         "none", description="random_reward = train on coin flips instead: what such a run gains is not learning"
     )
 
-    seed: int = Field(0, ge=0, description="of everything: data order, sampling, adapters")
     steps: int = Field(200, ge=1, description="rollout batches")
-    output: str | None = Field(None, description="run directory; none = a new one under runs/")
     prompts_per_step: int = Field(2, ge=1, description="prompts of a rollout batch")
     num_generations: int = Field(16, ge=2, description="samples of each prompt (G)")
     max_completion_length: int = Field(256, ge=1, description="tokens")
@@ -87,9 +77,6 @@ class Config(Section):
     top_p: float = Field(1.0, description="must be 1 in training")
     top_k: int = Field(0, description="must be 0 in training")
     max_rows: int = Field(64, ge=1, description="completions decoded together; more wait until rows are free")
-    merge_adapter: bool = Field(
-        True, description="decode with the adapter added into the weights: faster, same numbers to rounding"
-    )
     kv_bits: Literal[0, 4, 8] = Field(
         0, description="completions' keys and values while decoding: quantised, a quarter or an eighth of the memory"
     )
@@ -131,18 +118,6 @@ class Config(Section):
     )
     logits_chunk: int = Field(128, ge=1, description="positions whose vocabulary row exists at a time")
 
-    learning_rate: float = Field(1e-5, gt=0, description="peak rate of AdamW")
-    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
-        "constant", description="after the warm-up, down to min_learning_rate"
-    )
-    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
-    min_learning_rate: float = Field(0.0, ge=0, description="where linear and cosine end")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
-    adam_betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's")
-    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
-
-    save_every: int = Field(50, ge=0, description="steps between checkpoints; 0 = only when stopped and at the end")
-    keep_checkpoints: int = Field(3, ge=1, description="the newest that are kept")
     eval_every: int = Field(
         0, ge=0, description="steps between evaluations on held-out tasks; 0 = never, not even before and after"
     )
@@ -154,9 +129,6 @@ class Config(Section):
         False, description="before and after training also take the likeliest token, under summary's greedy"
     )
     completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
-    wandb_project: str | None = Field(
-        None, description="also log to this Weights & Biases project (pip install 'grpo-mlx[wandb]')"
-    )
 
     @field_validator("reward_weights", mode="before")
     @classmethod

@@ -8,14 +8,14 @@ import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from grpo.config.sections import OptimizerSettings
+from grpo.config.sections import Schedule
 from grpo.model.policy import Policy
 from grpo.runs.interrupt import TrainingFailed
 
 MAX_BAD_UPDATES = 3
 
 
-def learning_rate(config: OptimizerSettings, step: int) -> float:
+def learning_rate(config: Schedule, step: int) -> float:
     """The rate of step `step` (from 0): linear warm-up, then constant, linear or cosine down to min_learning_rate."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -29,7 +29,7 @@ def learning_rate(config: OptimizerSettings, step: int) -> float:
 class Optimizer:
     """Applies a gradient to a policy, or drops it; its state is saved and loaded by name."""
 
-    def __init__(self, policy: Policy, config: OptimizerSettings) -> None:
+    def __init__(self, policy: Policy, config: Schedule) -> None:
         self.policy, self.config = policy, config
         self.adamw = optim.AdamW(
             config.learning_rate, betas=list(config.adam_betas), weight_decay=config.weight_decay, bias_correction=True

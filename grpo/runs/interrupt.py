@@ -9,7 +9,7 @@ from typing import cast
 import mlx.core as mx
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
-from grpo.config.sections import OptimizerSettings
+from grpo.config.sections import Schedule
 from grpo.model.policy import Policy
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from grpo.config.sections import LogSettings
+from grpo.config.sections import LoggedRun
 from grpo.scoring import GroupScores
 from grpo.types import Credit, Group
 
@@ -24,7 +24,7 @@ class RunLogger:
     """Writes a run's records; `console` is what the user watches."""
 
     def __init__(
-        self, output: Path, config: LogSettings, *, metrics_bytes: int | None = None, first_step: int = 0
+        self, output: Path, config: LoggedRun, *, metrics_bytes: int | None = None, first_step: int = 0
     ) -> None:
         """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
         from tensorboardX import SummaryWriter
@@ -129,7 +129,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
-def _wandb(config: LogSettings, output: Path) -> Any:
+def _wandb(config: LoggedRun, output: Path) -> Any:
     try:
         import wandb
     except ImportError:
