@@ -248,8 +248,9 @@ def counted(log: str) -> list[tuple[float, float | None]]:
 
 
 def timed(command: list[str], log: Path, minutes: float, variable: str) -> tuple[int, int]:
-    """Exit code and peak resident bytes of a process under the BLAS that ours loads, which the variable names to it;
-    ended after so many minutes.
+    """Return the exit code and the peak resident bytes of a process, which is ended after so many minutes.
+
+    `variable` names the BLAS to it that ours loads.
     """
     blas = load_blas().path
     variables = {**os.environ, **allocator.environment(), **({variable: blas} if blas else {})}

@@ -20,8 +20,11 @@ CODE = "envs.code_problems:code_problems"
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered environment: `package.module:function` that builds it, one line on it, and for a preset over
-    `envs.data` the function that completes its options."""
+    """A registered environment.
+
+    `package.module:function` that builds it, one line on it, and for a preset over `envs.data` the function that
+    completes its options.
+    """
 
     factory: str
     summary: str

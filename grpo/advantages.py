@@ -74,7 +74,7 @@ def decoupled_advantages(rewards: mx.array, weights: mx.array, *, epsilon: float
 
 
 def _centred(rewards: mx.array, present: mx.array, *, axis: int | None) -> mx.array:
-    """r - mean(r) over the present rewards, 0 at missing ones.
+    """Return r - mean(r) over the present rewards, 0 at missing ones.
 
     The lowest reward is taken off first: equal rewards, or a lone one, then give exactly 0, and nearly equal large ones
     keep their digits.

@@ -1,4 +1,4 @@
-"""The trainer from Python, with TRL's names:
+"""The trainer from Python, with TRL's names.
 
 GRPOTrainer(model=..., reward_funcs=[...], args=..., train_dataset=...).
 """

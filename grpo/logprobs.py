@@ -68,7 +68,7 @@ def chosen_logprobs(tempered: mx.array, tokens: mx.array) -> mx.array:
 
 
 def log_sum_exp(values: mx.array) -> mx.array:
-    """log sum exp over the vocabulary, [..., vocab] -> [...], without a gradient on the CPU."""
+    """Return log sum exp over the vocabulary, [..., vocab] -> [...], without a gradient on the CPU."""
     _, sums, highest = exp_sums(values)
     return (mx.log(sums) + highest).squeeze(-1)
 

@@ -91,9 +91,11 @@ def counted_rewards(scored: Sequence[GroupScores], weights: Mapping[str, float])
 
 
 def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:
-    """Statistics of each reward as it was measured, over the completions that have it: rewards/NAME/mean, /std, /min,
-    /max; rewards/NAME/zero_std, the share of groups in which it is the same for all; rewards/NAME/missing, the share of
-    completions without it, and /gated, /clipped, /gate_unknown where that happened; rewards/failed/NAME/KIND, counts.
+    """Return statistics of each reward as it was measured, over the completions that have it.
+
+    rewards/NAME/mean, /std, /min, /max; rewards/NAME/zero_std, the share of groups in which it is the same for all;
+    rewards/NAME/missing, the share of completions without it, and /gated, /clipped, /gate_unknown where that happened;
+    rewards/failed/NAME/KIND, counts.
     """
     metrics: dict[str, float] = {}
     completions = sum(len(group.totals) for group in scored)

@@ -1,6 +1,6 @@
-"""`python -m grpo.train`:
+"""`python -m grpo.train`: GRPO from a config to a trained adapter.
 
-GRPO from a config to a trained adapter. Without arguments: the embedded model, nothing downloaded.
+Without arguments: the embedded model, nothing downloaded.
 """
 
 import functools

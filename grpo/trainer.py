@@ -1,4 +1,4 @@
-"""The training loop. Every arrow of the data flow is one call in `Trainer._step`:
+"""The training loop. Every arrow of the data flow is one call in `Trainer._step`.
 
 tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
 """

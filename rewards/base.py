@@ -41,8 +41,9 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
 
 
 class Judged(list["float | None"]):
-    """A list of rewards that also says what happened: how many items had which outcome, and the first example of
-    each.
+    """A list of rewards that also says what happened.
+
+    It counts how many items had which outcome and keeps the first example of each.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class Judged(list["float | None"]):
 
 
 def completion_text(completion: Completion) -> str:
-    """The text of a completion: itself, or the contents of its messages (of the assistant, if roles are given)
-    joined.
+    """Return a completion's text: itself, or the joined contents of its messages.
+
+    Where roles are given, of the assistant's messages alone.
     """
     if isinstance(completion, str):
         return completion
@@ -149,8 +151,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def adapt(function: Callable[..., Any], name: str | None = None) -> Reward:
-    """A reward that calls `function` with the arguments it names (all, if it has **kwargs) and waits for it if it is
-    async.
+    """Make a reward that calls `function` with the arguments it names, and waits for it if it is async.
+
+    A function with **kwargs gets all of them.
     """
     accepted = _accepted_names(function)
 

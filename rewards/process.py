@@ -200,7 +200,7 @@ def wait_for(pipe: IO[bytes], event: int, seconds: float) -> bool:
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident memory of a process, from /proc or else from `ps`; 0 if it is gone. (macOS ignores RLIMIT_AS.)"""
+    """Resident memory of a process, from /proc or else from `ps`; 0 if it is gone (macOS ignores RLIMIT_AS)."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
     except (OSError, IndexError, ValueError):

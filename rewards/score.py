@@ -1,5 +1,6 @@
-"""`python -m rewards.score --reward NAME[,NAME] --input FILE.jsonl [--output FILE]`: rewards of completions in a
-file.
+"""`python -m rewards.score`: the rewards of completions in a file.
+
+`--reward NAME[,NAME] --input FILE.jsonl [--output FILE]`.
 
 A row holds `prompt`, `completion` and the columns of the rewards; out comes one JSON object a row:
 `{"NAME": value or null, ..., "error": text or null}`. Exit code 2 and one line for input that is wrong. A column

@@ -132,7 +132,7 @@ def _own_default(benchmark: Benchmark, name: str, default: Any) -> Any:
 
 
 def _plain_type(annotation: Any) -> Any:
-    """int of `int | None`, str of a Literal."""
+    """Return the type that a flag is read as: int of `int | None`, str of a Literal."""
     parts: Sequence[Any] = [annotation]
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         parts = [part for part in typing.get_args(annotation) if part is not type(None)]

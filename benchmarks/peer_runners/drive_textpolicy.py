@@ -1,5 +1,7 @@
-"""Drives textpolicy. It puts the chat template around a prompt when it samples, but trains on the prompt without: it
-gets prompts that have the template already, which it leaves alone.
+"""Drive textpolicy.
+
+It puts the chat template around a prompt when it samples, but trains on the prompt without: it gets prompts that
+have the template already, which it leaves alone.
 """
 
 import functools

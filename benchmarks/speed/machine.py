@@ -39,8 +39,9 @@ def copy_bandwidth(size: int = COPIED_BYTES, runs: int = 5) -> float:
 
 
 def _copied_by_threads(size: int, runs: int) -> list[float]:
-    """Seconds of each copy. MLX copies on one thread, a memory bus may need several to be busy; numpy lets go of the
-    GIL.
+    """Return the seconds of each copy.
+
+    MLX copies on one thread, a memory bus may need several to be busy; numpy lets go of the GIL.
     """
     import numpy as np
 

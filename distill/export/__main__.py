@@ -1,6 +1,6 @@
-"""`python -m distill.export`:
+"""`python -m distill.export`: write a trained adapter as a model of its own.
 
-a trained adapter as a model of its own: fused, de-quantised, quantised, as GGUF, with a model card, on the hub. Every
+Fused, de-quantised, quantised, as GGUF, with a model card, on the hub. Every
 directory is loaded again and its logprobs are compared before it is called done.
 """
 

@@ -1,5 +1,6 @@
-"""The README of an exported model, filled from the run: data, recipe, measured results. Nothing is made up: what the
-run directory does not say is left out.
+"""Write the README of an exported model from its run: data, recipe, measured results.
+
+Nothing is made up: what the run directory does not say is left out.
 """
 
 import json

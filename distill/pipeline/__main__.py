@@ -1,6 +1,6 @@
-"""`python -m distill.pipeline`:
+"""`python -m distill.pipeline`: run the DeepSeek-R1 recipe stage by stage from one YAML file.
 
-the DeepSeek-R1 recipe, stage by stage, from one YAML file; at the end stages.md in the output directory: every stage
+At the end stages.md in the output directory shows every stage
 on the same held-out problems. Run it again to go on after a kill: what is done is not done again unless what it was
 made from has changed. Without arguments: the recipe on the embedded model, nothing downloaded.
 """

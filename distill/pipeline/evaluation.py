@@ -53,7 +53,7 @@ class Measured:
 
 
 def difference(one: Measured, other: Measured, name: str) -> Figure | None:
-    """one - other, task by task: the interval is of the paired differences."""
+    """Return one - other, task by task: the interval is of the paired differences."""
     pairs = zip(one.tasks[name], other.tasks[name], strict=True)
     values = [first - second for first, second in pairs if first is not None and second is not None]
     return normal(values) if values else None

@@ -1,6 +1,6 @@
-"""`python -m distill.sft`:
+"""`python -m distill.sft`: fine-tune on a corpus.
 
-supervised fine-tuning on a corpus: cold starts, the R1 recipe's SFT, students by sequence distillation.
+For cold starts, the R1 recipe's SFT and students by sequence distillation.
 """
 
 import sys

@@ -57,7 +57,7 @@ class Supervised:
         return [[examples[i] for i in chosen] for chosen in bins], padding_share(bins, lengths, packed=self.packed)
 
     def loss_and_gradient(self, examples: Sequence[Example], denominator: float) -> Scored:
-        """sum of the counted tokens' losses / denominator, and d of it / d(trainable)."""
+        """Return the sum of the counted tokens' losses / denominator, and its gradient by what is trained."""
 
         def objective(_: dict) -> mx.array:
             return self._loss(examples)[0] / denominator

@@ -44,8 +44,7 @@ class PrefixLayout:
 
     @functools.cached_property
     def slots(self) -> tuple[mx.array, mx.array] | None:
-        """Where prompts have different numbers of rows: the row behind each of prompts x samples slots, and each
-        row's slot.
+        """Return the row behind each of prompts x samples slots, and each row's slot.
 
         A slot without a row repeats row 0 and is never read. None where every prompt has the same number of rows.
         """
@@ -75,8 +74,9 @@ class PrefixLayout:
         return self._by_row(shared.reshape(self.prompts, heads, self.samples, -1, k).swapaxes(1, 2))
 
     def below(self, shared: mx.array, rows: mx.array) -> mx.array:
-        """[prompts, heads, m, samples x n] with [batch, heads, n, k] turned below it, [prompts, heads, m + k,
-        samples x n].
+        """Put [batch, heads, n, k], turned, below [prompts, heads, m, samples x n].
+
+        Returns [prompts, heads, m + k, samples x n].
         """
         prompts, heads, _, n = shared.shape
         turned = self._by_prompt(rows).transpose(0, 2, 4, 1, 3)  # [prompts, heads, k, samples, n]

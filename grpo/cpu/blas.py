@@ -61,8 +61,10 @@ def _is_intel() -> bool:
 
 
 def _keep_freed_pages() -> None:
-    """Let glibc keep the memory that MLX frees: handed back and asked for anew, every page of every array is cleared
-    by the kernel again, which takes an eighth of a training step. No effect on another C library.
+    """Let glibc keep the memory that MLX frees; no effect on another C library.
+
+    Memory that is handed back and asked for again is cleared page by page by the kernel, which takes an eighth of a
+    training step.
     """
     with contextlib.suppress(AttributeError, OSError):
         set_option = ctypes.CDLL(None).mallopt

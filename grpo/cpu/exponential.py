@@ -30,25 +30,26 @@ def _nearest(x: mx.array) -> mx.array:
 
 
 def _exponent(x: mx.array) -> mx.array:
-    """n as a float32's exponent has it, where it lies from 0 to 254."""
+    """Return n as a float32's exponent has it, where it lies from 0 to 254."""
     return _nearest(x).astype(mx.int32) + 127
 
 
 def _power(x: mx.array) -> mx.array:
-    """2^n as a float32's bits, 0 where n is too low for one. Whole numbers are bounded here: a float's NaN would not
-    let the compiler vectorise.
+    """Return 2^n as a float32's bits, 0 where n is too low for one.
+
+    Whole numbers are bounded here: a float's NaN would not let the compiler vectorise.
     """
     return mx.maximum(_exponent(x), 0) << 23
 
 
 def _rest(x: mx.array) -> mx.array:
-    """x - n ln 2, in [-0.35, 0.35]."""
+    """Return x - n ln 2, in [-0.35, 0.35]."""
     n = _nearest(x)
     return (x - n * LN2_HIGH) - n * LN2_LOW
 
 
 def _series(r: mx.array, power: mx.array) -> mx.array:
-    """power * exp(r): the polynomial of degree 5 that begins with 1 + r and is nearest to exp (1.0e-7 relative)."""
+    """Return power * exp(r) by the polynomial of degree 5 that begins with 1 + r (1.0e-7 relative)."""
     square = r * r
     high = 0.041890149525 + r * 0.008312523370
     return power * ((1.0 + r) + square * ((0.499992315363 + r * 0.166671145927) + square * high))
@@ -82,7 +83,7 @@ def _gated_slopes(gate: mx.array, up: mx.array, share: mx.array, cotangent: mx.a
 
 
 def swiglu(gate: mx.array, up: mx.array) -> mx.array:
-    """gate * sigmoid(gate) * up, elementwise (Shazeer 2020, arXiv 2002.05202), of arrays that are `on_cpu`."""
+    """Return gate * sigmoid(gate) * up, elementwise (Shazeer 2020, arXiv 2002.05202), of arrays on the CPU."""
     if not has_gradient():
         return cast("tuple[mx.array, mx.array]", _gated(gate, up))[0]
 
@@ -101,8 +102,10 @@ def swiglu(gate: mx.array, up: mx.array) -> mx.array:
 
 
 def row_max(values: mx.array) -> mx.array:
-    """Highest of each row, [..., n] -> [..., 1], found for 64 or fewer interleaved parts first: MLX's CPU compares one
-    number after the other within a row and four at a time between rows.
+    """Return the highest value of each row, [..., n] -> [..., 1].
+
+    Found for 64 or fewer interleaved parts first: MLX's CPU compares one number after the other within a row and four
+    at a time between rows.
     """
     parts = math.gcd(values.shape[-1], 64)
     if parts >= 8:
@@ -111,7 +114,7 @@ def row_max(values: mx.array) -> mx.array:
 
 
 def exp(x: mx.array) -> mx.array:
-    """exp of values from LOWEST to 88 (minus infinity gives NaN, as NaN does); on the CPU without a gradient."""
+    """Return exp of values from LOWEST to 88 (minus infinity gives NaN, as NaN does); on the CPU without a gradient."""
     if not on_cpu(x):
         return mx.exp(x)
     return cast(mx.array, _exp(mx.stop_gradient(x) if has_gradient() else x))

@@ -95,8 +95,9 @@ def has_gradient() -> bool:
 
 
 def here(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """A custom function's gradient rule whose operations run on the stream of this moment, beside the function's own;
-    MLX by itself puts them on the one on which the gradient is asked for.
+    """Make a custom function's gradient rule run on the stream of this moment, beside the function's own operations.
+
+    MLX puts them on the stream on which the gradient is asked for.
     """
     stream = mx.default_stream(mx.default_device())
 

@@ -55,8 +55,9 @@ def on_lanes(parts: Sequence[Callable[[], Made]]) -> list[Made]:
 
 
 def evaluate(made: Sequence[Any], parts: int | None = None) -> None:
-    """Evaluate what was put on lanes in so many parts, in one go: it can't be told from the arrays that they are. By
-    itself one part for each of what was made.
+    """Evaluate in one go what was put on lanes in `parts` parts; by default one for each element of `made`.
+
+    The number has to be given: the arrays do not show on which lanes they are.
     """
     with divided(len(made) if parts is None else parts):
         mx.eval(made)
@@ -81,8 +82,9 @@ def divided(parts: int) -> Iterator[None]:
 
 
 def lane(number: int) -> contextlib.AbstractContextManager:
-    """What is put together inside runs on this lane, beside the caller's stream and the other lanes, where there are
-    lanes; else on the caller's stream.
+    """Run what is put together inside on this lane, beside the caller's stream and the other lanes.
+
+    Where there are no lanes it runs on the caller's stream.
     """
     return cast("contextlib.AbstractContextManager", mx.stream(_local.streams[number])) if lanes() > 1 else _HERE
 

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def nucleus(masses: mx.array, *, top_p: float, top_k: int) -> mx.array:
-    """masses [batch, vocab] (not negative, of any sum) with all outside the nucleus set to 0.
+    """Return masses [batch, vocab] (not negative, of any sum) with all outside the nucleus set to 0.
 
     First the top_k likeliest (0: all), then of these the fewest likeliest that hold top_p of their mass. Of equal
     masses the token with the smaller id counts as the likelier.

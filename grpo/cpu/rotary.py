@@ -36,7 +36,7 @@ class Table:
         self._rows: tuple[mx.array, mx.array] | None = None
 
     def rotate(self, x: mx.array, offset: int | mx.array) -> mx.array:
-        """x [batch, heads, time, dims] from position `offset` on, one for all or [batch]."""
+        """Rotate x [batch, heads, time, dims] from position `offset` on, one for all or [batch]."""
         here, there = self._at(offset, x.shape[2])
         if x.shape[2] == 1:  # decoding, where the number of operations is what costs
             return cast(mx.array, _combined(x, x @ self.exchange, here, there))

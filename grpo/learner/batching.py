@@ -57,8 +57,9 @@ def cut_for_lanes(groups: int, prompt: int, completions: int, lanes: int) -> boo
 
 
 def keeps_prompts(segments: int, tokens: int, *, token_budget: int, lanes: int) -> bool:
-    """Whether prompts of so many tokens keep their activations while a bundle of so many segments learns: all of it
-    runs at a time, and they are little beside what that keeps anyway.
+    """Return whether prompts of `tokens` tokens keep their activations while a bundle of `segments` segments learns.
+
+    They do if the whole bundle runs at a time and they are little beside what it keeps anyway.
     """
     return 1 < segments <= lanes and tokens <= KEPT_PROMPTS * token_budget
 

@@ -104,9 +104,9 @@ class Learner:
         return loss, norm, dict(sums)
 
     def _trained_lengths(self, groups: Sequence[Group]) -> list[int]:
-        """Tokens of every completion that counts in the step's denominator;
+        """Return the token count of each completion for the step's denominator.
 
-        Rows of advantage 0 do, they only add nothing.
+        Rows with advantage 0 count too.
         """
         dropped = self.config.mask_truncated_completions
         return [

@@ -186,8 +186,9 @@ def _activation_values(
 
 
 def _kept(config: Config, facts: ModelFacts, outputs: float, inputs: int, scores: float) -> float:
-    """Of so many outputs of every linear layer, inputs of every block and scores of every head; with checkpointing the
-    inputs, and two blocks whole.
+    """Return the values kept of the linear layers' outputs, the blocks' inputs and the heads' scores.
+
+    With checkpointing only the inputs are kept, and two blocks whole.
     """
     values = outputs * facts.outputs + scores * facts.heads * facts.blocks
     if config.gradient_checkpointing:

@@ -83,8 +83,9 @@ def _adapted(scale: float, weight: mx.array) -> Any:
 
 
 def install(model: nn.Module) -> dict[str, LoRALinear]:
-    """All LoRA layers by name; those on plain weights can merge from now on (a quantised weight keeps its adapter
-    beside it: adding and rounding again would make another policy).
+    """Return all LoRA layers by name; those on plain weights can merge from now on.
+
+    A quantised weight keeps its adapter beside it: adding and rounding again would make another policy.
     """
     adapters: dict[str, Any] = {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
     for part in adapters.values():

@@ -51,8 +51,9 @@ class Head:
 
 
 def find_head(model: nn.Module) -> tuple[Any, Head | None]:
-    """The trunk and the head, if projecting the trunk's output really gives the model's logits; else the model itself
-    and None.
+    """Return the trunk and the head, if projecting the trunk's output really gives the model's logits.
+
+    Otherwise return the model itself and None.
     """
     trunk = getattr(model, "model", None)
     tied = "lm_head" not in model

@@ -145,8 +145,10 @@ class Policy:
 
     @property
     def learns_merged(self) -> bool:
-        """Whether the learner may use the copies: in float32, where adding an adapter in loses nothing, without
-        dropout, and where the reference is the bare network, so that it and the policy are computed alike.
+        """Whether the learner may use the copies.
+
+        It may in float32, where adding an adapter in loses nothing, without dropout, and where the reference is the
+        bare network, so that it and the policy are computed alike.
         """
         return self.reference_parameters is None and all(
             isinstance(part, MergingLoRA) and part.linear.weight.dtype == mx.float32 and not part.has_dropout

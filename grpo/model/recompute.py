@@ -1,5 +1,4 @@
-"""Gradient checkpointing of a network's blocks: activations inside a block are dropped and made again in the backward
-pass.
+"""Gradient checkpointing: activations inside a block are dropped and recomputed in the backward pass.
 
 mlx_lm's own checkpointing knows no caches with a gradient; here a prompt's keys and values go in and out of each
 block as arguments and results, so that their gradient is kept.

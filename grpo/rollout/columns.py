@@ -10,8 +10,10 @@ KV_BLOCK = 64  # columns by which the memory grows
 
 
 class Columns:
-    """[batch, kv_heads, columns, dims] of one layer. With `bits` each column is kept as mx.quantize makes it, in groups
-    of 64 or 32 numbers with a scale and a bias, and all are made whole again when they are read.
+    """The keys or values of one layer, [batch, kv_heads, columns, dims].
+
+    With `bits` each column is kept as mx.quantize makes it, in groups of 64 or 32 numbers with a scale and a bias, and
+    all are made whole again when they are read.
     """
 
     def __init__(self, bits: int = 0) -> None:

@@ -34,8 +34,9 @@ class Places:
         return self._last[1]
 
     def hand_over(self, arrays: Sequence[mx.array]) -> None:
-        """Called by every layer: what some of them have come to is computed from now on, while the host puts together
-        the operations of the next ones. Else the device would wait for those of a whole step.
+        """Hand the operations of every few layers to the device while the host puts together the next ones.
+
+        Called by every layer; otherwise the device would wait for the operations of a whole step.
         """
         self._layers += 1
         if self._layers % HAND_OVER == 1:

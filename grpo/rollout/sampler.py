@@ -64,7 +64,7 @@ def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
 
 
 def _in_blocks(masses: mx.array) -> mx.array:
-    """[batch, vocab] -> [batch, blocks, block];
+    """Return [batch, vocab] as [batch, blocks, block].
 
     The vocabulary is padded with zero mass where no block size divides it.
     """
@@ -93,9 +93,7 @@ def _invert(blocks: mx.array, sums: mx.array, uniforms: mx.array) -> mx.array:
 
 
 def _filtered(masses: mx.array, total: mx.array, sampling: Sampling) -> mx.array:
-    """Masses outside the top_k likeliest tokens, then outside the smallest set holding top_p of what is left,
-    set to 0.
-    """
+    """Set to 0 the masses outside the top_k likeliest tokens, then outside the smallest set that holds top_p."""
     if mx.default_device().type == mx.DeviceType.cpu:
         return nucleus(masses, top_p=sampling.top_p, top_k=sampling.top_k)
     order = mx.argsort(-masses, axis=-1)

@@ -1,5 +1,6 @@
-"""Ordinary algebra compared by value, without sympy: two expressions that agree at random points are equal, two that
-differ at one are not (Schwartz 1980, Zippel 1979).
+"""Ordinary algebra compared by value, without sympy.
+
+Two expressions that agree at random points are equal, two that differ at one are not (Schwartz 1980, Zippel 1979).
 
 What floats can't tell, and all that is no plain expression (sums, limits, sets, relations, text), is left to sympy:
 the verdict is None. About fifteen times faster than a parser of all of LaTeX. Runs in the worker.

@@ -107,8 +107,9 @@ class Evaluated:
 
 @functools.lru_cache(maxsize=8192)
 def evaluated(text: str, name: str = "", values: Values = ()) -> Evaluated | None:
-    """The values of a normalised expression, with `values` for the variable `name` if there is one; None if it is no
-    expression that is understood here.
+    """Return the values of a normalised expression, with `values` for the variable `name` if there is one.
+
+    None if it is no expression that is understood here.
     """
     try:
         reader = _Reader(text, {name: values})

@@ -1,5 +1,6 @@
-"""The process that parses what a model wrote: JSON lines in, JSON lines out, under limits; holds nothing worth
-taking.
+"""The process that parses what a model wrote: JSON lines in, JSON lines out, under limits.
+
+It holds nothing worth taking.
 
 Run by `rewards.maths.verifier` as `python -I worker.py`. First line in: {"path": [...]} (where the packages are); out:
 {"ready": true} or {"error": "..."}. Then {"id", "gold", "answer", "strict"} -> {"id", "outcome"}. The CPU limit of

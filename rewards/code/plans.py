@@ -1,5 +1,6 @@
-"""What a row's columns ask of a program, as a plan: calls with expected values, inputs with expected outputs, or
-tests to be run.
+"""What a row's columns ask of a program, as a plan.
+
+Calls with expected values, inputs with expected outputs, or tests to be run.
 
 `assert f(ARGUMENTS) == LITERAL` is taken apart here, by ast and `literal_eval` only, so that most rows need one
 process and no test of theirs is ever near the program. What can't be taken apart stays source, for `code_checker`.
@@ -232,8 +233,9 @@ def _lines(value: Any) -> str:
 
 
 def _json_call(function: str, given: Any, expected: Any) -> Call:
-    """Arguments as a list, by name as an object, alone, or, as LiveCodeBench has them, as a text of one JSON value a
-    line; then the output is JSON as well.
+    """Read a call's arguments: a list, an object by name, or one alone.
+
+    LiveCodeBench has them as a text of one JSON value a line; then the output is JSON as well.
     """
     keywords: dict[str, Any] = {}
     if isinstance(given, str):

@@ -1,5 +1,6 @@
-r"""Format rewards: does a completion have the shape of the template (`rewards.form.template`), by default
-`<think>reasoning</think> <answer>answer</answer>` of DeepSeek-R1 (arXiv 2501.12948).
+r"""Format rewards: whether a completion has the shape of the template (`rewards.form.template`).
+
+By default `<think>reasoning</think> <answer>answer</answer>` of DeepSeek-R1 (arXiv 2501.12948).
 
 - `format`: all or nothing. Train on this one where the model already hits the template now and then.
 - `format_similarity`: the cosine between the tag structures, so that there is something to climb at the start.

@@ -98,8 +98,9 @@ _lingua_lock = threading.Lock()
 
 
 class LanguageReward:
-    """`language`: share of words in the language of column `language` (ISO 639-1), in the think tags if there are
-    any.
+    """`language`: share of words in the language of column `language` (ISO 639-1).
+
+    Of the words in the think tags, if there are any.
 
     Args:
         target: the language where there is no column.
@@ -231,8 +232,9 @@ def _by_letters(words: list[str], target: str) -> bool | None:
 
 
 def _by_function_words(words: list[str], target: str) -> bool | None:
-    """True / False where a quarter of the words are function words of the target / of another; None if that is
-    open.
+    """Return whether a quarter of the words are function words of the target, or of another language (False).
+
+    None where neither holds.
     """
     own = sum(map(FUNCTION_WORDS.get(target, frozenset()).__contains__, words))
     if 2 * own >= len(words):
@@ -262,8 +264,9 @@ def _by_lingua(sentence: str, target: str, script: str) -> bool | None:
 
 @functools.lru_cache(maxsize=len(RIVALS))
 def _detector(script: str) -> Any:
-    """One detector a script and process; low accuracy mode: trigrams only, 40 MB and 0.2 s instead of 500 MB and 3
-    s.
+    """Return the detector of a script, one a process.
+
+    In low accuracy mode: trigrams only, 40 MB and 0.2 s instead of 500 MB and 3 s.
     """
     with _lingua_lock:
         from lingua import Language, LanguageDetectorBuilder

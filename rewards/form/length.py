@@ -41,7 +41,9 @@ def overlong_penalty(length: int, max_length: int, buffer: int) -> float:
 
 
 def cosine_length(length: int, max_length: int, *, short: float, long: float) -> float:
-    """long + (short - long) / 2 * (1 + cos(pi * length / max_length)): `short` at length 0, `long` at max_length.
+    """Return long + (short - long) / 2 * (1 + cos(pi * length / max_length)).
+
+    That is `short` at length 0 and `long` at max_length.
 
     The cosine reward of "Demystifying Long Chain-of-Thought Reasoning in LLMs" (arXiv 2502.03373), as open-r1 has it.
     Beyond max_length it stays at `long`; the bare formula would rise again.

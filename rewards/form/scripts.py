@@ -91,8 +91,9 @@ def _without_pairs(text: str, opening: str, closing: str) -> str:
 
 
 def _without_dollars(text: str) -> str:
-    """The text without `$formula$`: on one line, no space inside the dollars, no digit after them (else it is
-    money).
+    """Return the text without `$formula$`.
+
+    A formula is on one line, without a space inside the dollars or a digit after them (that is money).
     """
     parts = text.split("$")
     kept, index = [parts[0]], 1

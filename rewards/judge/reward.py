@@ -1,5 +1,6 @@
-"""Judges: another model scores a completion by a rubric. `judge`, and `helpfulness` and `harmlessness` for the
-all-scenario stage.
+"""Judges: another model scores a completion by a rubric.
+
+`judge`, and `helpfulness` and `harmlessness` for the all-scenario stage.
 
 The model is behind an OpenAI-compatible endpoint (`mlx_lm.server --model M --port 8080` is one) or a function that is
 handed in. A failure is None and counted, never a score. Alone, any judge is farmed by what it likes (length,

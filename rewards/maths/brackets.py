@@ -70,8 +70,10 @@ _ALL = Interval(None, None, False, False)
 
 
 def intervals(text: str) -> list[Interval] | None:
-    r"""A union of intervals: brackets, a chain of inequalities in one variable or its absolute value, a set builder,
-    any of them less single points; None if it is none.
+    r"""Return the union of intervals that a text states; None if it states none.
+
+    As brackets, a chain of inequalities in one variable or its absolute value, or a set builder, any of them less
+    single points.
     """
     less = _LESS.split(text)
     if len(less) == 2:

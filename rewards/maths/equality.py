@@ -1,5 +1,6 @@
-r"""Whether two normalised answers are the same: lists, sets, tuples, intervals, matrices, chains of "=", and what is
-in them.
+r"""Whether two normalised answers are the same.
+
+Lists, sets, tuples, intervals, matrices, chains of "=", and what is in them.
 
 The structure is taken apart here, on strings; only single expressions go to `same_expression`, which the caller
 gives: in the trainer's process one that knows numbers alone and otherwise raises Undecided, in the worker one that

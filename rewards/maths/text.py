@@ -1,5 +1,6 @@
-r"""One spelling for the many ways of writing an answer: Unicode to LaTeX, LaTeX variants to one, then split at the
-top level.
+r"""One spelling for the many ways of writing an answer.
+
+Unicode to LaTeX, LaTeX variants to one, then split at the top level.
 
 Only for short text (`MAX_ANSWER` characters): longer answers are refused before they come here.
 """

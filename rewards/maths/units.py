@@ -1,5 +1,6 @@
-r"""Words around an answer that don't change it: units, the thing counted, "for all x"; and words that make it no
-answer.
+r"""Words around an answer that don't change it, and words that make it no answer.
+
+The former are units, the thing counted and "for all x".
 
 `3\text{ cm}` is 3, `3\text{ (or maybe 4)}` is not: only known units and words of the question are dropped, and only
 where nothing but such words is said.

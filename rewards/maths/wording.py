@@ -75,8 +75,9 @@ def _says_numbers(answer: str, gold: str) -> bool:
 
 
 def _is_gist(answer: str, gold: str) -> bool:
-    """Whether one word says what a gold sentence says: its first word after an article, or its last; none is
-    negated.
+    """Return whether one word says what a gold sentence says.
+
+    It is the sentence's first word after an article, or its last; none is negated.
     """
     words = plain_text(gold).split()
     if " " in answer or len(answer) < 3 or len(words) < 4 or _NEGATION.search(gold):

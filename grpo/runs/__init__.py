@@ -1,0 +1,1 @@
+"""What a run leaves on disk and says, and how it is started, interrupted and resumed."""
