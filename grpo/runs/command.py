@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from grpo.config.sections import ConfigError, Section
 from grpo.config.loading import build, describe, load, read_yaml
+from grpo.config.sections import ConfigError, Section
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -60,8 +60,7 @@ def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
 
     load_blas()  # before anything imports mlx
     from envs import DataError
-    from grpo.runs.interrupt import Interrupted
-    from grpo.runs.interrupt import TrainingFailed
+    from grpo.runs.interrupt import Interrupted, TrainingFailed
 
     try:
         work()

@@ -1,26 +1,16 @@
 """Claim a run directory, for a new run or to resume one."""
 
-import json
-import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+
 import yaml
-import envs
-from grpo.runs import checkpoint
-from grpo.model import miniature
-from grpo.config import Config
-from grpo.config.sections import ConfigError, Section
+
 from grpo.config.loading import build, read_yaml, to_yaml
-from grpo.runs.interrupt import StopFlag
-from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
-from grpo.model.loading import load_policy
-from grpo.trainer import Trainer
-from rewards import RewardSet
+from grpo.config.sections import ConfigError, Section
+from grpo.runs import checkpoint
 
-
-# what may differ when a run is resumed: how long it is, what is looked at and kept, not what is learned
 CONFIG_FILE = "config.yaml"
+# what may differ when a run is resumed: how long it is, what is looked at and kept, not what is learned
 FREE_TO_CHANGE = {"output", "steps", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
 
 

@@ -3,14 +3,6 @@
 import signal
 import threading
 from types import FrameType
-import math
-from collections.abc import Callable
-from typing import cast
-import mlx.core as mx
-import mlx.optimizers as optim
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
-from grpo.config.sections import Schedule
-from grpo.model.policy import Policy
 
 
 class Interrupted(Exception):
