@@ -131,7 +131,7 @@ class SandboxProcess:
             self._buffer += chunk
             if len(self._buffer) > most_bytes:
                 raise Died(-signal.SIGXFSZ)
-        return bytes(self._buffer), self._process.wait()
+        return bytes(self._buffer), self._status(deadline)
 
     def close(self) -> None:
         """End the process and everything it started."""
@@ -179,13 +179,20 @@ class SandboxProcess:
             searched = len(self._buffer)
             chunk = self._chunk(deadline)
             if not chunk:
-                raise Died(self._process.wait())
+                raise Died(self._status(deadline))
             self._buffer += chunk
             if len(self._buffer) > LONGEST_REPLY:
                 raise Unsolicited("a reply without end")
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         return line
+
+    def _status(self, deadline: float) -> int:
+        """The exit code, once the pipe is closed. Late for a process that goes on without it."""
+        try:
+            return self._process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise Late("it closed its pipe and did not end") from None
 
     def _chunk(self, deadline: float) -> bytes:
         self._wait_until(self._in, select.POLLIN, deadline)
