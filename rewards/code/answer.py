@@ -1,40 +1,127 @@
 """Where the Python of a text is: the program in an answer, the code a prompt asks to be completed."""
 
 import ast
+import re
 from collections.abc import Sequence
 
 from rewards.sections import first_turn, split
 
 
-def program_in(completion: str, *, opened: bool = False) -> str | None:
-    """The program of an answer: the last Python block after the reasoning; None without one.
+def programs_in(completion: str, prompt: str, entry_point: str | None, *, opened: bool = False) -> tuple[str, ...]:
+    """The readings of an answer as a program, likeliest first; the first that is Python counts. Empty without code.
 
-    `opened`: the prompt ended with `<think>`.
+    The last Python block after the reasoning; without a fence all of the answer, if it begins with code. What is only
+    the body of the function in the prompt (HumanEval's form) is put after the prompt's code.
+
+    Args:
+        opened: the prompt ended with `<think>`.
     """
     final = split(first_turn(completion), opened=opened).final
-    return None if final is None else last_block(final)
+    if final is None:
+        return ()
+    started = code_in_prompt(prompt, entry_point)
+    block = last_block(final)
+    if block is None:
+        if any(fence in final for fence in FENCES):
+            return ()  # cut off, or of another language
+        return _unfenced(final, started, entry_point)
+    return _as_body(block, started, entry_point) or (block,)
 
 
 def last_block(text: str) -> str | None:
-    """The last closed fenced block marked as Python, else the last unmarked one; None without either."""
+    """The last closed fenced block marked as Python, else the last unmarked one; None without either.
+
+    A fence may follow a tag or a sentence on its line, and a tag may follow the closing one.
+    """
     marked, unmarked = None, None
-    fence, language, start = "", "", 0
+    fence, language, start, block = "", "", 0, [""]
     lines = text.splitlines(keepends=True)
     for at, line in enumerate(lines):
-        stripped = line.strip()
-        if not stripped.startswith(("```", "~~~")):
-            continue
-        run = len(stripped) - len(stripped.lstrip(stripped[0]))
         if not fence:
-            fence, language, start = stripped[:run], stripped[run:].strip().lower(), at + 1
-        elif stripped.startswith(fence) and stripped == stripped[0] * run:
-            block = _dedented(lines[start:at], lines[start - 1])
-            if language.split(" ")[0] in ("python", "py", "python3"):
-                marked = block
-            elif not language:
-                unmarked = block
-            fence = ""
+            opening = _OPENING.search(line)
+            if opening is not None:
+                fence, language, start = opening[2], opening[3].strip().lower(), at + 1
+            continue
+        closing = _CLOSING.search(line)
+        if closing is None or not closing[2].startswith(fence):
+            continue
+        before, after = closing[1], closing[3].strip()
+        if before.strip() and not after and at + 1 < len(lines):
+            continue  # a line of the program that ends in a fence
+        block = [*lines[start:at], *([before + "\n"] if before.strip() else [])]
+        program = _dedented(block, lines[start - 1])
+        if language.split(" ")[0] in ("python", "py", "python3"):
+            marked = program
+        elif not language:
+            unmarked = program
+        fence = ""
     return marked if marked is not None else unmarked
+
+
+FENCES = ("```", "~~~")
+LONGEST_PROMPT = 200_000  # characters
+_OPENING = re.compile(
+    r"^([ \t]*|[^`~]*(?=[`~]{3,}[ \t]*(?:python3?|py)?[ \t]*$))(`{3,}|~{3,})([^`\n]*)$", re.IGNORECASE
+)
+_CLOSING = re.compile(r"^(.*?)(`{3,}|~{3,})[ \t]*((?:</\w+>[ \t]*)*)$")
+_CODE_LINE = re.compile(
+    r"(?:async def|def|class|import|from|if|elif|for|while|with|return|assert|raise|del|global) \S|"
+    r"(?:try|else|finally|while|if|except\b.*):|(?:pass|break|continue)$|except |@\w|#|['\"]|[)\]}]|"
+    r"[\w.]+(?:\[[^=]*\])?(?: *, *\w+)* *(?:[-+*/%&|^]|//|\*\*|<<|>>)?=[^=]|[\w.]+: *\w.*=|[\w.]+\(.*"
+)
+_BEGINNING = re.compile(r"(?:def|class|import|async def) \w|from \S+ import |@\w+|#!")
+_STOPS = re.compile(r"\n(?=def |class |if |print\(|assert |#|@|\S+\n*\Z)")
+
+
+def _unfenced(final: str, started: str, entry_point: str | None) -> tuple[str, ...]:
+    text = _untagged(final)
+    body = _as_body(text, started, entry_point)
+    if body:
+        return body
+    lines = text.splitlines(keepends=True)
+    first = next((at for at, line in enumerate(lines) if _BEGINNING.match(line)), None)
+    if first is None:
+        first = next((at for at, line in enumerate(lines) if line.strip()), None)
+        if first is None or not all(_is_code(line) for line in lines[first:]):
+            return ()
+    end = next((at for at in range(first, len(lines)) if not _is_code(lines[at])), len(lines))
+    return tuple(dict.fromkeys(("".join(lines[first:]), "".join(lines[first:end]))))
+
+
+def _untagged(final: str) -> str:
+    """What stands in the answer tags, or all of it."""
+    start = final.rfind("<answer>")
+    if start < 0:
+        return final
+    end = final.find("</answer>", start)
+    return final[start + 8 : end if end >= 0 else len(final)]
+
+
+def _is_code(line: str) -> bool:
+    return not line.strip() or line[0] in " \t" or _CODE_LINE.match(line) is not None
+
+
+def _as_body(text: str, started: str, entry_point: str | None) -> tuple[str, ...]:
+    """Readings of a text as the body of the function that the prompt begins; none if it is no body."""
+    if not started or entry_point is None or f"def {entry_point}" in text:
+        return ()
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines or _BEGINNING.match(lines[0]) or not any(line.lstrip().startswith(_BODY_ENDS) for line in lines):
+        return ()
+    text = text.strip("\n") if lines[0][0] in " \t" else text.lstrip()
+    stop = _STOPS.search(text)
+    readings = []
+    for body in (text, text[: stop.start()] if stop is not None else text):
+        kept = body.splitlines(keepends=True)
+        indented = [" " * 4 + line if line.strip() else line for line in kept]
+        # as it stands; its first line stripped; all of it without the function's indentation
+        readings += [body, indented[0] + "".join(kept[1:]), "".join(indented)]
+    if lines[0][0] not in " \t":
+        readings = [reading for reading in readings if reading[:1] in " \t"]
+    return tuple(dict.fromkeys(f"{started.rstrip()}\n{reading}" for reading in readings))
+
+
+_BODY_ENDS = ("return", "yield", "raise")
 
 
 def _dedented(lines: Sequence[str], opening: str) -> str:
@@ -45,7 +132,7 @@ def _dedented(lines: Sequence[str], opening: str) -> str:
 
 def code_in_prompt(prompt: str, entry_point: str | None) -> str:
     """The Python of a prompt that defines `entry_point`: a fenced block, all of it, or from its first import on."""
-    if entry_point is None or f"def {entry_point}" not in prompt:
+    if entry_point is None or f"def {entry_point}" not in prompt or len(prompt) > LONGEST_PROMPT:
         return ""
     lines = prompt.splitlines(keepends=True)
     starts = [at for at, line in enumerate(lines) if line.startswith(("from ", "import ", "def ", "class ", "@"))]

@@ -1,11 +1,14 @@
 """Whether what a program gave is what was expected. Plain comparisons of exact built-in values, in this process."""
 
 import math
+import re
+from decimal import Decimal
 from typing import Any
 
 from rewards.code.plans import Call, Pair
 
 SPARE_CHARACTERS = 1 << 16
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def call_holds(call: Call, value: Any) -> bool:
@@ -30,31 +33,30 @@ def _alike(value: Any, expected: Any) -> bool:
 
 
 def output_holds(pair: Pair, output: str) -> bool:
-    """Whether an output is the expected one: line by line, without trailing white space, numbers by value."""
+    """Whether an output is the expected one: line by line, without blank lines around it, numbers by value."""
     if len(output) > SPARE_CHARACTERS + 4 * len(pair.expected):
         return False  # taking it apart would cost this process time
-    found, expected = ([line.split() for line in text.rstrip().splitlines()] for text in (output, pair.expected))
+    found, expected = (_lines(text) for text in (output, pair.expected))
     return len(found) == len(expected) and all(
         len(line) == len(other) and all(map(_same_word, line, other))
         for line, other in zip(found, expected, strict=True)
     )
 
 
+def _lines(text: str) -> list[list[str]]:
+    """The words of each line, without the blank lines before the first and after the last."""
+    lines = [line.split() for line in text.rstrip().splitlines()]
+    start = next((at for at, words in enumerate(lines) if words), 0)
+    return lines[start:]
+
+
 def _same_word(word: str, expected: str) -> bool:
-    return word == expected or (
-        _is_decimal(word) and _is_decimal(expected) and _canonical(word) == _canonical(expected)
-    )
+    if word == expected:
+        return True
+    value, wanted = _number(word), _number(expected)
+    return value is not None and wanted is not None and value == wanted
 
 
-def _is_decimal(word: str) -> bool:
-    body = word[1:] if word[:1] in "+-" else word
-    whole, _, fraction = body.partition(".")
-    return word.isascii() and whole.isdigit() and (fraction.isdigit() or not fraction)
-
-
-def _canonical(word: str) -> str:
-    """A decimal without superfluous zeros and plus: "+01.50" and "1.5" are one."""
-    sign = "-" if word.startswith("-") else ""
-    whole, _, fraction = word.lstrip("+-").partition(".")
-    number = whole.lstrip("0") + ("." + fraction.rstrip("0") if fraction.rstrip("0") else "")
-    return sign + number if number else "0"
+def _number(word: str) -> Decimal | None:
+    """The exact value of a decimal such as "+01.50", ".5", "1e3"; None for anything else."""
+    return Decimal(word) if word.isascii() and _DECIMAL.fullmatch(word) else None

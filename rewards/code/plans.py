@@ -7,6 +7,7 @@ process and no test of theirs is ever near the program. What can't be taken apar
 """
 
 import ast
+import builtins
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,8 @@ def _assert_plan(sources: Sequence[str], imports: str, entry_point: str | None, 
     simple = [call for call in calls if call is not None]
     if len(simple) == len(calls):
         return Calls(tuple(simple), setup)
+    for source in sources:
+        _refuse_looks_at_arguments(_parsed(source, "tests"))
     return Checks(tuple(sources), setup, imports, entry_point, None)
 
 
@@ -146,7 +149,49 @@ def _function_plan(source: str, imports: str, entry_point: str | None, setup: st
     simple = [call for call in calls if call is not None]
     if not others and simple and len(simple) == len(calls):
         return Calls(tuple(simple), setup)
+    _refuse_looks_at_arguments(tree)
     return Checks((source,), setup, imports, entry_point, "check")
+
+
+def _refuse_looks_at_arguments(tree: ast.Module) -> None:
+    """Raise BadTests if a test looks at an argument after a call: the program was sent a copy.
+
+    Looked at is a list, set or dict that is passed by name to a call whose value is dropped, or that a later assert
+    holds against something without any value of the program.
+    """
+    bodies = [tree.body, *(node.body for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]
+    for body in bodies:
+        passed: set[str] = set()
+        made: set[str] = set()  # names of values that a call gave
+        for statement in (node for top in body for node in _own_statements(top)):
+            loaded = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+            calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call) and _of_program(node)]
+            if isinstance(statement, ast.Assign):
+                names = {node.id for target in statement.targets for node in ast.walk(target) if type(node) is ast.Name}
+                passed -= names
+                made = made | names if calls or loaded & made else made - names
+            looked = passed & loaded if isinstance(statement, ast.Assert | ast.Return) else set()
+            if looked and not calls and not loaded & made:
+                raise BadTests(f"a test looks at the argument {min(looked)} after a call, which only changes a copy")
+            for call in calls:
+                arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+                passed |= {node.id for node in arguments if isinstance(node, ast.Name)}
+
+
+def _own_statements(statement: ast.stmt) -> list[ast.stmt]:
+    """The statement and those in its blocks, but for functions and classes."""
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return []
+    inner = [node for node in ast.iter_child_nodes(statement) if isinstance(node, ast.stmt)]
+    return [one for node in inner for one in _own_statements(node)] if inner else [statement]
+
+
+def _of_program(call: ast.Call) -> bool:
+    """Whether a call may be the program's: of a name that is not built in, or a method of such a call."""
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Call) and _of_program(function.value)
+    return isinstance(function, ast.Name) and not hasattr(builtins, function.id)
 
 
 def _is_constant(node: ast.stmt) -> bool:

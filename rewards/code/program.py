@@ -9,18 +9,56 @@ n}, "name"} and {"truth": {"ref": n}} -> {"value"} or {"error"}; {"script": code
 
 import builtins
 import contextlib
+import importlib
+import importlib.util
 import os
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from rewards.code.values import decode, encode
 from rewards.sandbox.guard import Channel, Confinement, seal
 
+# What graders of LiveCodeBench and APPS import before a program: modules, and every public name of these.
+HEADER = (
+    "string",
+    "re",
+    "datetime",
+    "collections",
+    "heapq",
+    "bisect",
+    "copy",
+    "math",
+    "random",
+    "statistics",
+    "itertools",
+    "functools",
+    "operator",
+    "io",
+    "json",
+    "typing",
+)
+RECURSION_LIMIT = 50_000  # as these graders set it
 MEMORY_STATUS = 86  # exit code for a MemoryError
 _CODE_NAME = "answer.py"
+
+
+class _Packages:
+    """Finds the packages that the user lets programs import, each in its own directory and nowhere else."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        self._places = places
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The specification of one of the packages; None for any other module."""
+        place = self._places.get(name)
+        if place is None:
+            return None
+        start = f"{place}/__init__.py"
+        return importlib.util.spec_from_file_location(name, start, submodule_search_locations=[place])
 
 
 def serve(channel: Channel, confinement: Confinement) -> None:
@@ -28,7 +66,8 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     request = channel.receive()
     if request is None:
         return
-    vars(builtins).update(exit=sys.exit, quit=sys.exit)  # of the site module, which is not loaded
+    provide_header()
+    sys.meta_path.append(_Packages(confinement.packages))
     if "script" not in request:
         seal(confinement)
         _serve_calls(channel, request)
@@ -38,16 +77,48 @@ def serve(channel: Channel, confinement: Confinement) -> None:
         _run_here(channel, request, confinement)
 
 
+def provide_header() -> None:
+    """Make the names that graders import for a program known to it.
+
+    They join the built-in names, of which they replace none, so that a program that lacks the function asked for can't
+    pass with one of the library's (`gcd`).
+    """
+    found: dict[str, Any] = {"exit": sys.exit, "quit": sys.exit}  # of the site module, which is not loaded
+    for name in HEADER:
+        module = importlib.import_module(name)
+        found |= {public: getattr(module, public) for public in _public(module)}
+    found |= {name: sys.modules[name] for name in (*HEADER, "sys", "os")}  # over functions of the same name
+    for name, value in found.items():
+        vars(builtins).setdefault(name, value)
+    sys.setrecursionlimit(RECURSION_LIMIT)
+
+
+def _public(module: ModuleType) -> list[str]:
+    """The names that `from module import *` binds."""
+    return list(getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")])
+
+
+def compiled(code: str | list[str]) -> Any:
+    """The first of several readings of an answer that is Python, compiled. Raises the first one's SyntaxError."""
+    readings = [code] if isinstance(code, str) else code
+    for reading in readings:
+        try:
+            return compile(reading, _CODE_NAME, "exec")
+        except (SyntaxError, ValueError):
+            continue
+    return compile(readings[0], _CODE_NAME, "exec")
+
+
 class Program:
     """A loaded answer: its names, and the objects that could not be sent."""
 
-    def __init__(self, setup: str, code: str) -> None:
+    def __init__(self, setup: str, code: str | list[str]) -> None:
         module = ModuleType("answer")
         sys.modules["answer"] = module  # dataclasses and pickle look a class's module up
         self.names = module.__dict__
         self.kept: list[Any] = []
         exec(compile(setup, "setup.py", "exec"), self.names)
-        exec(compile(code, _CODE_NAME, "exec"), self.names)
+        exec(compiled(code), self.names)
 
     def keep(self, value: Any) -> int:
         """A number for an object that stays here."""
@@ -144,7 +215,7 @@ def _run_here(channel: Channel, request: dict[str, Any], confinement: Confinemen
     run_script(request["script"], confinement)
 
 
-def run_script(code: str, confinement: Confinement) -> None:
+def run_script(code: str | list[str], confinement: Confinement) -> None:
     """Run a program as `__main__` and end the process with its exit code. Does not return."""
     status = 0
     try:
@@ -152,7 +223,7 @@ def run_script(code: str, confinement: Confinement) -> None:
         sys.argv = ["main.py"]
         module = ModuleType("__main__")
         sys.modules["__main__"] = module
-        exec(compile(code, _CODE_NAME, "exec"), module.__dict__)
+        exec(compiled(code), module.__dict__)
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except MemoryError:

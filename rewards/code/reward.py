@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rewards.base import Completion, Judged, completion_text, prompt_text
-from rewards.code.answer import program_in
+from rewards.code.answer import programs_in
 from rewards.code.plans import BadTests, Plan, Row, plan_of
 from rewards.code.trial import Verdict, cores, judge
 from rewards.sandbox.choice import StartError, Unavailable, choose, describe
@@ -22,6 +22,8 @@ from rewards.sandbox.isolations import ISOLATIONS, Isolation, Limits
 from rewards.sections import opened_by_prompt
 
 COLUMNS = ("tests", "test", "test_imports", "setup", "entry_point", "inputs", "outputs")
+LANE_SECONDS = 1.0  # after which a program that still runs no longer counts among `workers`
+MOST_WAITING = 30  # of such programs at a time
 LEFT_OUT = frozenset({"no_tests", "bad_tests", "refused", "deadline"})  # None, whatever the answer
 
 
@@ -29,8 +31,29 @@ LEFT_OUT = frozenset({"no_tests", "bad_tests", "refused", "deadline"})  # None, 
 class Job:
     """A program and its tests."""
 
-    code: str
+    code: tuple[str, ...]  # readings of the answer, the first that is Python counts
     plan: Plan
+
+
+class _Lane:
+    """A place among the programs that run at a time, left after `LANE_SECONDS` even by one that goes on.
+
+    A program that sleeps lets the others start meanwhile.
+    """
+
+    def __init__(self, lanes: threading.Semaphore) -> None:
+        self._lanes, self._left, self._lock = lanes, False, threading.Lock()
+        self._timer = threading.Timer(LANE_SECONDS, self.leave)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def leave(self) -> None:
+        """Give the place to another, once."""
+        self._timer.cancel()
+        with self._lock:
+            if not self._left:
+                self._left = True
+                self._lanes.release()
 
 
 class CodeReward:
@@ -42,8 +65,11 @@ class CodeReward:
             "sandbox-exec", or "rlimits": no isolation, programs read and write what you can.
         cpu_seconds: of a program (of each input, where programs read standard input).
         memory_mb: address space of a process.
+        packages: that programs may import besides the standard library, where they are installed here. Importing
+            numpy takes a program about 0.1 s of its CPU time.
         workers: programs at a time; None: one a core.
-        deadline_seconds: for one call; what is not judged by then is None.
+        deadline_seconds: for one call; what is not judged by then is None, unless its own limit of wall-clock time
+            (three times `cpu_seconds`, and 3 s) is over: then it failed.
     """
 
     def __init__(
@@ -53,6 +79,7 @@ class CodeReward:
         isolation: str = "auto",
         cpu_seconds: int = 4,
         memory_mb: int = 512,
+        packages: Sequence[str] = ("numpy",),
         workers: int | None = None,
         deadline_seconds: float = 50.0,
     ) -> None:
@@ -64,12 +91,14 @@ class CodeReward:
             raise ValueError(f"code.cpu_seconds must be a whole number of at least 1, got {cpu_seconds!r}")
         if not isinstance(memory_mb, int) or memory_mb < 64:
             raise ValueError(f"code.memory_mb must be at least 64, got {memory_mb!r}: Python itself needs that much")
+        if isinstance(packages, str) or not all(isinstance(name, str) and name.isidentifier() for name in packages):
+            raise ValueError(f"code.packages must be a list of names of packages, got {packages!r}")
         if workers is not None and workers < 1:
             raise ValueError(f"code.workers must be at least 1, got {workers}")
         if not deadline_seconds > 0:
             raise ValueError(f"code.deadline_seconds must be positive, got {deadline_seconds}")
         self.credit, self.isolation, self.deadline_seconds = credit, isolation, deadline_seconds
-        self.limits = Limits(cpu_seconds=cpu_seconds, memory_bytes=memory_mb << 20)
+        self.limits = Limits(cpu_seconds=cpu_seconds, memory_bytes=memory_mb << 20, packages=tuple(packages))
         self.workers = workers or cores()
         self._closing = threading.Event()
         self._described = False
@@ -91,7 +120,7 @@ class CodeReward:
             key = (question, *map(id, values))  # the samples of a prompt share its columns
             if key not in plans:
                 plans[key] = _plan(Row(*values), question)
-            jobs.append(_job(plans[key], question, completion))
+            jobs.append(_job(plans[key], question, values[COLUMNS.index("entry_point")], completion))
         verdicts = self._verdicts([job for job in jobs if isinstance(job, Job)])
         result = Judged()
         for job in jobs:
@@ -130,17 +159,24 @@ class CodeReward:
             return dict.fromkeys(distinct, Verdict("refused", 0, 0, str(error)))
         end, closing = time.monotonic() + self.deadline_seconds, self._closing
 
-        def run(job: Job) -> Verdict:
-            late = time.monotonic() >= end or closing.is_set()
-            return Verdict("deadline", 0, 0, "no time left to run it") if late else self._run(job, isolation)
+        lanes = threading.Semaphore(self.workers)
 
-        lanes = min(self.workers, len(distinct))
-        with ThreadPoolExecutor(lanes, thread_name_prefix="code") as executor:
+        def run(job: Job) -> Verdict:
+            if not lanes.acquire(timeout=max(0.0, end - time.monotonic())) or closing.is_set():
+                return Verdict("deadline", 0, 0, "no time left to run it")
+            lane = _Lane(lanes)
+            try:
+                return self._run(job, isolation, end)
+            finally:
+                lane.leave()
+
+        threads = min(self.workers + MOST_WAITING, len(distinct))
+        with ThreadPoolExecutor(threads, thread_name_prefix="code") as executor:
             return dict(zip(distinct, executor.map(run, distinct), strict=True))
 
-    def _run(self, job: Job, isolation: Isolation) -> Verdict:
+    def _run(self, job: Job, isolation: Isolation, end: float) -> Verdict:
         try:
-            return judge(job.code, job.plan, self.limits, isolation, to_the_end=self.credit == "fraction")
+            return judge(job.code, job.plan, self.limits, isolation, to_the_end=self.credit == "fraction", end=end)
         except StartError as error:
             return Verdict("refused", 0, 0, str(error))
 
@@ -154,12 +190,13 @@ def _plan(row: Row, question: str) -> Plan | Verdict:
     return plan or Verdict("no_tests", 0, 0, "neither tests, test nor inputs and outputs")
 
 
-def _job(plan: Plan | Verdict, question: str, completion: Completion) -> Job | Verdict:
+def _job(plan: Plan | Verdict, question: str, entry_point: Any, completion: Completion) -> Job | Verdict:
     """The program of a completion with its tests, or the verdict that needs no run."""
     if isinstance(plan, Verdict):
         return plan
-    code = program_in(completion_text(completion), opened=opened_by_prompt(question))
-    return Job(code, plan) if code is not None else Verdict("no_code", 0, len(plan.tests))
+    name = entry_point if isinstance(entry_point, str) and entry_point else None
+    code = programs_in(completion_text(completion), question, name, opened=opened_by_prompt(question))
+    return Job(code, plan) if code else Verdict("no_code", 0, len(plan.tests))
 
 
 def _message(verdict: Verdict) -> str | None:

@@ -5,6 +5,7 @@ decide nothing. One process a program (two where tests have to be run), killed a
 """
 
 import ast
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -45,11 +46,25 @@ class Stop(Exception):
         self.outcome = outcome
 
 
-def judge(code: str, plan: Plan, limits: Limits, isolation: Isolation, *, to_the_end: bool = False) -> Verdict:
-    """Run the program's tests; up to the first that fails unless `to_the_end`. StartError if no sandbox starts."""
-    if len(code) > LONGEST_CODE or "\x00" in code:
+def judge(
+    code: str | Sequence[str],
+    plan: Plan,
+    limits: Limits,
+    isolation: Isolation,
+    *,
+    to_the_end: bool = False,
+    end: float = math.inf,
+) -> Verdict:
+    """Run the program's tests; up to the first that fails unless `to_the_end`. StartError if no sandbox starts.
+
+    Args:
+        code: the program, or several readings of an answer, of which the first that is Python counts.
+        end: `time.monotonic()` by which the verdict has to be there.
+    """
+    readings = [code] if isinstance(code, str) else list(code)
+    if any(len(reading) > LONGEST_CODE or "\x00" in reading for reading in readings):
         return Verdict("error", 0, len(plan.tests), "the program is too long, or holds null characters")
-    trial = Trial(code, limits, isolation, to_the_end)
+    trial = Trial(readings, limits, isolation, to_the_end, end)
     if isinstance(plan, Pairs):
         return trial.run_pairs(plan)
     return trial.run_calls(plan) if isinstance(plan, Calls) else trial.run_checks(plan)
@@ -58,12 +73,19 @@ def judge(code: str, plan: Plan, limits: Limits, isolation: Isolation, *, to_the
 class Trial:
     """A program being judged: what it has passed, and the first thing that went wrong."""
 
-    def __init__(self, code: str, limits: Limits, isolation: Isolation, to_the_end: bool) -> None:
+    def __init__(
+        self, code: list[str], limits: Limits, isolation: Isolation, to_the_end: bool, end: float = math.inf
+    ) -> None:
         self.code, self.limits, self.isolation, self.to_the_end = code, limits, isolation, to_the_end
         self.wall_seconds = limits.wall_seconds * crowding()
-        self.deadline = time.monotonic() + self.wall_seconds
+        self.started, self.end = time.monotonic(), end
+        self._renew()
         self.passed = 0
         self.outcome, self.message = "pass", ""
+
+    def _renew(self) -> None:
+        """Begin the wall-clock time of a program, or of one of its inputs."""
+        self.deadline = min(time.monotonic() + self.wall_seconds, self.end)
 
     def run_calls(self, plan: Calls) -> Verdict:
         """One process, one call after the other."""
@@ -120,10 +142,12 @@ class Trial:
 
     def _ended(self, error: Late | TooMuchMemory | Died) -> tuple[str, str]:
         if isinstance(error, Late):
+            if time.monotonic() >= self.end and time.monotonic() - self.started < self.wall_seconds:
+                return "deadline", "no time left for it"
             return "timeout", f"no result after {self.wall_seconds:.0f} s"
         if isinstance(error, TooMuchMemory):
             return "memory", str(error)
-        spent = time.monotonic() - self.deadline + self.wall_seconds
+        spent = time.monotonic() - self.deadline + self.wall_seconds  # at least, where the call's end came first
         late = error.signal == SIGXCPU or (error.signal == SIGKILL and spent >= self.limits.cpu_seconds)
         return ("timeout", "out of CPU time") if late else ("error", f"the program ended: {error}")
 
@@ -154,7 +178,7 @@ class Trial:
         if program.ask({"script": self.code}, self.deadline) != {"loaded": True}:
             raise Unsolicited("no reply to the program")
         for pair in plan.tests:
-            self.deadline = time.monotonic() + self.wall_seconds  # CPU time is each run's own as well
+            self._renew()  # CPU time is each run's own as well
             reply = program.ask({"input": pair.given}, self.deadline)
             output, status = reply.get("output"), reply.get("status")
             if type(output) is not str or type(status) is not int:
@@ -166,7 +190,7 @@ class Trial:
     def _pairs_apart(self, plan: Pairs) -> None:
         most = self.limits.file_bytes
         for pair in plan.tests:
-            self.deadline = time.monotonic() + self.wall_seconds
+            self._renew()
             with start("code.program", self.limits, self.isolation) as program:
                 message = {"script": self.code, "input": pair.given, "id": 0}
                 output, status = program.ask_for_output(message, self.deadline, most)

@@ -69,6 +69,8 @@ def _encode_rest(value: Any, refer: Callable[[Any], int] | None, depth: int) -> 
     if isinstance(value, _CONSUMED):
         consumed: Any = value
         return {"iterator": [encode(item, refer, depth + 1) for item in consumed]}
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):  # a number, or an array as a list
+        return encode(value.tolist(), refer, depth + 1)
     if refer is None:
         raise Opaque(f"a {type(value).__name__} can't be compared")
     return {"ref": refer(value)}

@@ -10,6 +10,8 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 PROTOCOL_DESCRIPTOR = 40  # out of the way of programs that reuse low numbers
@@ -30,6 +32,7 @@ class Confinement(NamedTuple):
     readable: tuple[str, ...] | None  # for Landlock; None: no Landlock
     seccomp: bool  # required; otherwise used where it can be
     forks: bool  # whether this process may start children before they seal themselves
+    packages: Mapping[str, str] = MappingProxyType({})  # importable besides the standard library: name -> directory
 
 
 class Channel:

@@ -6,6 +6,7 @@ and seccomp, which any Linux process can put on itself; such a program can write
 """
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -33,6 +34,7 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",  # else each thread reserves 64 MB of the address space
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
+    "OPENBLAS_NUM_THREADS": "1",  # else numpy reserves memory for each core
 }
 
 
@@ -43,6 +45,7 @@ class Limits:
     cpu_seconds: int = 4  # of each process; decides, so that rewards do not depend on the machine's load
     memory_bytes: int = 512 << 20
     file_bytes: int = 8 << 20  # of each file, standard output included
+    packages: tuple[str, ...] = ()  # installed ones that programs may import
 
     @property
     def wall_seconds(self) -> float:
@@ -80,7 +83,7 @@ def _confinement(
     limits: Limits, *, processes: int | None, readable: tuple[str, ...] | None, seccomp: bool, own_files: bool = False
 ) -> Confinement:
     """`own_files`: the process sees only what was put there for it, so that it may always become somebody else."""
-    other_user = os.geteuid() == 0 and (own_files or all(map(_others_may_read, python_paths())))
+    other_user = os.geteuid() == 0 and (own_files or all(map(_others_may_read, readable_paths(limits))))
     return Confinement(
         memory_bytes=limits.memory_bytes,
         cpu_seconds=limits.cpu_seconds,
@@ -90,7 +93,26 @@ def _confinement(
         readable=readable,
         seccomp=seccomp,
         forks=sys.platform != "darwin",
+        packages=package_directories(limits.packages),
     )
+
+
+@functools.cache
+def package_directories(names: tuple[str, ...]) -> dict[str, str]:
+    """The directory of each of the packages that is installed."""
+    found = {}
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            found[name] = os.path.realpath(spec.submodule_search_locations[0])
+    return found
+
+
+def readable_paths(limits: Limits) -> tuple[str, ...]:
+    """What a program may read: Python's files, the packages and the libraries beside them (`numpy.libs`)."""
+    places = package_directories(limits.packages).values()
+    beside = [f"{place}.libs" for place in places if os.path.isdir(f"{place}.libs")]
+    return (*python_paths(), *places, *beside)
 
 
 @functools.cache
@@ -127,7 +149,7 @@ def bubblewrap(module: str, limits: Limits) -> list[str]:
     command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
-    bound = [*python_paths(), executable()]
+    bound = [*readable_paths(limits), executable()]
     for parent in sorted({str(parent) for path in [*bound, "/dev/null"] for parent in Path(path).parents}):
         command += ["--perms", "0755", "--dir", parent]
     for path in bound:
@@ -146,7 +168,7 @@ def bubblewrap(module: str, limits: Limits) -> list[str]:
 
 def landlock(module: str, limits: Limits) -> list[str]:
     """Plain Python; the guard does the rest. No limit on processes: seccomp forbids new ones."""
-    confinement = _confinement(limits, processes=None, readable=python_paths(), seccomp=True)
+    confinement = _confinement(limits, processes=None, readable=readable_paths(limits), seccomp=True)
     return _python(str(PACKAGE), module, confinement)
 
 
@@ -155,7 +177,7 @@ def sandbox_exec(module: str, limits: Limits) -> list[str]:
     # The firmlinked system, the dynamic linker's cache and its devices are what any process reads while it starts.
     system = ["/usr/lib", "/usr/share", "/System", "/Library/Apple", "/private/var/db/dyld", "/dev"]
     prefix = str(Path(executable()).parent.parent)
-    readable = [*system, *python_paths(), prefix, sys.base_prefix, str(PACKAGE)]
+    readable = [*system, *readable_paths(limits), prefix, sys.base_prefix, str(PACKAGE)]
     rules = " ".join(f"(subpath {json.dumps(os.path.realpath(path))})" for path in dict.fromkeys(readable))
     profile = (
         "(version 1)(deny default)(allow process-exec*)(allow sysctl-read)"

@@ -329,3 +329,111 @@ def test_the_reference_solutions_pass_and_others_do_not(shared_data):
     call = {"prompts": [""] * len(rows), "tests": [row["test_list"] for row in rows]}
     assert list(reward(completions=solutions, **call)) == [1.0] * len(rows)
     assert list(reward(completions=solutions[1:] + solutions[:1], **call)) == [0.0] * len(rows)
+
+
+@pytest.mark.parametrize(
+    ("code", "columns"),
+    [
+        ("def f(x: List[int]) -> Optional[int]:\n    return x[0]", {"tests": ["assert f([2]) == 2"]}),
+        ("def f(x):\n    return deque(x)[-1] + gcd(2, 4) + inf * 0", {"tests": ["assert f([2]) != 5"]}),
+        ("print(sqrt(4) + len(list(permutations([1, 2]))))", {"inputs": [""], "outputs": ["4"]}),
+        ("@cache\ndef f(n):\n    return n and 1 + f(n - 1)", {"tests": ["assert f(9000) == 9000"]}),
+        ("def f(n):\n    return n and 1 + f(n - 1)", {"tests": ["assert f(40000) == 40000"]}),
+        ("print()\nprint(1e3)", {"inputs": [""], "outputs": ["1000"]}),
+        ("print(1000)", {"inputs": [""], "outputs": ["\n\n1e3\n"]}),
+    ],
+)
+def test_what_graders_give_every_program(reward, code, columns):
+    assert score(reward, fenced(code), **columns) == (1.0, ["pass"])
+
+
+def test_the_header_is_no_answer(reward):
+    assert score(reward, fenced("x = 1"), tests=["assert gcd(4, 6) == 2"]) == (0.0, ["error"])
+    assert score(reward, fenced("x = 1"), tests=["assert gcd(4, 6) + 0 == 2"])[0] == 0.0
+
+
+def test_installed_packages_may_be_imported(reward):
+    pytest.importorskip("numpy")
+    code = fenced("import numpy as np\ndef f(x):\n    return np.int64(np.array([x, 1]).sum())")
+    assert score(reward, code, tests=["assert f(1) == 2"]) == (1.0, ["pass"])
+    assert score(reward, code, tests=["assert abs(f(1) - 2) < 1"]) == (1.0, ["pass"])
+    assert score(CodeReward(packages=()), code, tests=["assert f(1) == 2"]) == (0.0, ["error"])
+    with pytest.raises(ValueError, match=r"code\.packages must be a list of names"):
+        CodeReward(packages="numpy")
+
+
+PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Sum of a list."""\n'
+TOTAL = {"test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n", "entry_point": "total"}
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "<answer>```python\ndef total(xs):\n    return sum(xs)\n```</answer>",
+        "<answer>```\ndef total(xs):\n    return sum(xs)```</answer>",
+        "Here it is: ```python\ndef total(xs):\n    return sum(xs)\n```",
+        "def total(xs):\n    return sum(xs)\n",
+        "Here it is:\n\nfrom math import fsum\ndef total(xs):\n    return int(fsum(xs))\n\nIt adds them.",
+        "<think>Easy.</think>\n<answer>\ndef total(xs):\n    return sum(xs)\n</answer>",
+        "    return sum(xs)\n",
+        "    s = 0\n    for x in xs:\n        s += x\n    return s\n\n\nprint(total([1",
+        "return sum(xs)",
+        "s = 0\n    for x in xs:\n        s += x\n    return s",
+        "s = 0\nfor x in xs:\n    s += x\nreturn s",
+        "```python\n    return sum(xs)\n```",
+    ],
+)
+def test_answers_in_other_dress(reward, completion):
+    assert score(reward, completion, prompt=PROMPT, **TOTAL) == (1.0, ["pass"])
+    wrong = completion.replace("sum(xs)", "0").replace("+= x", "+= 0")
+    assert score(reward, wrong, prompt=PROMPT, **TOTAL)[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert all(map(f, [1, 2]))",
+        "assert not any(map(f, [1, 2]))",
+        "assert sum(map(f, [1, 2])) == 0",
+        "assert list(filter(f, [1, 2])) == []",
+        "assert list(zip(map(f, [1]), [2])) == []",
+        "for y in map(f, [1]):\n    assert y == 1",
+        "for y in map(f, [1]):\n    assert y == 1\nassert not [y for y in map(f, [2])]",
+    ],
+)
+def test_an_exception_of_the_program_ends_no_loop_of_a_test(reward, test):
+    for kind in ("StopIteration", "type('Mine', (StopIteration,), {})", "StopAsyncIteration"):
+        assert score(reward, fenced(f"def f(x):\n    raise {kind}"), tests=[test]) == (0.0, ["error"])
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "a = [3, 1]\nf(a)\nassert a == [1, 3]",
+        "a = [3, 1]\nassert f(a) is None\nassert a == [1, 3]",
+        "a = [3, 1]\nb = f(a)\nassert a == [3, 1]",
+    ],
+)
+def test_a_test_of_a_changed_argument_can_not_be_judged(reward, test):
+    code = fenced("def f(x):\n    x.sort()")
+    assert score(reward, code, tests=[test]) == (None, ["bad_tests"])
+    check = "def check(candidate):\n" + "".join(
+        f"    {line}\n" for line in test.replace("f(", "candidate(").split("\n")
+    )
+    assert score(reward, code, test=check, entry_point="f") == (None, ["bad_tests"])
+
+
+def test_a_test_may_look_at_its_own_names(reward):
+    code = fenced("def f(x):\n    return sorted(x)")
+    for test in ("a = [3, 1]\nb = f(a)\nassert b == sorted(a)", "for a in ([2], [1]):\n    assert f(a) == sorted(a)"):
+        assert score(reward, code, tests=[test]) == (1.0, ["pass"])
+
+
+def test_programs_that_sleep_fail_at_their_own_limit_and_hold_nobody_up():
+    codes = ["import time\ntime.sleep(99)\n" + SQUARE + f"\nn = {n}" for n in range(8)]
+    closes = ["import os, time\nos.closerange(0, 64)\ntime.sleep(99)\n" + SQUARE]
+    good = [SQUARE + f"\nn = {n}" for n in range(8)]
+    completions = [fenced(code) for code in codes + closes + good]
+    reward = CodeReward(cpu_seconds=1, workers=2)  # 3 * 1 + 3 s of wall-clock time each
+    judged = reward(prompts=[""] * 17, completions=completions, tests=[TESTS] * 17)
+    assert list(judged) == [0.0] * 9 + [1.0] * 8
