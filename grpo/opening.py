@@ -13,6 +13,7 @@ import envs
 from grpo.config import Config
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
+from grpo.cpu import switch
 from grpo.model import miniature
 from grpo.model.loading import load_policy
 from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
@@ -33,6 +34,8 @@ def open_run(
     `make` is Trainer, or what gives a kind of it when called the same way. Raises ConfigError or envs.DataError, one
     line, for anything the user can put right; nothing of an earlier run is lost.
     """
+    if switch.plain():
+        say(switch.SAID)
     start = claim(config, output, resume=resume, say=say)
     env, rewards = tasks(config, say), reward_set(config)
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
@@ -121,4 +124,7 @@ def _millions(policy: Policy) -> str:
 def _sharing(policy: Policy) -> str:
     if policy.shares_prefixes:
         return "each prompt is computed once for its group"
-    return "this architecture can't share a prompt between completions, every row carries its own (slower)"
+    return (
+        "this architecture can't share a prompt between completions, every row carries its own (slower): "
+        f"{policy.sharing_refused}"
+    )

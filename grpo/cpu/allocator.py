@@ -11,6 +11,7 @@ import platform
 import sys
 
 from grpo.cpu.blas import has_cuda_backend
+from grpo.cpu.switch import plain
 
 VARIABLE = "GLIBC_TUNABLES"  # one that is set already is left as it is
 SETTING = "glibc.malloc.tcache_count=1000"
@@ -18,7 +19,9 @@ SETTING = "glibc.malloc.tcache_count=1000"
 
 def environment() -> dict[str, str]:
     """What a process that decodes on this machine's CPU is to be started with, besides what is set."""
-    changes = VARIABLE not in os.environ and platform.libc_ver()[0] == "glibc" and not has_cuda_backend()
+    changes = (
+        not plain() and VARIABLE not in os.environ and platform.libc_ver()[0] == "glibc" and not has_cuda_backend()
+    )
     return {VARIABLE: SETTING} if changes else {}
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grpo.cpu import few_rows
+from grpo.cpu.switch import plain, without_blas
 
 REMEDY = "install one with `pip install mkl` or `apt install libopenblas0-pthread`"
 DISABLE_VARIABLE = "GRPO_BLAS"  # "none" keeps MLX's own, a path names a library
@@ -112,9 +113,10 @@ def load_blas() -> Blas:
         return Blas("Accelerate", None)
     if sys.platform != "linux" or has_cuda_backend():
         return Blas("MLX's own", None)
-    _keep_freed_pages()
+    if not plain():
+        _keep_freed_pages()
     wanted = os.environ.get(DISABLE_VARIABLE, "")
-    if wanted == "none":
+    if wanted == "none" or without_blas():
         return Blas("MLX's own", None)
     if "mlx.core" in sys.modules:
         return Blas(
@@ -122,7 +124,8 @@ def load_blas() -> Blas:
             None,
             "mlx was imported before grpo, so its slow built-in BLAS may be in use: import grpo first",
         )
-    os.environ.setdefault(WIDTH_VARIABLE, str(WIDTH))
+    if not plain():
+        os.environ.setdefault(WIDTH_VARIABLE, str(WIDTH))
     preloaded = _preloaded()
     if preloaded:
         return Blas(preloaded, None, few_rows_reason="the BLAS was loaded before grpo, so all products are its own")

@@ -14,6 +14,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from grpo.cpu import switch
+
 DISABLE_VARIABLE = "GRPO_FEW_ROWS"  # "none" leaves all products to the BLAS
 SOURCE = Path(__file__).with_suffix(".c")
 MOST_THREADS = 8  # more would wait for the same memory (measured with 2 alone)
@@ -26,6 +28,8 @@ class Unavailable(Exception):
 
 def load(blas: ctypes.CDLL) -> None:
     """Put it before `blas`, which must not be loaded with RTLD_GLOBAL yet; Unavailable if it can't be had."""
+    if switch.plain():
+        raise Unavailable(f"{switch.VARIABLE} is set")
     if os.environ.get(DISABLE_VARIABLE) == "none":
         raise Unavailable(f"{DISABLE_VARIABLE} is none")
     if platform.machine() != "x86_64":

@@ -14,6 +14,8 @@ from typing import Any
 
 import mlx.core as mx
 
+from grpo.cpu.switch import plain
+
 
 class _Helper:
     """A thread that calls functions for the one that made it, which waits meanwhile.
@@ -72,7 +74,7 @@ def unseen(function: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def fused_gradients() -> Iterator[None]:
     """Inside, compiled functions called by what is `unseen` stay compiled where a gradient is taken."""
-    before, _local.fuses = _local.fuses, True
+    before, _local.fuses = _local.fuses, not plain()
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import mlx.core as mx
 
 from grpo.cpu.blas import WIDTH_VARIABLE, load_blas
+from grpo.cpu.switch import plain
 
 LANES = 2  # parts of an evaluation side by side; measured with two cores alone
 LEAST_WIDTH = 60  # below it two parts are slower than one after the other
@@ -29,6 +30,8 @@ Threads = tuple[Callable[[], int], Callable[[int], None]]  # tells and sets how 
 
 def lanes() -> int:
     """How many parts can run side by side here."""
+    if plain():
+        return 1
     width = os.environ.get(WIDTH_VARIABLE, "")
     threads = _threads_of_blas()
     if mx.default_device().type != mx.DeviceType.cpu or threads is None or not width.isdigit():

@@ -6,6 +6,7 @@ import platform
 import time
 from typing import TYPE_CHECKING
 
+from grpo.cpu import switch
 from grpo.doctor.report import Report
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def machine(report: Report) -> bool:
     name = mx.device_info().get("device_name", "") if hasattr(mx, "device_info") else ""
     on_cpu = device.type == mx.DeviceType.cpu
     report.say("ok", "device", f"{'CPU' if on_cpu else 'GPU'}{f', {name}' if name else ''}, {os.cpu_count()} cores")
+    if switch.plain():
+        report.say("ok", "plain path", switch.SAID)
     speed(report, blas, on_cpu)
     from grpo.memory.available import available_bytes
     from grpo.memory.estimate import in_gb
@@ -64,7 +67,7 @@ def speed(report: Report, blas: "Blas", on_cpu: bool) -> None:
         report.say("ok", "BLAS", said)
     if on_cpu and blas.few_rows:
         report.say("ok", "few rows", "products of few rows by grpo's own code, made for this processor")
-    elif on_cpu and blas.few_rows_reason:
+    elif on_cpu and blas.few_rows_reason and not switch.plain():
         report.say("warn", "few rows", f"decoding is slower than it could be: {blas.few_rows_reason}")
 
 

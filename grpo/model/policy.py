@@ -18,6 +18,7 @@ from grpo.attention.caches import CompletionCache, trunk_caches
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.routing import install_routing
 from grpo.cpu import norm, rotary
+from grpo.cpu.switch import plain
 from grpo.model.adapters import MergingLoRA
 from grpo.model.adapters import install as install_adapters
 from grpo.model.head import FrozenHead, close, find_head
@@ -30,7 +31,7 @@ class Policy:
 
     `shares_prefixes` says whether a prompt can be computed once for its group; found out by trying, as is whether the
     hidden states can be had apart from the vocabulary projection (`head` is None where they can't, and hidden states
-    are logits).
+    are logits). `sharing_refused` is why it can't be, None where it can.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Policy:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
-        if _on_cpu():
+        if _on_cpu() and not plain():
             rotary.install(model)
             norm.install(model)
         self.trunk, self.head = find_head(model)
-        self.shares_prefixes = _shares_prefixes(self)
+        self.sharing_refused = _sharing_refused(self)
+        self.shares_prefixes = self.sharing_refused is None
         self.adapters = install_adapters(model)
         self.reference_parameters: dict[str, mx.array] | None = None
 
@@ -182,10 +184,10 @@ def _on_cpu() -> bool:
     return mx.default_device().type == mx.DeviceType.cpu
 
 
-def _shares_prefixes(policy: Policy) -> bool:
-    """Whether completions run after a shared prompt give what whole rows give."""
+def _sharing_refused(policy: Policy) -> str | None:
+    """Return why completions run after a shared prompt do not give what whole rows give, None if they do."""
     if not install_routing(policy.model):
-        return False
+        return "its attention is not mlx_lm's scaled_dot_product_attention"
     prompts, rows = [[1, 2, 3, 4, 5], [3, 1, 2]], [[4, 5, 6], [2, 2, 1]]
     layout = PrefixLayout(tuple(map(len, prompts)), (1, 1))
     try:
@@ -193,6 +195,7 @@ def _shares_prefixes(policy: Policy) -> bool:
         policy.trunk(pad_rows(prompts), caches)
         shared = policy.trunk(mx.array(rows), [CompletionCache(cache, layout) for cache in caches])
         whole = [policy.trunk(mx.array([prompt + row]))[0, -3:] for prompt, row in zip(prompts, rows, strict=True)]
-        return close(shared, mx.stack(whole))
-    except Exception:  # a foreign architecture may refuse a foreign cache in any way; the plain path serves it
-        return False
+        same = close(shared, mx.stack(whole))
+    except Exception as error:  # a foreign architecture may refuse a foreign cache in any way; whole rows serve it
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return None if same else "completions after a shared prompt differ from whole rows"

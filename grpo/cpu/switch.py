@@ -1,0 +1,28 @@
+"""The off switch of grpo/cpu: GRPO_PLAIN=1 leaves everything to MLX's own functions.
+
+A loaded BLAS stays under 1; `GRPO_PLAIN=all` leaves that out too. Needs no mlx.
+"""
+
+import os
+import sys
+
+VARIABLE = "GRPO_PLAIN"
+SAID = f"plain path: {VARIABLE} is set, nothing of grpo/cpu is used"
+
+
+def plain() -> bool:
+    """Return whether every replacement in grpo/cpu is off."""
+    return _setting() in ("1", "all")
+
+
+def without_blas() -> bool:
+    """Return whether no BLAS is to be loaded either."""
+    return _setting() == "all"
+
+
+def _setting() -> str:
+    value = os.environ.get(VARIABLE, "")
+    if value not in ("", "0", "1", "all"):
+        print(f"error: {VARIABLE} must be 0, 1 or all, got {value!r}", file=sys.stderr)
+        raise SystemExit(2)
+    return value
