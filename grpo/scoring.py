@@ -1,6 +1,5 @@
 """Rewards of groups, worked out while the rest of the batch is still being decoded."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -88,31 +87,3 @@ def counted_rewards(scored: Sequence[GroupScores], weights: Mapping[str, float])
     names = [name for name in scored[0].counted if weights[name]]
     values = [[group.counted[name] for group in scored] for name in names]
     return np.array(values, dtype=np.float32), np.array([weights[name] for name in names], dtype=np.float32)
-
-
-def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:
-    """Return statistics of each reward as it was measured, over the completions that have it.
-
-    rewards/NAME/mean, /std, /min, /max; rewards/NAME/zero_std, the share of groups in which it is the same for all;
-    rewards/NAME/missing, the share of completions without it, and /gated, /clipped, /gate_unknown where that happened;
-    rewards/failed/NAME/KIND, counts.
-    """
-    metrics: dict[str, float] = {}
-    completions = sum(len(group.totals) for group in scored)
-    for name in scored[0].values:
-        groups = [[value for value in group.values[name] if value is not None] for group in scored]
-        values = [value for group in groups for value in group]
-        if values:
-            prefix = f"rewards/{name}/"
-            metrics[prefix + "mean"] = float(np.mean(values))
-            metrics[prefix + "std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-            metrics |= {prefix + "min": float(min(values)), prefix + "max": float(max(values))}
-            metrics[prefix + "zero_std"] = float(np.mean([len(set(group)) < 2 for group in groups]))
-        if 0 < len(values) < completions:
-            metrics[f"rewards/{name}/missing"] = 1 - len(values) / completions
-    applied, failures = Counter[str](), Counter[str]()
-    for group in scored:
-        applied.update(group.applied)
-        failures.update(group.failures)
-    metrics |= {f"rewards/{kind}": count / completions for kind, count in sorted(applied.items())}
-    return metrics | {f"rewards/failed/{kind}": float(count) for kind, count in sorted(failures.items())}

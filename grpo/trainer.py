@@ -21,6 +21,7 @@ from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
 from grpo.learner.learner import Learner
 from grpo.memory.plan import plan
+from grpo.metrics import rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
@@ -30,7 +31,7 @@ from grpo.runs import checkpoint
 from grpo.runs.coach import Coach
 from grpo.runs.interrupt import Interrupted, StopFlag
 from grpo.runs.logger import METRICS, RunLogger
-from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, reward_metrics, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, totals
 from grpo.types import Credit, Group, Prompt
 from rewards import RewardSet
 
@@ -107,7 +108,7 @@ class Trainer:
         rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
         advantages, credited = self.credit(groups, scored, rewards)
         scored_at = time.monotonic()
-        metrics = self._rollout_metrics(groups, scored, rewards) | credited
+        metrics = rollout_metrics(groups, scored, rewards) | credited
         metrics |= self.learner.learn(groups, advantages, step)
         learned = time.monotonic()
         tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
@@ -217,29 +218,6 @@ class Trainer:
                 f"{too_long} of {len(tasks)} {split} prompts are longer than max_prompt_length and are left out"
             )
         return prompts
-
-    def _rollout_metrics(
-        self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
-    ) -> dict[str, float]:
-        rollouts = [rollout for group in groups for rollout in group.rollouts]
-        lengths = np.array([len(rollout.tokens) for rollout in rollouts])
-        ended = np.array([len(rollout.tokens) for rollout in rollouts if rollout.stop_reason == "stop"])
-        entropies = np.concatenate([rollout.entropies for rollout in rollouts])
-        present = rewards[~np.isnan(rewards)]
-        stds = [np.std(row[~np.isnan(row)], ddof=1) if (~np.isnan(row)).sum() > 1 else 0.0 for row in rewards]
-        return {
-            "reward": float(present.mean()) if present.size else 0.0,
-            "reward_std": float(np.mean(stds)),
-            "frac_reward_zero_std": float(np.mean([std < 1e-8 for std in stds])),
-            "rewards/missing": float(rewards.size - present.size),
-            **reward_metrics(scored),
-            "entropy": float(entropies.mean()),
-            "completions/mean_length": float(lengths.mean()),
-            "completions/min_length": float(lengths.min()),
-            "completions/max_length": float(lengths.max()),
-            "completions/clipped_ratio": float(np.mean([rollout.stop_reason == "length" for rollout in rollouts])),
-            "completions/mean_terminated_length": float(ended.mean()) if ended.size else 0.0,
-        }
 
     def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:
         """Held-out figures, said and returned; with `greedy` those of the likeliest tokens too."""

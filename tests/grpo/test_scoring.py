@@ -1,4 +1,4 @@
-"""Rewards of groups and what the metrics make of them."""
+"""Rewards of groups."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 
 from envs import Task
 from grpo.config import Config
-from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, reward_metrics, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, totals
 from rewards import RewardSet
 
 
@@ -78,29 +78,6 @@ def test_totals_hold_nan_where_there_is_no_reward():
     array = totals([one, other])
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, [[1.0, math.nan], [0.0, 0.5]])
-
-
-def test_reward_metrics_count_present_values_and_failures():
-    no_format = [None, None]
-    first = GroupScores({"accuracy": [1.0, 0.0], "format": no_format}, [1.0, 0.0], {"accuracy/timeout": 1}, {})
-    second = GroupScores({"accuracy": [1.0, None], "format": no_format}, [1.0, None], {"accuracy/timeout": 2}, {})
-    # mean of 1, 0, 1 = 2/3; variance ((1/3)^2 + (2/3)^2 + (1/3)^2) / 2 = 1/3
-    assert reward_metrics([first, second]) == {
-        "rewards/accuracy/mean": pytest.approx(2 / 3),
-        "rewards/accuracy/std": pytest.approx(math.sqrt(1 / 3)),
-        "rewards/accuracy/min": 0.0,
-        "rewards/accuracy/max": 1.0,
-        "rewards/accuracy/zero_std": 0.5,  # the second group holds one value
-        "rewards/accuracy/missing": 0.25,
-        "rewards/failed/accuracy/timeout": 3.0,
-    }
-
-
-def test_reward_metrics_hold_the_share_that_was_gated_or_clipped():
-    applied = {"accuracy/gated": 1, "short/clipped": 2}
-    group = GroupScores({"accuracy": [1.0, 1.0]}, [1.0, 0.0], {}, {}, {"accuracy": [1.0, 0.0]}, applied)
-    metrics = reward_metrics([group, GroupScores({"accuracy": [1.0, 1.0]}, [1.0, 1.0], {}, {})])
-    assert (metrics["rewards/accuracy/gated"], metrics["rewards/short/clipped"]) == (0.25, 0.5)
 
 
 def test_what_counts_is_stacked_by_reward_without_those_of_weight_zero():

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from grpo.cpu.lanes import lanes
 from grpo.learner import batching
-from grpo.learner import learner as learner_module
+from grpo.learner import gradients as gradients_module
 from grpo.learner.batching import pack
 from grpo.learner.learner import Learner
 from grpo.rollout.engine import Request, generate
@@ -202,7 +202,7 @@ def test_a_longer_neighbour_does_not_change_a_row(tiny, loss_type):
         completions = (*rows, neighbour)
         sampler = tuple((-4.0,) * len(row) for row in completions)
         segment = Segment(((11, 12, 13),), completions, sampler, (1.0, -0.5, 0.0))
-        scored = learner.loss_and_gradient([segment], 3.0)
+        scored = learner.gradients.loss_and_gradient([segment], 3.0)
         found.append((scored.loss, scored.gradient))
     assert_same(found[1], found[0], 1e-5)
     assert any(leaf.any().item() for leaf in found[0][1].values())
@@ -373,19 +373,19 @@ def test_a_prompt_run_again_for_its_gradient_drops_the_same_values(tiny, monkeyp
     for part in policy.adapters.values():
         part.dropout = nn.Dropout(0.5)
     passes = []
-    plain = learner_module.run_prompts
+    plain = gradients_module.run_prompts
 
     def recording(*arguments):
         states = plain(*arguments)
         passes.append(states.values[-1])
         return states
 
-    monkeypatch.setattr(learner_module, "run_prompts", recording)
+    monkeypatch.setattr(gradients_module, "run_prompts", recording)
     learner, (group, _) = learner_of(policy, tiny.config(beta=0.0)), made_up_groups(tiny)
     policy.model.train()
     (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
-    learner.loss_and_gradient(bundle, 4.0)
-    learner.loss_and_gradient(bundle, 4.0)
+    learner.gradients.loss_and_gradient(bundle, 4.0)
+    learner.gradients.loss_and_gradient(bundle, 4.0)
     first, again, other, _ = (np.array(mx.stop_gradient(values)) for values in passes)
     assert (first == again).all()
     assert not (first == other).all()  # the next bundle drops others
@@ -395,7 +395,7 @@ def test_the_gradient_is_the_same_on_any_number_of_lanes(tiny, monkeypatch):
     policy, groups = tiny.policy(fine_tune="lora", adapter_noise=0.2), made_up_groups(tiny)
     found = []
     for count in (1, 2):
-        monkeypatch.setattr(learner_module, "lanes", lambda count=count: count)
+        monkeypatch.setattr(gradients_module, "lanes", lambda count=count: count)
         found += captured(policy, tiny.config(beta=0.1, token_budget=40, fine_tune="lora"), groups, ADVANTAGES)
     assert_same(found[1], found[0], 1e-5)
 
@@ -413,7 +413,7 @@ def test_prompts_in_two_parts_have_the_same_gradient(tiny, monkeypatch, beta, fi
         monkeypatch.setattr(policy, "trunk", lambda *rows, seen=runs: (seen.append(1), trunk(*rows))[1])
         monkeypatch.setattr("grpo.attention.caches.DIVIDED", least)
         policy.model.train()
-        scored = learner_of(policy, config).loss_and_gradient(bundle, 4.0)
+        scored = learner_of(policy, config).gradients.loss_and_gradient(bundle, 4.0)
         found.append((scored.loss, scored.gradient, len(runs)))
     assert_same(found[1][:2], found[0][:2], 1e-5)
     passes = 3 if beta else 2  # the policy's, again for its gradient, and the reference's: one more run for each
@@ -428,9 +428,9 @@ def test_prompts_that_keep_their_activations_have_the_same_gradient(tiny, monkey
     for part in policy.adapters.values():
         part.dropout = nn.Dropout(dropout)
     passes, found = [], []
-    plain = learner_module.run_prompts
-    monkeypatch.setattr(learner_module, "run_prompts", lambda *a: (passes.append(1), plain(*a))[1])
-    monkeypatch.setattr(learner_module, "lanes", lambda: 2)
+    plain = gradients_module.run_prompts
+    monkeypatch.setattr(gradients_module, "run_prompts", lambda *a: (passes.append(1), plain(*a))[1])
+    monkeypatch.setattr(gradients_module, "lanes", lambda: 2)
     config = tiny.config(prompts_per_step=1, beta=beta, token_budget=40, fine_tune="lora")
     (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
     bundle = (bundle[0], bundle[-1])
@@ -438,7 +438,7 @@ def test_prompts_that_keep_their_activations_have_the_same_gradient(tiny, monkey
         monkeypatch.setattr(batching, "KEPT_PROMPTS", fraction)
         learner = learner_of(policy, config)
         policy.model.train()
-        scored = learner.loss_and_gradient(bundle, 4.0)
+        scored = learner.gradients.loss_and_gradient(bundle, 4.0)
         found.append((scored.loss, scored.gradient))
     assert_same(found[0], found[1], 1e-5)
     references = 2 if beta else 0

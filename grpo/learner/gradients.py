@@ -1,0 +1,285 @@
+"""The loss and gradient of one bundle of micro-batches: which passes run, on which lane, and what is kept between them.
+
+What the loss is, the objective says.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+
+from grpo.attention.caches import prompt_parts
+from grpo.config import Config
+from grpo.cpu.fusion import fused_gradients
+from grpo.cpu.lanes import evaluate, lane, lanes, on_lanes, side_by_side
+from grpo.learner.batching import keeps_prompts
+from grpo.model.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
+from grpo.model.policy import Policy
+from grpo.types import Segment
+
+
+class Differentiable(Protocol):
+    """What is minimised, as `grpo.objective.Objective` does it."""
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether the loss needs the reference's logprobs."""
+
+    def advantages(self, segment: Segment, rows: Rows) -> mx.array:
+        """Return the advantages of a micro-batch, [batch] or [batch, time]."""
+
+    def __call__(
+        self,
+        policy_logprobs: mx.array,
+        *,
+        sampler_logprobs: mx.array,
+        reference_logprobs: mx.array | None,
+        advantages: mx.array,
+        mask: mx.array,
+        denominator: float,
+    ) -> mx.array:
+        """Return the micro-batch's share of the step's loss, a scalar."""
+
+    def sums(
+        self,
+        policy_logprobs: mx.array,
+        *,
+        sampler_logprobs: mx.array,
+        reference_logprobs: mx.array | None,
+        advantages: mx.array,
+        mask: mx.array,
+    ) -> dict[str, mx.array]:
+        """Return sums over the micro-batch's tokens for the metrics."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Share of the loss, gradient and metric sums of one or several micro-batches."""
+
+    loss: float
+    gradient: dict[str, mx.array]
+    sums: dict[str, float]
+
+
+class LazyScored(NamedTuple):
+    """Loss, gradient and metric sums of one micro-batch; the arrays may still be lazy."""
+
+    loss: mx.array
+    gradient: dict[str, mx.array]
+    pulled: list[mx.array]  # the gradient by its prompts' states, if they were run beforehand
+    sums: dict[str, mx.array]
+
+
+class Gradients:
+    """Differentiates an objective for one bundle of micro-batches after another."""
+
+    def __init__(self, policy: Policy, config: Config, objective: Differentiable) -> None:
+        self.policy, self.config, self.objective = policy, config, objective
+        self.lanes = 1 if config.fine_tune == "full" else lanes()  # two gradients of all weights are too much
+        self._dropout_seed = 0  # of adapter dropout, the only draw on the device; another for every bundle
+
+    def start(self, step: int) -> None:
+        """Draw the dropout of this step's bundles from the seed and the step."""
+        self._dropout_seed = (self.config.seed << 32) + (step << 16)
+
+    def loss_and_gradient(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+        """These micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
+
+        Several segments of the same prompts have them run once: their states go into every segment as inputs, and the
+        gradient that gathers there goes through the prompts at the end. Short prompts keep their activations until
+        then, long ones (and those of more segments than run at a time) are run again.
+        """
+        with fused_gradients():
+            return self._bundle(bundle, denominator)
+
+    def _bundle(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+        self._dropout_seed += 1
+        if self.config.merge_adapter and self.policy.learns_merged:
+            self.policy.merge()
+        shared = len(bundle) > 1 and self.policy.shares_prefixes and len({segment.prompts for segment in bundle}) == 1
+        mx.random.seed(self._dropout_seed)
+        tokens = sum(map(len, bundle[0].prompts))
+        if shared and keeps_prompts(len(bundle), tokens, token_budget=self.config.token_budget, lanes=self.lanes):
+            return self._with_prompts_kept(bundle, denominator)
+        states, reference_states = self._prompt_states(bundle[0].prompts) if shared else (None, None)
+        references = self._references(bundle, reference_states)
+        scored: list[Scored] = []
+        pulled: list[mx.array] = []
+        for start in range(0, len(bundle), self.lanes):
+            wave = slice(start, start + self.lanes)
+            lazy = side_by_side(
+                [
+                    partial(self._differentiate, segment, reference, denominator, states)
+                    for segment, reference in zip(bundle[wave], references[wave], strict=True)
+                ]
+            )
+            scored += map(_scored, lazy)
+            if shared:
+                pulled = _sums([*([pulled] if pulled else []), *(one.pulled for one in lazy)])
+                mx.eval(pulled)
+        if shared:
+            scored.append(Scored(0.0, self._through_prompts(bundle[0], pulled), {}))
+        return _added(scored)
+
+    def _with_prompts_kept(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+        """Run the prompts once and keep their activations for the backward pass.
+
+        The whole bundle is put together inside that gradient, and evaluated piece after piece when it is complete: an
+        evaluation inside a gradient would also keep all that the micro-batches come to.
+        """
+        model, trained = self.policy.model, self.policy.trainable()
+        reference_states: list[mx.array] = []
+        references: list[mx.array | None] = [None] * len(bundle)
+        if self.objective.has_reference:
+            with self._reference():
+                with lane(1):
+                    reference_states = run_prompts(self.policy, bundle[0].prompts).arrays
+                references = [*on_lanes(self._reference_passes(bundle, PromptStates.of(reference_states)))]
+        states: list[mx.array] = []
+        lazy: list[LazyScored] = []
+
+        def through(*leaves: mx.array) -> mx.array:
+            model.update(tree_unflatten(list(zip(trained, leaves, strict=True))))
+            with lane(0):
+                states.extend(run_prompts(self.policy, bundle[0].prompts).arrays)
+            model.update(tree_unflatten(list(trained.items())))
+            given = PromptStates.of([mx.stop_gradient(state) for state in states])
+            pairs = zip(bundle, references, strict=True)
+            lazy.extend(on_lanes([partial(self._differentiate, *pair, denominator, given) for pair in pairs]))
+            pulled = _sums([one.pulled for one in lazy])
+            return mx.stack(
+                [(state * mx.stop_gradient(by)).sum() for state, by in zip(states, pulled, strict=True)]
+            ).sum()
+
+        gradient = mx.grad(through, argnums=list(range(len(trained))))(*trained.values())
+        evaluate([states, reference_states])
+        if self.objective.has_reference:
+            evaluate(references)
+        evaluate(lazy)
+        mx.eval(gradient)
+        return _added([*map(_scored, lazy), Scored(0.0, dict(zip(trained, gradient, strict=True)), {})])
+
+    def _prompt_states(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptStates, PromptStates | None]:
+        """Of the policy, and of the reference if there is a KL term; without a gradient of their own."""
+        parts = self._prompt_parts(prompts)
+
+        def policy() -> list[mx.array]:
+            return [mx.stop_gradient(array) for array in run_prompts(self.policy, prompts, parts).arrays]
+
+        def reference() -> list[mx.array]:
+            with self._reference():
+                return policy()
+
+        made = on_lanes([policy, reference] if self.objective.has_reference else [policy])
+        evaluate(made, max(parts, len(made)))
+        return PromptStates.of(made[0]), PromptStates.of(made[1]) if len(made) > 1 else None
+
+    def _prompt_parts(self, prompts: Sequence[Sequence[int]]) -> int:
+        """Return the number of parts in which prompts run apart from their completions."""
+        return prompt_parts(len(prompts), max(map(len, prompts))) if self.lanes > 1 else 1
+
+    def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
+        """The gradient that reaches the trained weights through the prompts' states, given that of the states."""
+        model, trained, parts = self.policy.model, self.policy.trainable(), self._prompt_parts(segment.prompts)
+
+        def states(*leaves: mx.array) -> list[mx.array]:
+            model.update(tree_unflatten(list(zip(trained, leaves, strict=True))))
+            return run_prompts(self.policy, segment.prompts, parts).arrays
+
+        mx.random.seed(self._dropout_seed)  # drops what was dropped when the states were made
+        gradient = mx.vjp(states, list(trained.values()), list(pulled))[1]
+        model.update(tree_unflatten(list(trained.items())))
+        evaluate(gradient, parts)
+        return dict(zip(trained, gradient, strict=True))
+
+    def _references(self, bundle: Sequence[Segment], states: PromptStates | None) -> list[mx.array | None]:
+        """The reference's logprobs for each micro-batch, [batch, time], without gradient; None without a KL term."""
+        if not self.objective.has_reference:
+            return [None] * len(bundle)
+        logprobs: list[mx.array | None] = []
+        with self._reference():
+            for start in range(0, len(bundle), self.lanes):
+                logprobs += side_by_side(self._reference_passes(bundle[start : start + self.lanes], states))
+        return logprobs
+
+    def _reference_passes(
+        self, segments: Sequence[Segment], states: PromptStates | None
+    ) -> list[Callable[[], mx.array]]:
+        """What makes each micro-batch's logprobs while the network is the reference."""
+
+        def logprobs(segment: Segment) -> mx.array:
+            rows = Rows(segment.prompts, segment.completions)
+            return mx.stop_gradient(self._logprobs(rows, states, gradient=False))
+
+        return [partial(logprobs, segment) for segment in segments]
+
+    def _differentiate(
+        self, segment: Segment, reference: mx.array | None, denominator: float, states: PromptStates | None
+    ) -> LazyScored:
+        """Put together one micro-batch's loss, gradient and metric sums."""
+        objective, model, rows = self.objective, self.policy.model, Rows(segment.prompts, segment.completions)
+        mask = rows.mask()
+        sampler = rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row]))
+        given = {
+            "sampler_logprobs": sampler,
+            "reference_logprobs": reference,
+            "advantages": objective.advantages(segment, rows),
+            "mask": mask,
+        }
+
+        def loss_of(trained: dict, arrays: list[mx.array]) -> tuple[mx.array, mx.array]:
+            model.update(trained)
+            policy = self._logprobs(rows, PromptStates.of(arrays) if arrays else None)
+            return objective(policy, **given, denominator=denominator), policy  # type: ignore[arg-type]
+
+        trained, arrays = model.trainable_parameters(), states.arrays if states else []
+        (loss, policy), (gradient, pulled) = mx.value_and_grad(loss_of, argnums=(0, 1))(trained, arrays)
+        model.update(trained)
+        return LazyScored(loss, dict(tree_flatten(gradient)), pulled, objective.sums(policy, **given))  # type: ignore[arg-type]
+
+    def _logprobs(self, rows: Rows, states: PromptStates | None, *, gradient: bool = True) -> mx.array:
+        return completion_logprobs(
+            self.policy,
+            rows,
+            temperature=self.config.temperature,
+            chunk_tokens=self.config.logits_chunk,
+            states=states,
+            gradient=gradient,
+        )
+
+    @contextlib.contextmanager
+    def _reference(self) -> Iterator[None]:
+        """Inside, the network is the reference and drops nothing."""
+        self.policy.model.eval()
+        with self.policy.as_reference():
+            yield
+        self.policy.model.train()
+
+
+def _added(several: Sequence[Scored]) -> Scored:
+    """Return the shares of one loss as one."""
+    loss, gradient, sums = 0.0, None, Counter[str]()
+    for one in several:
+        loss += one.loss
+        gradient = sum_trees(gradient, one.gradient)
+        sums.update(one.sums)
+    assert gradient is not None
+    return Scored(loss, gradient, dict(sums))
+
+
+def _scored(lazy: LazyScored) -> Scored:
+    return Scored(_number(lazy.loss), lazy.gradient, {name: _number(value) for name, value in lazy.sums.items()})
+
+
+def _sums(lists: Sequence[Sequence[mx.array]]) -> list[mx.array]:
+    """Element by element."""
+    return [sum(arrays[1:], arrays[0]) for arrays in zip(*lists, strict=True)]
+
+
+def _number(scalar: mx.array) -> float:
+    return float(scalar.item())  # type: ignore[arg-type]

@@ -1,0 +1,82 @@
+"""The metrics of a step: of its rollouts, of each reward, and of its updates."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from grpo.config import Config
+from grpo.learner.optimizer import learning_rate
+from grpo.scoring import GroupScores
+from grpo.types import Group
+
+
+def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray) -> dict[str, float]:
+    """Return the rewards, entropy and completion lengths of a rollout batch."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    lengths = np.array([len(rollout.tokens) for rollout in rollouts])
+    ended = np.array([len(rollout.tokens) for rollout in rollouts if rollout.stop_reason == "stop"])
+    entropies = np.concatenate([rollout.entropies for rollout in rollouts])
+    present = rewards[~np.isnan(rewards)]
+    stds = [np.std(row[~np.isnan(row)], ddof=1) if (~np.isnan(row)).sum() > 1 else 0.0 for row in rewards]
+    return {
+        "reward": float(present.mean()) if present.size else 0.0,
+        "reward_std": float(np.mean(stds)),
+        "frac_reward_zero_std": float(np.mean([std < 1e-8 for std in stds])),
+        "rewards/missing": float(rewards.size - present.size),
+        **reward_metrics(scored),
+        "entropy": float(entropies.mean()),
+        "completions/mean_length": float(lengths.mean()),
+        "completions/min_length": float(lengths.min()),
+        "completions/max_length": float(lengths.max()),
+        "completions/clipped_ratio": float(np.mean([rollout.stop_reason == "length" for rollout in rollouts])),
+        "completions/mean_terminated_length": float(ended.mean()) if ended.size else 0.0,
+    }
+
+
+def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:
+    """Return statistics of each reward as measured, over the completions that have it.
+
+    rewards/NAME/mean, /std, /min, /max; rewards/NAME/zero_std, the share of groups in which it is the same for all;
+    rewards/NAME/missing, the share of completions without it, and /gated, /clipped, /gate_unknown where that happened;
+    rewards/failed/NAME/KIND, counts.
+    """
+    metrics: dict[str, float] = {}
+    completions = sum(len(group.totals) for group in scored)
+    for name in scored[0].values:
+        groups = [[value for value in group.values[name] if value is not None] for group in scored]
+        values = [value for group in groups for value in group]
+        if values:
+            prefix = f"rewards/{name}/"
+            metrics[prefix + "mean"] = float(np.mean(values))
+            metrics[prefix + "std"] = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            metrics |= {prefix + "min": float(min(values)), prefix + "max": float(max(values))}
+            metrics[prefix + "zero_std"] = float(np.mean([len(set(group)) < 2 for group in groups]))
+        if 0 < len(values) < completions:
+            metrics[f"rewards/{name}/missing"] = 1 - len(values) / completions
+    applied, failures = Counter[str](), Counter[str]()
+    for group in scored:
+        applied.update(group.applied)
+        failures.update(group.failures)
+    metrics |= {f"rewards/{kind}": count / completions for kind, count in sorted(applied.items())}
+    return metrics | {f"rewards/failed/{kind}": float(count) for kind, count in sorted(failures.items())}
+
+
+def learner_metrics(totals: Mapping[str, float], norms: Sequence[float], config: Config, step: int) -> dict[str, float]:
+    """Return the metrics of a step's updates, from the sums over them all and each one's gradient norm."""
+    tokens = max(totals["tokens"], 1)
+    metrics = {
+        "loss": totals["loss"] / len(norms),
+        "grad_norm": sum(norms) / len(norms),
+        "learning_rate": learning_rate(config, step),
+        "clip_ratio/low_mean": totals["clip_low"] / tokens,
+        "clip_ratio/high_mean": totals["clip_high"] / tokens,
+        "clip_ratio/region_mean": (totals["clip_low"] + totals["clip_high"]) / tokens,
+        "sampling/sampling_logp_difference/mean": totals["difference"] / tokens,
+        "sampling/mismatch_k3": totals["mismatch_k3"] / tokens,
+        "updates/dropped": totals["dropped_updates"],
+        "updates/skipped": totals["skipped_updates"],
+    }
+    if config.beta > 0:
+        metrics["kl"] = totals["kl"] / tokens
+    return metrics
