@@ -21,7 +21,7 @@ MATHS = [
 ]
 MATHS_MAY_IMPORT = {"mlx.core", "typing", "collections.abc", "functools", "dataclasses", "math"}
 MATHS_MAY_IMPORT |= {f"grpo.{name}" for name in MATHS}
-MATHS_MAY_IMPORT |= {"grpo.cpu.fusion"}  # compiles the pieces of a maths function
+MATHS_MAY_IMPORT |= {"grpo.cpu.fusion", "grpo.cpu.switch"}  # compiles pieces of a maths function; its off switch
 
 Import = tuple[int, str]  # line, dotted module
 
