@@ -74,7 +74,7 @@ def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
         return 1
     except OSError as error:
         if error.errno in DISK_FAULTS or "disk is full" in str(error):
-            return refuse(error, "; what was saved before is whole: make room and go on with --resume")
+            return refuse(error, "; what was saved before is whole: make room and add --resume")
         raise
     return 0
 
