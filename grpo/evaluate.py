@@ -1,4 +1,4 @@
-"""What the policy scores on held-out tasks: each reward, pass@1, lengths; sampled, and greedy on request."""
+"""Measure the policy on held-out tasks: each reward, pass@1, lengths; sampled, and greedy on request."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def evaluate(
 
 
 def before_and_after(figures: dict[str, float], greedy: dict[str, float] | None) -> dict[str, object]:
-    """One side of summary.json."""
+    """Return the figures of one side, before or after, of summary.json."""
     return {**figures, **({"greedy": greedy} if greedy is not None else {})}
 
 

@@ -35,7 +35,7 @@ def policy_loss(
     max_completion_length: int | None = None,
     denominator: float | mx.array | None = None,
 ) -> mx.array:
-    """The loss whose gradient moves the policy towards completions better than their group.
+    """Return the loss whose gradient moves the policy towards completions better than their group.
 
     l_t = -min(ratio * A, clip(ratio, 1 - clip_low, 1 + clip_high) * A) + beta * k3
     cispo: l_t = -stop_gradient(min(ratio, clip_high)) * A * policy_logprob + beta * k3
@@ -87,7 +87,7 @@ def policy_loss(
 
 
 def step_denominator(lengths: Sequence[int], *, loss_type: LossType, max_completion_length: int | None = None) -> float:
-    """What the losses of one optimizer step are divided by: `policy_loss`'s denominator, counted before it is split.
+    """Count the denominator of one optimizer step for `policy_loss`, before the step is split.
 
     Args:
         lengths: trained tokens of each completion of the step; 0 = left out of the loss.
@@ -112,7 +112,7 @@ def clip_fractions(
     clip_high: float = 0.2,
     importance: Importance = "token",
 ) -> tuple[mx.array, mx.array]:
-    """The numerators of clip_ratio/*: trained tokens whose gradient the clip has removed, below and above.
+    """Count the trained tokens whose gradient the clip has removed, below and above: clip_ratio/*'s numerators.
 
     low = #(ratio < 1 - clip_low and A < 0), high = #(ratio > 1 + clip_high and A > 0)
 

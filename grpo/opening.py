@@ -1,6 +1,6 @@
-"""Opening a run.
+"""Open a run: its directory and checkpoint, its tasks, rewards and model.
 
-Its directory, what it is resumed from, its tasks, rewards and model. `grpo.train` is the command around it.
+`grpo.train` is the command around it.
 """
 
 import json
@@ -29,7 +29,7 @@ MINIATURE, RECIPE, START = "miniature", "cold_start.json", "start_adapter"
 def open_run(
     config: Config, output: Path, *, resume: bool, say: Say, stop: StopFlag, make: Callable[..., Trainer] = Trainer
 ) -> Trainer:
-    """A trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
+    """Return a trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
     `make` is Trainer, or what gives a kind of it when called the same way. Raises ConfigError or envs.DataError, one
     line, for anything the user can put right; nothing of an earlier run is lost.
@@ -48,7 +48,7 @@ def open_run(
 
 
 def tasks(config: Config, say: Say) -> envs.Env:
-    """The environment of a config; what was skipped is said."""
+    """Return the environment of a config; print the rows that were skipped."""
     env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
     for line in env.skipped[:3]:
         say(f"  skipped {line}")
@@ -75,7 +75,7 @@ def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | Non
 
 
 def model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
-    """Where the model is; the miniature is made first, or found where this run has made it before."""
+    """Return the model's path; the miniature is made first, unless this run has made it before."""
     if config.model != "miniature":
         return config.model
     folder = output / MINIATURE

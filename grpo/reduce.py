@@ -54,7 +54,7 @@ def sequence_means(values: mx.array, mask: mx.array) -> mx.array:
 
 
 def batch_denominator(mask: mx.array, *, loss_type: LossType, max_completion_length: int | None = None) -> mx.array:
-    """What the loss of this batch alone is divided by: its sequences, its tokens, or its token budget.
+    """Count the denominator of this batch alone: its sequences, its tokens, or its token budget.
 
     Args:
         mask: [batch, time], 1 at trained tokens; rows without any are left out.
@@ -76,7 +76,7 @@ def reduce_loss(
     max_completion_length: int | None = None,
     denominator: float | mx.array | None = None,
 ) -> mx.array:
-    """The loss of a (micro-)batch from its per-token losses.
+    """Reduce per-token losses to the loss of a (micro-)batch.
 
     grpo, gspo: sum_i mean_t(l) / sequences · bnpo, dapo, cispo: sum l / tokens · dr_grpo: sum l / (sequences * budget)
 

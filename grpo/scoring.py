@@ -57,7 +57,7 @@ class Scorer:
         )
 
     def close(self) -> None:
-        """Drop what waits and free the rewards' workers."""
+        """Drop pending groups and free the rewards' workers."""
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.rewards.close()
 
@@ -73,7 +73,7 @@ def coin_flips(config: Config, step: int) -> np.ndarray:
 
 
 def totals(scored: Sequence[GroupScores]) -> np.ndarray:
-    """[prompts, samples]; NaN where a completion has no reward."""
+    """Return summed rewards, [prompts, samples]; NaN where a completion has none."""
     return np.array(
         [[np.nan if value is None else value for value in group.totals] for group in scored], dtype=np.float32
     )

@@ -101,7 +101,7 @@ class Trainer:
             self.close()
 
     def _step(self, step: int) -> None:
-        """One rollout batch and its updates."""
+        """Run one rollout batch and its updates."""
         start = time.monotonic()
         prompts = self._batch_of(step)
         groups, scored, decoded = self._rollout(prompts, step)
@@ -168,7 +168,7 @@ class Trainer:
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
     ) -> tuple[Sequence[Sequence[Credit]], dict[str, float]]:
-        """What each completion, or each of its tokens, is worth, and metrics of that: here its group advantage."""
+        """Return the credit of each completion or token, here its group advantage, and metrics of it."""
         return self._advantages(scored, rewards).tolist(), {}
 
     def _advantages(self, scored: Sequence[GroupScores], rewards: np.ndarray) -> np.ndarray:
@@ -189,7 +189,7 @@ class Trainer:
         return advance
 
     def _report(self, scored: Sequence[GroupScores]) -> None:
-        """The first example of every kind of reward failure."""
+        """Print the first example of every kind of reward failure."""
         for kind, message in (item for group in scored for item in group.messages.items()):
             if kind not in self._seen_messages:
                 self._seen_messages.add(kind)
@@ -264,7 +264,7 @@ class Trainer:
         self.learner.optimizer.bad_updates = self.state.pop("bad_updates")
 
     def _replay(self) -> None:
-        """The coach of a resumed run knows what went before."""
+        """Show the coach of a resumed run the earlier steps."""
         path = self.output / METRICS
         for line in path.read_text(encoding="utf-8").splitlines():
             metrics = json.loads(line)

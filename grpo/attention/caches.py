@@ -32,13 +32,13 @@ class PromptCache:
         self.keys, self.values = keys, values
 
     def of(self, prompts: int) -> "PromptCache":
-        """The one prompt in here as the beginning of so many."""
+        """Repeat the one cached prompt as the beginning of several."""
         assert self.keys is not None and self.values is not None
         return PromptCache(*(mx.broadcast_to(part, (prompts, *part.shape[1:])) for part in (self.keys, self.values)))
 
     @property
     def offset(self) -> int:
-        """Tokens that have run."""
+        """Number of tokens that have run."""
         return 0 if self.keys is None else self.keys.shape[2]
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
@@ -49,7 +49,7 @@ class PromptCache:
         return keys, values
 
     def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> Any:
-        """The causal mask alone: what stands after a right-padded prompt is never looked at from inside it."""
+        """Return the causal mask alone: no prompt token attends to the padding on its right."""
         end = self.offset + time
         if return_array or (window_size is not None and end > window_size):
             distance = mx.arange(self.offset, end)[:, None] - mx.arange(end)[None]
@@ -73,17 +73,17 @@ class CompletionCache:
         return keys, values
 
     def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> Any:
-        """Only the window travels through the model; `attend` knows the rest."""
+        """Return the window alone, which travels through the model; `attend` knows the rest of the mask."""
         return ("window", window_size) if window_size is not None else None
 
     def query_positions(self, time: int) -> mx.array:
-        """Absolute positions of the queries, [prompts or 1, time]; a prompt's rows are all at the same place."""
+        """Return absolute positions of the queries, [prompts or 1, time]; a prompt's rows share them."""
         if not isinstance(self.offset, mx.array):
             return mx.array([self.offset])[:, None] + mx.arange(time)[None]
         return self.offset[self.layout.first_rows][:, None] + mx.arange(time)[None]
 
     def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
-        """Which of the completion's own keys each query sees, for grpo.attention.shared; None = all."""
+        """Return which of the completion's own keys each query sees, for grpo.attention.shared; None = all."""
         if time == 1 and keys == 1:
             return None
         distance = mx.arange(time)[None] - mx.arange(keys)[:, None]
@@ -91,7 +91,7 @@ class CompletionCache:
         return (seen if window is None else seen & (distance < window))[None, None, :, None]
 
     def prefix_mask(self, time: int, window: int | None) -> mx.array | None:
-        """Which prompt keys each query sees, for grpo.attention.shared; None = all."""
+        """Return which prompt keys each query sees, for grpo.attention.shared; None = all."""
         columns = mx.arange(self.layout.width)
         seen = None
         if self.layout.ragged:
@@ -131,12 +131,12 @@ class CompletionCache:
 
 
 def trunk_caches(model: nn.Module) -> list[PromptCache]:
-    """A fresh prompt cache for every layer."""
+    """Return a fresh prompt cache for every layer."""
     return [PromptCache() for _ in model.layers]
 
 
 def prompt_parts(prompts: int, time: int) -> int:
-    """In how many parts, each on a lane, so many prompts of so many tokens are best run."""
+    """Return the number of parts, each on a lane, in which these prompts are best run."""
     return LANES if lanes() == LANES and time > 1 and prompts * time >= DIVIDED else 1
 
 
@@ -147,7 +147,7 @@ def run_trunk(
     *,
     parts: int = 1,
 ) -> mx.array:
-    """Prompts [prompts, time] after what the caches hold, to hidden states [prompts, time, hidden].
+    """Run prompts [prompts, time] after the cached tokens; return hidden states [prompts, time, hidden].
 
     In two parts the second is a layer behind the first; they are to be evaluated by `grpo.cpu.lanes.evaluate`.
     """

@@ -10,7 +10,7 @@ import mlx.core as mx
 
 @dataclass(frozen=True)
 class PrefixLayout:
-    """How a batch hangs on its prompts: so many rows each, next to each other; prompts are right-padded."""
+    """Which rows of a batch belong to which prompt; a prompt's rows are adjacent, prompts are right-padded."""
 
     lengths: tuple[int, ...]  # [prompts] tokens
     counts: tuple[int, ...]  # [prompts] rows
@@ -25,7 +25,7 @@ class PrefixLayout:
 
     @functools.cached_property
     def samples(self) -> int:
-        """Rows of the prompt that has most."""
+        """The largest number of rows that any prompt has."""
         return max(self.counts)
 
     @property
@@ -44,7 +44,7 @@ class PrefixLayout:
 
     @functools.cached_property
     def slots(self) -> tuple[mx.array, mx.array] | None:
-        """Return the row behind each of prompts x samples slots, and each row's slot.
+        """Return the row in each of the prompts x samples slots, and the slot of each row.
 
         A slot without a row repeats row 0 and is never read. None where every prompt has the same number of rows.
         """
@@ -64,7 +64,7 @@ class PrefixLayout:
         )
 
     def together(self, rows: mx.array) -> mx.array:
-        """[batch, heads, n, k] -> [prompts, heads, samples x n, k], all rows of a prompt in one matrix."""
+        """Put a prompt's rows in one matrix: [batch, heads, n, k] -> [prompts, heads, samples x n, k]."""
         _, heads, _, k = rows.shape
         return self._by_prompt(rows).swapaxes(1, 2).reshape(self.prompts, heads, -1, k)
 
@@ -74,7 +74,7 @@ class PrefixLayout:
         return self._by_row(shared.reshape(self.prompts, heads, self.samples, -1, k).swapaxes(1, 2))
 
     def below(self, shared: mx.array, rows: mx.array) -> mx.array:
-        """Put [batch, heads, n, k], turned, below [prompts, heads, m, samples x n].
+        """Append [batch, heads, n, k], transposed, below [prompts, heads, m, samples x n].
 
         Returns [prompts, heads, m + k, samples x n].
         """
@@ -84,7 +84,7 @@ class PrefixLayout:
         return mx.concatenate([above, turned], axis=2).reshape(prompts, heads, -1, n)
 
     def back(self, shared: mx.array) -> mx.array:
-        """[prompts, heads, k, samples x n] -> [batch, heads, n, k], every row its own."""
+        """Transpose back to one matrix a row: [prompts, heads, k, samples x n] -> [batch, heads, n, k]."""
         _, heads, k, _ = shared.shape
         return self._by_row(shared.reshape(self.prompts, heads, k, self.samples, -1).transpose(0, 3, 1, 4, 2))
 
@@ -100,7 +100,7 @@ class PrefixLayout:
         return rows if self.slots is None else rows[self.slots[1]]
 
     def keep(self, rows: Sequence[int]) -> tuple["PrefixLayout", list[int]]:
-        """The layout of these rows alone (in ascending order), and which prompts are left in it."""
+        """Return the layout of these rows alone (in ascending order) and the prompts that remain in it."""
         ends = list(itertools.accumulate(self.counts))
         counts = [sum(end - count <= row < end for row in rows) for end, count in zip(ends, self.counts, strict=True)]
         left = [p for p, count in enumerate(counts) if count]
@@ -108,13 +108,13 @@ class PrefixLayout:
 
 
 def shared_length(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all rows begin with in common, one of each row left out."""
+    """Return the length of the prefix that all rows share, leaving at least one token to each row."""
     first, last = min(map(tuple, rows)), max(map(tuple, rows))  # in between, all begin like both
     most = min(map(len, rows)) - 1
     return next((i for i in range(most) if first[i] != last[i]), most)
 
 
 def pad_rows(rows: Sequence[Sequence[int]], *, width: int | None = None, fill: int = 0) -> mx.array:
-    """Right-padded token ids, [rows, width]."""
+    """Return right-padded token ids, [rows, width]."""
     width = max(map(len, rows)) if width is None else width
     return mx.array([[*row, *[fill] * (width - len(row))] for row in rows])

@@ -12,7 +12,7 @@ from grpo.cpu.exponential import on_cpu, swiglu
 
 
 def install_routing(model: nn.Module) -> bool:
-    """Let the model's attention ask the cache to attend, once a module; whether every module could be reached.
+    """Make the model's attention modules call their cache's `attend`; return whether all could be patched.
 
     On the way the gate of its MLPs and the attention of whole rows are given the CPU's faster exponential.
     """

@@ -19,7 +19,7 @@ Move = Callable[[mx.array], mx.array]
 
 @dataclass(frozen=True)
 class Sharing:
-    """How rows hang on prompts, and what they may see.
+    """Which rows belong to which prompt, and which keys each query may see.
 
     together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. below: [prompts, heads, m,
     samples x n] and [batch, heads, n, k] -> [prompts, heads, m + k, samples x n]; back: what came below as it was.
@@ -110,7 +110,7 @@ def _attended(
     values: mx.array,
     sharing: Sharing,
 ) -> mx.array:
-    """Without a gradient; both parts in one array, as fewer operations are what a decoding step gains by."""
+    """Attend without a gradient, both parts in one array: a decoding step gains by fewer operations."""
     prefix_scores = _prefix_scores(queries, prefix_keys, sharing)
     own_scores = queries @ _turned(keys)  # a BLAS is twice as fast with the few queries in a row's place
     if sharing.own_mask is not None:
@@ -124,12 +124,12 @@ def _attended(
 
 
 def _turned(matrices: mx.array) -> mx.array:
-    """[.., n, k] as [.., k, n]."""
+    """Transpose the last two axes: [.., n, k] -> [.., k, n]."""
     return matrices.swapaxes(-1, -2)
 
 
 def _prefix_scores(queries: mx.array, prefix_keys: mx.array, sharing: Sharing) -> mx.array:
-    """Of the prompts' keys, [prompts, kv_heads, prompt, samples x n]."""
+    """Return the scores of the prompts' keys, [prompts, kv_heads, prompt, samples x n]."""
     scores = prefix_keys @ _turned(sharing.together(queries))
     return _hidden(scores, sharing.prefix_mask, sharing.time)
 

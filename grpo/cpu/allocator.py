@@ -1,4 +1,4 @@
-"""More of the small pieces of memory that are freed stay with the thread that freed them, where glibc is the C library.
+"""Let a thread keep more of the small pieces of memory that it frees, if glibc is the C library.
 
 MLX makes a dozen of them for every operation, on one thread, and frees them on another. glibc keeps 7 of a size for a
 thread and then asks the heap both share; with 1,000 a decoding step takes 4% less time. It reads the number when a
@@ -26,7 +26,7 @@ def environment() -> dict[str, str]:
 
 
 def restart() -> None:
-    """Begin this command anew, as the same process, if `environment` asks for it: to be called before anything else."""
+    """Restart this command in the same process if `environment` requires it; call this before anything else."""
     added = environment()
     if added and sys.executable:
         with contextlib.suppress(OSError):  # without it, it is slower and no less right

@@ -78,7 +78,7 @@ def _name(path: str) -> str:
 
 
 def _try_load(path: str) -> Blas | None:
-    """Let the library serve MLX, if there is one; what is loaded first is found first."""
+    """Load the library for MLX, if there is one; the first one loaded is the one that MLX finds."""
     try:
         library = ctypes.CDLL(path, mode=ctypes.RTLD_LOCAL)
         reason = None

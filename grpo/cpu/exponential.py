@@ -26,12 +26,12 @@ def on_cpu(x: mx.array) -> bool:
 
 
 def _nearest(x: mx.array) -> mx.array:
-    """The whole number n nearest to x / ln 2."""
+    """Return the whole number n nearest to x / ln 2."""
     return (x * LOG2_E + ROUNDING) - ROUNDING
 
 
 def _exponent(x: mx.array) -> mx.array:
-    """Return n as a float32's exponent has it, where it lies from 0 to 254."""
+    """Return n plus the exponent bias of a float32; a normal number has 1 to 254."""
     return _nearest(x).astype(mx.int32) + 127
 
 

@@ -1,4 +1,4 @@
-"""Products of few rows with a matrix by few_rows.c instead of the BLAS: what decoding does most of the time.
+"""Products of few rows with a matrix, most of the work of decoding, by few_rows.c instead of the BLAS.
 
 The C file is compiled by gcc on first use, for the processor it runs on, and kept in the user's cache. MLX finds its
 `cblas_sgemm` before the BLAS's, which gets every other product from there. Where it can't be had (no gcc, no AVX2, not
@@ -23,7 +23,7 @@ OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
 
 
 class Unavailable(Exception):
-    """Why it can't be had, and what to do where something can be done."""
+    """The library is not available; the message says why and, if there is one, the remedy."""
 
 
 def load(blas: ctypes.CDLL) -> None:
@@ -44,7 +44,7 @@ def load(blas: ctypes.CDLL) -> None:
 
 
 def compiled() -> Path:
-    """The library for this source and processor."""
+    """Return the library for this source and processor."""
     processor = {line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")}
     key = hashlib.sha256("\n".join([SOURCE.read_text(), *OPTIONS, *sorted(processor)]).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grpo-mlx"
@@ -66,7 +66,7 @@ def compiled() -> Path:
 
 
 def _cores() -> int:
-    """Cores this process may use, two threads of one counted once; OMP_NUM_THREADS if that is less."""
+    """Return the number of cores this process may use (not hyper-threads), at most OMP_NUM_THREADS."""
     allowed = os.sched_getaffinity(0)
     siblings = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     try:

@@ -1,4 +1,4 @@
-"""mx.compile that also fuses while a gradient is being taken; whether one may be asked for at all.
+"""Let mx.compile fuse while a gradient is being taken, and tell whether one may be taken at all.
 
 MLX runs a compiled function operation by operation when its arrays belong to a gradient. For the forward and backward
 rules of a custom function, through which no gradient passes, that is all loss: they are several times slower. MLX keeps
@@ -18,7 +18,7 @@ from grpo.cpu.switch import plain
 
 
 class _Helper:
-    """A thread that calls functions for the one that made it, which waits meanwhile.
+    """A thread that calls functions for the thread that made it, which waits meanwhile.
 
     It is never ended: what MLX keeps for a thread can't be let go of safely while the interpreter shuts down.
     """
@@ -29,7 +29,7 @@ class _Helper:
         threading.Thread(target=self._serve, name="fused", daemon=True).start()
 
     def call(self, function: Callable[..., Any], arrays: tuple[mx.array, ...]) -> Any:
-        """function(*arrays), its operations on the caller's stream."""
+        """Return function(*arrays), with its operations on the caller's stream."""
         self.asked.put((function, arrays, mx.default_stream(mx.default_device())))
         result, error = self.answered.get()
         if error is not None:
@@ -62,7 +62,7 @@ _local = _Local()
 
 
 def unseen(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, whose own derivative is never asked for, where compiled functions inside it stay compiled."""
+    """Wrap a function that is never differentiated, so that `mx.compile` still applies inside it."""
 
     @functools.wraps(function)
     def call(*arrays: mx.array) -> Any:
@@ -83,7 +83,7 @@ def fused_gradients() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_gradient() -> Iterator[None]:
-    """Inside, functions spare the operations that only a gradient needs: nobody may ask for one."""
+    """Within this context, skip the operations that only a gradient needs; none may be taken."""
     before, _local.gradient = _local.gradient, False
     try:
         yield
@@ -92,12 +92,12 @@ def without_gradient() -> Iterator[None]:
 
 
 def has_gradient() -> bool:
-    """Whether a gradient may be asked for."""
+    """Return whether a gradient may be taken here."""
     return _local.gradient
 
 
 def here(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a custom function's gradient rule run on the stream of this moment, beside the function's own operations.
+    """Bind a custom function's gradient rule to the stream that is current now, that of the function itself.
 
     MLX puts them on the stream on which the gradient is asked for.
     """

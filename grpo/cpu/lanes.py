@@ -1,4 +1,4 @@
-"""Parts of an evaluation side by side on a CPU, each on a thread and a share of the cores of its own.
+"""Run parts of an evaluation side by side on a CPU, each on its own thread and share of the cores.
 
 MLX computes matrix products with all cores and everything else with one. Two independent parts, each with half of the
 cores for its products, leave no core without work. Needs a BLAS whose number of threads can be set, and an MLX that
@@ -40,14 +40,14 @@ def lanes() -> int:
 
 
 def side_by_side(parts: Sequence[Callable[[], Made]]) -> list[Made]:
-    """What the parts make, evaluated together, each on its own lane where there are as many, else all on one."""
+    """Run the parts and evaluate their results together, each part on a lane of its own if there are enough."""
     made = on_lanes(parts)
     evaluate(made)
     return made
 
 
 def on_lanes(parts: Sequence[Callable[[], Made]]) -> list[Made]:
-    """What the parts make, yet to be evaluated, each on its own lane where there are as many, else all on one."""
+    """Run the parts, each on a lane of its own if there are enough; the results are not evaluated yet."""
     if len(parts) > lanes():
         return [part() for part in parts]
     made = []
@@ -58,7 +58,7 @@ def on_lanes(parts: Sequence[Callable[[], Made]]) -> list[Made]:
 
 
 def evaluate(made: Sequence[Any], parts: int | None = None) -> None:
-    """Evaluate in one go what was put on lanes in `parts` parts; by default one for each element of `made`.
+    """Evaluate in one call arrays that are spread over `parts` lanes, by default one for each element of `made`.
 
     The number has to be given: the arrays do not show on which lanes they are.
     """
@@ -68,9 +68,9 @@ def evaluate(made: Sequence[Any], parts: int | None = None) -> None:
 
 @contextlib.contextmanager
 def divided(parts: int) -> Iterator[None]:
-    """Inside, a product takes its lane's share of the BLAS's threads, where so many parts are on lanes of their own.
+    """Within this context, give a product its lane's share of the BLAS's threads.
 
-    Parts are put on their lanes before: inside, with one thread left, there are none.
+    Put the parts on their lanes before: inside, with one thread left, there are no lanes.
     """
     if not 1 < parts <= lanes():
         yield
@@ -85,7 +85,7 @@ def divided(parts: int) -> Iterator[None]:
 
 
 def lane(number: int) -> contextlib.AbstractContextManager:
-    """Run what is put together inside on this lane, beside the caller's stream and the other lanes.
+    """Within this context, put operations on this lane, beside the caller's stream and the other lanes.
 
     Where there are no lanes it runs on the caller's stream.
     """

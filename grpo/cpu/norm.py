@@ -27,7 +27,7 @@ class FewRowsNorm(nn.RMSNorm):
 
 
 def install(model: nn.Module) -> None:
-    """Let every RMS norm of the model do so."""
+    """Replace every RMS norm of the model by a FewRowsNorm."""
     for part in model.modules():
         if type(part) is nn.RMSNorm:
             part.__class__ = FewRowsNorm

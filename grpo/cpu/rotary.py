@@ -1,4 +1,4 @@
-"""Rotary positions from tables, for the CPU, where MLX computes every cosine and sine anew in every layer and step.
+"""Rotary positions from tables, for the CPU, where MLX recomputes every cosine and sine in every layer and step.
 
 A rotation is linear in what it rotates (Su et al., arXiv 2104.09864), so a table is asked of the model's own rope by
 letting it rotate ones: scaled, partial and interleaved variants need no formula here. `install` puts it in place; what
@@ -60,7 +60,7 @@ class Table:
         return self._rows
 
     def _reach(self, positions: int) -> None:
-        """Let the table have so many positions."""
+        """Extend the table to this many positions."""
         if positions <= self.positions:
             return
         self.positions = max(FIRST_POSITIONS, self.positions)
@@ -101,7 +101,7 @@ class Tables:
         self.known: dict[bytes, Table] = {}
 
     def of(self, rope: Any, dims: int) -> Table | None:
-        """The table of a rope; None if it is no rotation in pairs by position alone."""
+        """Return the table of a rope; None if it does not rotate pairs by position alone."""
         sizes = (1, 257)
         unit = mx.eye(dims)[:, None, None]  # [dims, 1, 1, dims]
         rotations = np.stack([np.array(rope(unit, offset=size))[:, 0, 0] for size in sizes])

@@ -1,4 +1,4 @@
-"""From scored groups to the micro-batches of one optimizer update: same gradient however they are cut."""
+"""Cut scored groups into the micro-batches of one optimizer update; the gradient does not depend on the cuts."""
 
 import bisect
 from collections.abc import Callable, Sequence
@@ -52,7 +52,7 @@ def pack(
 
 
 def cut_for_lanes(groups: int, prompt: int, completions: int, lanes: int) -> bool:
-    """Whether a group of so many tokens is cut though it fits: it is alone, and most of it is worth lanes."""
+    """Return whether a group is cut for the lanes although it fits: it is alone, completions are most of it."""
     return lanes > 1 and groups == 1 and completions >= max(prompt, lanes * SMALLEST_LANE)
 
 
@@ -78,7 +78,7 @@ def _parts(lengths: Sequence[int], token_budget: int) -> int:
 
 
 def _cut(lengths: Sequence[int], token_budget: int) -> list[slice]:
-    """Rows of these ascending lengths in as few parts as the budget allows; a lone row may exceed it."""
+    """Cut rows of these ascending lengths into as few parts as the budget allows; a lone row may exceed it."""
     parts, start = [], 0
     for end in range(1, len(lengths) + 1):
         if end == len(lengths) or (end + 1 - start) * lengths[end] > token_budget:
@@ -88,7 +88,7 @@ def _cut(lengths: Sequence[int], token_budget: int) -> list[slice]:
 
 
 def _segment(group: Group, advantages: Sequence[Credit], rows: Sequence[int]) -> Segment:
-    """These rows of a group."""
+    """Make a segment of these rows of a group."""
     return Segment(
         prompts=(group.prompt.tokens,),
         completions=tuple(group.rollouts[i].tokens for i in rows),
@@ -103,7 +103,7 @@ def _cost(prompt: int, rows: int, length: int) -> int:
 
 
 def _merge(pieces: Sequence[Segment], token_budget: int) -> list[Segment]:
-    """Neighbours with the same number of rows run together while their padded tokens fit."""
+    """Merge neighbours with the same number of rows while their padded tokens fit."""
     merged: list[Segment] = []
     for piece in pieces:
         if merged and len(piece.completions) == merged[-1].samples:

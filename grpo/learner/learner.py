@@ -28,8 +28,8 @@ class Learner:
     def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int) -> dict[str, float]:
         """Make every update of one rollout batch and return the step's metrics.
 
-        The batch is gone through num_iterations times in num_updates equal shares. From the second update on the
-        policy is no longer the one that sampled, and the ratio to sampler_logprobs says by how much.
+        Each of num_iterations passes over the batch makes num_updates updates, on equal shares. From the second update
+        on the policy is no longer the one that sampled, and the ratio to sampler_logprobs says by how much.
         """
         size = len(groups) // self.config.num_updates
         totals: Counter[str] = Counter()

@@ -39,7 +39,7 @@ class Optimizer:
         self.bad_updates = 0  # in a row
 
     def apply(self, gradient: dict[str, mx.array], loss: float, step: int) -> tuple[float, bool]:
-        """Clip to max_grad_norm and update; (gradient norm before clipping, whether the update was made).
+        """Clip to max_grad_norm and update; return the norm before clipping and whether the update was made.
 
         An update whose loss or gradient norm is not finite is dropped; the third in a row raises TrainingFailed.
         """
@@ -87,6 +87,6 @@ class Optimizer:
         return dict(tree_flatten(self.adamw.state))
 
     def load_state(self, state: dict[str, mx.array]) -> None:
-        """Put back what `state` gave."""
+        """Restore what `state` returned."""
         self.adamw.state = tree_unflatten(list(state.items()))
         self._update = self._compiled()

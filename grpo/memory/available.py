@@ -45,7 +45,7 @@ def _meminfo(path: Path = Path("/proc/meminfo")) -> int | None:
 
 
 def _cgroup_left(folders: Sequence[Path] = (Path("/sys/fs/cgroup"),)) -> int | None:
-    """What a container's limit leaves, if there is one."""
+    """Return the memory that a container's limit leaves, if there is one."""
     for folder in folders:
         try:
             limit = (folder / "memory.max").read_text().strip()

@@ -63,7 +63,7 @@ class Estimate:
 
     @property
     def peak_bytes(self) -> int:
-        """What mlx holds at most; compare mx.get_peak_memory."""
+        """Return the most memory mlx holds; compare mx.get_peak_memory."""
         return self.always + max(self.sampling, self.training)
 
     @property
@@ -96,7 +96,7 @@ def _named(parts: Mapping[str, int]) -> str:
 
 
 def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: int | None = None) -> Estimate:
-    """What a run takes when every completion is of max_completion_length, the most it can.
+    """Estimate what a run takes if every completion has max_completion_length tokens.
 
     prompt_tokens: of the longest prompt; None takes max_prompt_length.
     """
@@ -161,7 +161,7 @@ def _cache_bytes(config: Config, facts: ModelFacts, prompt: int, item: int) -> i
 
 
 def _logits_bytes(config: Config, facts: ModelFacts, completion_tokens: int, lanes: int) -> int:
-    """Of the micro-batches of all lanes; see grpo.logprobs."""
+    """Return the bytes of the logits in the micro-batches of all lanes; see grpo.logprobs."""
     if config.fine_tune == "full":
         return 4 * facts.vocab * min(4 * completion_tokens, LOGITS_AHEAD * config.logits_chunk)
     rows = min(max(1, completion_tokens // lanes), BLOCK_ROWS)
@@ -198,7 +198,7 @@ def _kept(config: Config, facts: ModelFacts, outputs: float, inputs: int, scores
 
 
 def knob(config: Config, facts: ModelFacts, need: Estimate) -> str:
-    """Which key makes the largest part that can be made smaller, smaller."""
+    """Name the config key that reduces the largest adjustable part of the estimate."""
     weights = "a smaller model" + (
         "" if facts.quantised else ", or a 4-bit copy of it (model: ...-4bit) with fine_tune: lora"
     )

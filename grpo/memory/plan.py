@@ -1,4 +1,4 @@
-"""Micro-batches that fit: the run held against the memory it may take, before its first step."""
+"""Fit a run's micro-batches into the memory it may take, before its first step."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Plan:
 
 
 def plan(config: Config, facts: ModelFacts | None, *, on_cpu: bool, prompt_tokens: int) -> Plan:
-    """Hold the run against memory_gb, lowering token_budget until it fits, or against what is free, with a warning.
+    """Lower token_budget until the run fits memory_gb; without memory_gb, warn if it exceeds the free memory.
 
     Raises ConfigError if memory_gb is too little for any token_budget.
     """

@@ -29,7 +29,7 @@ class MergingLoRA(LoRALinear):
     """
 
     def merge(self) -> None:
-        """Use the sum from now on; it is formed anew if it is not that of the adapter as it is."""
+        """Use the sum from now on; it is formed again if it is not that of the adapter as it is."""
         kept: _Sum | None = getattr(self, "kept", None)
         if kept is None or kept.a is not self.lora_a or kept.b is not self.lora_b:
             weight = self.linear.weight

@@ -47,7 +47,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What of a model decides how much memory it takes."""
+    """The sizes of a model that decide how much memory it takes."""
 
     architecture: str
     blocks: int

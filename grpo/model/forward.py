@@ -41,7 +41,7 @@ class Rows:
         return mx.array([b * self.width + t for b, length in enumerate(self.lengths) for t in range(length)])
 
     def padded(self, flat: mx.array) -> mx.array:
-        """[n] back to [batch, time]; 0 at padding."""
+        """Put [n] back into [batch, time]; 0 at padding."""
         empty = mx.zeros((len(self.completions) * self.width,), flat.dtype)
         return empty.at[self.flat_places()].add(flat).reshape(len(self.completions), self.width)
 
@@ -52,7 +52,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class PromptStates:
-    """What completions need of their prompts: keys and values of every layer, and the last token's hidden state."""
+    """What completions need from their prompts: keys and values of every layer, and the last token's hidden state."""
 
     keys: list[mx.array]  # [layers] of [prompts, kv_heads, time, dims]
     values: list[mx.array]
@@ -60,18 +60,18 @@ class PromptStates:
 
     @property
     def arrays(self) -> list[mx.array]:
-        """All of them, as `of` takes them."""
+        """All states as one list, in the order that `of` takes."""
         return [*self.keys, *self.values, self.last]
 
     @classmethod
     def of(cls, arrays: Sequence[mx.array]) -> "PromptStates":
-        """From `arrays`."""
+        """Make the states of a list made by `arrays`."""
         layers = len(arrays) // 2
         return cls(list(arrays[:layers]), list(arrays[layers:-1]), arrays[-1])
 
 
 def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]], parts: int = 1) -> PromptStates:
-    """The prompts' pass through the network, each once, in so many parts (grpo.attention.caches.run)."""
+    """Run each prompt once through the network, in `parts` parts."""
     caches = trunk_caches(policy.model)
     hidden = run_trunk(policy.trunk, pad_rows(prompts), caches, parts=parts)  # [prompts, time, hidden]
     last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
@@ -139,10 +139,10 @@ def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
 
 
 def sum_trees(first: dict[str, mx.array] | None, second: dict[str, mx.array]) -> dict[str, mx.array]:
-    """Leaf by leaf; None counts as zeros."""
+    """Add two trees leaf by leaf; None counts as zeros."""
     return second if first is None else {name: first[name] + leaf for name, leaf in second.items()}
 
 
 def rows_of(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]]) -> Rows:
-    """Rows from any sequences of ids."""
+    """Make rows of any sequences of ids."""
     return Rows(tuple(map(tuple, prompts)), tuple(map(tuple, completions)))

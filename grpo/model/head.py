@@ -70,7 +70,7 @@ def find_head(model: nn.Module) -> tuple[Any, Head | None]:
 
 
 def close(first: mx.array, second: mx.array) -> bool:
-    """Whether two ways through a network come to the same, up to rounding."""
+    """Return whether two ways through a network agree up to rounding."""
     tolerance = 1e-3 if second.dtype == mx.float32 else 5e-2
     scale = mx.abs(second).max()
     return bool((mx.abs(first - second).max() <= tolerance * scale + 1e-6).item())

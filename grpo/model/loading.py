@@ -115,7 +115,7 @@ def _load_start_adapter(model: nn.Module, folder: str) -> dict[str, Any]:
 
 
 def _turn_frozen_weights(model: nn.Module) -> None:
-    """Let every frozen matrix [output, input] that is not wider than high stand in memory column by column.
+    """Store every frozen matrix [output, input] that is not wider than high column by column.
 
     Shape and values stay as they are. For the few rows of decoding, a BLAS spends most of a product x @ weight.T on
     rearranging the matrix; this way round that takes up to a third less, and for many rows nothing changes.

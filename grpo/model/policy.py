@@ -58,7 +58,7 @@ class Policy:
         return dict(tree_flatten(self.model.trainable_parameters()))
 
     def load_trainable(self, weights: dict[str, mx.array]) -> None:
-        """Put back what `trainable` gave; raises ValueError if the names or shapes are another model's."""
+        """Restore what `trainable` returned; raises ValueError if the names or shapes are another model's."""
         mine = self.trainable()
         wrong = [
             name
@@ -74,7 +74,7 @@ class Policy:
         self.unmerge()
 
     def head_parameters(self) -> dict[str, Any]:
-        """What of the vocabulary projection is trained (empty for LoRA), for grpo.logprobs.chunked_logprobs."""
+        """Return the trained parameters of the head (empty for LoRA), for grpo.logprobs.chunked_logprobs."""
         return self.head.module.trainable_parameters() if self.head else {}
 
     def frozen_head(self) -> FrozenHead | None:
@@ -106,7 +106,7 @@ class Policy:
 
     @contextlib.contextmanager
     def as_reference(self) -> Iterator[None]:
-        """Inside, the network is the reference."""
+        """Within this context, the network is the reference."""
         if self.reference_parameters is None:
             with self._swapped({name: part.linear for name, part in self.adapters.items()}):
                 yield
@@ -120,7 +120,7 @@ class Policy:
 
     @contextlib.contextmanager
     def decoding(self, *, merge: bool) -> Iterator[None]:
-        """Inside, the network is ready to sample: no dropout, adapters added into copies of full-precision weights.
+        """Within this context, the network samples: no dropout, adapters merged into copies of full-precision weights.
 
         The copies stay for the learner where it can use them.
         """
@@ -133,14 +133,14 @@ class Policy:
             self.unmerge(keep=self.learns_merged)
 
     def merge(self) -> None:
-        """Compute with copies of the weights that the adapters of now are added into, where that is possible."""
+        """Compute with copies of the weights into which the current adapters are merged, where that is possible."""
         parts = [part for part in self.adapters.values() if isinstance(part, MergingLoRA)]
         for part in parts:
             part.merge()
         mx.eval([part.sum.weight for part in parts if part.sum])
 
     def unmerge(self, *, keep: bool = False) -> None:
-        """Use the copies no longer; `keep` those that still hold for the next `merge`."""
+        """Stop using the copies; `keep` those that still hold for the next `merge`."""
         for part in self.adapters.values():
             if isinstance(part, MergingLoRA):
                 part.unmerge(keep=keep)

@@ -15,7 +15,7 @@ from grpo.cpu.fusion import here
 
 
 def recompute_blocks(model: nn.Module) -> None:
-    """Turn it on for this model; it acts only in training mode."""
+    """Turn checkpointing on for this model; it acts only in training mode."""
     for layer in model.layers:
         layer.recomputes = True
         kind = type(layer)
@@ -65,7 +65,7 @@ def _completion_block(
 
 
 def _recomputed(block: Any, parameters: Any, *inputs: mx.array) -> Any:
-    """block(parameters, *inputs), made again for the gradient and not before that has arrived.
+    """Return block(parameters, *inputs), recomputed for the gradient once that has arrived.
 
     mx.checkpoint lets a block be made again as soon as its output is there, so that in a graph with several results
     (the gradient of a prompt's states among them) all blocks could be alive at a time.

@@ -31,7 +31,7 @@ class Columns:
             self.parts[i][:, :, at : at + 1] = new
 
     def read(self, columns: int) -> mx.array:
-        """The first so many."""
+        """Return the first columns."""
         numbers, *rest = (part[:, :, :columns] for part in self.parts)
         if not self.bits:
             return numbers
@@ -39,11 +39,11 @@ class Columns:
         return mx.dequantize(numbers, scales, biases, group_size=self.group, bits=self.bits)
 
     def with_more_rows(self, rows: int) -> "Columns":
-        """The same with empty rows after those that are there."""
+        """Return these columns with empty rows added at the end."""
         return self._of([mx.concatenate([part, mx.zeros((rows, *part.shape[1:]), part.dtype)]) for part in self.parts])
 
     def keep(self, rows: mx.array, start: int) -> "Columns":
-        """These rows from a column on."""
+        """Return these rows, from one column on."""
         return self._of([part[rows, :, start:] for part in self.parts])
 
     def _of(self, parts: Sequence[mx.array]) -> "Columns":

@@ -27,7 +27,7 @@ class Places:
         self._layers = 0  # that have written, of all steps
 
     def after(self, columns: int) -> int | mx.array:
-        """Position of the token that comes after so many columns; one for all rows or [batch]."""
+        """Return the position of the token after this many columns, one for all rows or [batch]."""
         if self._last is None or self._last[0] != columns:
             positions = [n + columns - start for n, start in zip(self.layout.by_row, self.starts, strict=True)]
             self._last = columns, positions[0] if len(set(positions)) == 1 else mx.array(positions)
@@ -57,7 +57,7 @@ class DecodeCache(CompletionCache):
         self.move_to(0)
 
     def move_to(self, columns: int) -> None:
-        """So many columns are there already."""
+        """Set the number of columns already written."""
         self.columns, self.offset = columns, self.places.after(columns)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
@@ -82,13 +82,13 @@ class DecodeCache(CompletionCache):
 
 
 def start(prompts: Sequence[PromptCache], layout: PrefixLayout, *, kv_bits: int = 0) -> list[DecodeCache]:
-    """Caches of all layers for rows that begin to be decoded."""
+    """Return the caches of all layers for rows whose decoding begins."""
     places = Places(layout)
     return [DecodeCache(prompt, places, Columns(kv_bits), Columns(kv_bits)) for prompt in prompts]
 
 
 def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
-    """Decoding goes on with the rows of more prompts after those that are there."""
+    """Add the rows of more prompts after the rows being decoded."""
     before, columns, rows = caches[0].places, caches[0].columns, sum(layout.counts)
     both = PrefixLayout(before.layout.lengths + layout.lengths, before.layout.counts + layout.counts)
     places = Places(both, before.starts + [columns] * rows)
@@ -103,7 +103,7 @@ def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: Pre
 
 
 def keep(caches: Sequence[DecodeCache], rows: Sequence[int]) -> list[DecodeCache]:
-    """Decoding goes on with these rows (ascending) alone; columns that none of them uses are dropped."""
+    """Keep these rows (ascending) alone; drop columns that none of them uses."""
     before, columns = caches[0].places, caches[0].columns
     layout, left = before.layout.keep(rows)
     starts = [before.starts[row] for row in rows]

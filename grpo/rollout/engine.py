@@ -71,7 +71,7 @@ class _Row:
 
 
 def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
-    """The numbers that decide one completion, [max_tokens]."""
+    """Return the uniform random numbers that decide one completion, [max_tokens]."""
     number = prompt if request.numbers is None else request.numbers[prompt]
     key = (request.seed, STREAMS[request.stream], request.step, number, sample)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(
@@ -153,7 +153,7 @@ class _Engine:
         return first
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
-        """Hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
+        """Return the hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
         caches = trunk_caches(self.policy.model)
         if self.shared:
             if not self.shared_caches:
@@ -165,7 +165,7 @@ class _Engine:
         return mx.repeat(last, self.request.samples, axis=0), caches
 
     def _run(self, tokens: mx.array, caches: list[PromptCache]) -> mx.array:
-        """Prompts after what the caches hold, [prompts, time, hidden]."""
+        """Run prompts after the cached tokens, -> [prompts, time, hidden]."""
         parts = prompt_parts(*tokens.shape)
         with without_gradient():
             hidden = run_trunk(self.policy.trunk, tokens, caches, parts=parts)
@@ -194,7 +194,7 @@ class _Engine:
             return self._draw(hidden[:, 0], self.rows)
 
     def _steered(self, last: Draw) -> Draw:
-        """The drawn tokens, with those in place of which a row has others to write replaced; waits for the device."""
+        """Replace drawn tokens where a row has forced tokens to write; waits for the device."""
         tokens = np.array(last.tokens).tolist()
         for place, row in enumerate(self.rows):
             if row.stop_reason is None and row.steer is not None:
@@ -207,7 +207,7 @@ class _Engine:
         return any(row.stop_reason is None and row.drawn < self.request.max_tokens for row in self.rows)
 
     def _look_at(self, last: Draw) -> Iterator[tuple[int, Group]]:
-        """Read the drawn tokens; rows that end are finished, groups whose rows all are go out."""
+        """Read the drawn tokens, finish the rows that end and emit groups whose rows are all finished."""
         tokens, logprobs, entropies = (np.array(part).tolist() for part in (last.tokens, last.logprobs, last.entropies))
         stops, added = self.policy.stop_tokens, 0
         for row, token, logprob, entropy in zip(self.rows, tokens, logprobs, entropies, strict=True):
@@ -229,7 +229,7 @@ class _Engine:
             self.on_tokens(added)
 
     def _leave(self, upcoming: Draw | None) -> Draw | None:
-        """Drop finished rows when that pays.
+        """Drop finished rows if that saves time.
 
         When none goes on, when many have finished, or when others wait for room.
         """
@@ -261,7 +261,7 @@ class _Engine:
 
 
 def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
-    """`draw`, one half of the rows on a lane beside the other, where there are lanes and logits enough."""
+    """Draw each half of the rows on a lane of its own, if there are lanes and enough logits."""
     half = logits.shape[0] // 2
     if not half or logits.size < DIVIDED or lanes() == 1:
         return draw(logits, uniforms, sampling)
@@ -272,7 +272,7 @@ def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling)
 
 
 def _joined(first: Draw, second: Draw) -> Draw:
-    """The rows of both, one after the other."""
+    """Return the rows of both, one after the other."""
     return Draw(
         mx.concatenate([first.tokens, second.tokens]),
         mx.concatenate([first.logprobs, second.logprobs]),
@@ -281,7 +281,7 @@ def _joined(first: Draw, second: Draw) -> Draw:
 
 
 class _PlainEngine(_Engine):
-    """For architectures that can't share a prompt.
+    """An engine for architectures whose rows can't share a prompt.
 
     One group at a time, the prompt in every row, mlx_lm's own caches.
     """

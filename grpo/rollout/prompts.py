@@ -1,4 +1,4 @@
-"""From a task to the tokens the model sees. Text is tokenised once, here; a template's own BOS is never doubled."""
+"""Turn a task into the tokens the model sees. Text is tokenised once, here; a template's own BOS is never doubled."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ R1_ZERO = (
 
 
 def render(task: Task, tokenizer: Any, config: Config) -> Prompt:
-    """The task as text and tokens under `config.template`.
+    """Render the task as text and tokens with `config.template`.
 
     Raises ConfigError where the model has no chat template and one is asked for.
     """
@@ -50,6 +50,6 @@ def _plain(task: Task) -> str:
 
 
 def fitting(prompts: list[Prompt], config: Config) -> tuple[list[Prompt], int]:
-    """The prompts within max_prompt_length, and how many are not."""
+    """Return the prompts within max_prompt_length, and the number of those beyond it."""
     kept = [prompt for prompt in prompts if 0 < len(prompt.tokens) <= config.max_prompt_length]
     return kept, len(prompts) - len(kept)

@@ -1,4 +1,4 @@
-"""A token and its logprob from a row of logits. The order of filters is temperature, then top-k, then top-p."""
+"""Draw a token and its logprob from a row of logits. The order of filters is temperature, then top-k, then top-p."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn. temperature 0 = the likeliest token. Training uses top_p 1 and top_k 0 only."""
+    """How to draw tokens. temperature 0 = the likeliest token. Training uses top_p 1 and top_k 0 only."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -65,7 +65,7 @@ def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
 
 
 def _in_blocks(masses: mx.array) -> mx.array:
-    """Return [batch, vocab] as [batch, blocks, block].
+    """Divide the vocabulary into blocks, [batch, vocab] -> [batch, blocks, block].
 
     The vocabulary is padded with zero mass where no block size divides it.
     """
@@ -80,7 +80,7 @@ def _in_blocks(masses: mx.array) -> mx.array:
 
 
 def _invert(blocks: mx.array, sums: mx.array, uniforms: mx.array) -> mx.array:
-    """The first index whose cumulative mass exceeds uniform x total: first the block, then the token in it; [batch]."""
+    """Find the first index, [batch], whose cumulative mass exceeds uniform x total: its block, then the token."""
     below_one = 1 - 2**-23
     edges = mx.cumsum(sums, axis=-1)  # [batch, blocks]
     target = mx.minimum(uniforms, below_one)[:, None] * edges[:, -1:]  # [batch, 1]

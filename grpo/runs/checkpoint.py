@@ -83,7 +83,7 @@ def save(
 
 
 def publish(checkpoint: Path, output: Path) -> None:
-    """The checkpoint's adapter as the run's last one, in the run directory itself."""
+    """Copy the checkpoint's adapter into the run directory itself, as the run's latest."""
     for name in (ADAPTER_FILE, ADAPTER_CONFIG):
         partial = output / f".partial_{name}"
         shutil.copyfile(checkpoint / name, partial)
@@ -91,13 +91,13 @@ def publish(checkpoint: Path, output: Path) -> None:
 
 
 def prune(checkpoints: Path, keep: int) -> None:
-    """Keep the newest `keep`."""
+    """Delete all but the newest `keep` checkpoints."""
     for path in sorted(checkpoints.glob("step_*"))[:-keep]:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The newest whole checkpoint, and a line for every damaged one, which is set aside as damaged_*.
+    """Return the newest whole checkpoint and a line for every damaged one, which is set aside as damaged_*.
 
     Raises ConfigError if there are checkpoints and all are damaged: starting over would hide the loss.
     """
@@ -125,12 +125,12 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What `save` was given as state."""
+    """Return the state that `save` was given."""
     return json.loads((checkpoint / STATE).read_text())
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the hex digest of a file's content."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while block := handle.read(1 << 20):
@@ -139,7 +139,7 @@ def sha256(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file at once."""
+    """Replace a small file atomically."""
     partial = path.with_name(f".partial_{path.name}")
     partial.write_text(text, encoding="utf-8", errors="replace")
     os.replace(partial, path)
@@ -166,7 +166,7 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def _flush(path: Path) -> None:
-    """To the disk itself; macOS needs its own call for that."""
+    """Flush a file to the disk itself; macOS needs a call of its own for that."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         if hasattr(fcntl, "F_FULLFSYNC"):

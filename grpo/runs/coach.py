@@ -30,7 +30,7 @@ class Coach:
         self.warned_at: dict[str, int] = {}  # kind -> step
 
     def look(self, step: int, metrics: dict[str, float]) -> list[str]:
-        """The warnings this step gives rise to; call it once a step, in order."""
+        """Return this step's warnings; call it once a step, in order."""
         self._remember(metrics)
         warnings = []
         for check in CHECKS:
@@ -54,7 +54,7 @@ class Coach:
         return self.history[-1].get(name)
 
     def mean(self, name: str, steps: int) -> float | None:
-        """The mean over the last so many steps; None before all of them have a value."""
+        """Return the mean over the last `steps` steps; None before all of them have a value."""
         values = [metrics[name] for metrics in self.history[-steps:] if name in metrics]
         return math.fsum(values) / steps if len(values) == steps else None
 
@@ -64,7 +64,7 @@ def _is_finite(value: object) -> bool:
 
 
 def equal_groups(coach: Coach) -> Findings:
-    """No group differs within itself: nothing to learn from."""
+    """Nearly all groups have equal rewards: there is nothing to learn from."""
     recent = [metrics.get("frac_reward_zero_std", 0.0) for metrics in coach.history[-3:]]
     if len(recent) < 3 or min(recent) < 0.95:
         return
@@ -84,7 +84,7 @@ def equal_groups(coach: Coach) -> Findings:
 
 
 def _success(coach: Coach) -> tuple[float, str]:
-    """How near the rewards are to their best, as a share, and in words."""
+    """Return how near the rewards are to their best, as a share and in words."""
     accuracy = coach.mean("rewards/accuracy/mean", 3)
     if accuracy is not None:
         return accuracy, f"accuracy {accuracy:.2f}"
@@ -122,7 +122,7 @@ def farmed_format(coach: Coach) -> Findings:
 
 
 def entropy_collapse(coach: Coach) -> Findings:
-    """The policy has stopped exploring before it was right: certain and right is what was wanted."""
+    """The policy has stopped exploring before it was right; certainty is welcome only when it is right."""
     entropy, accuracy = coach.last("entropy"), coach.mean("rewards/accuracy/mean", WINDOW)
     if entropy is None or len(coach.first_entropies) < 3 or (accuracy is not None and accuracy >= SOLVED):
         return
@@ -137,7 +137,7 @@ def entropy_collapse(coach: Coach) -> Findings:
 
 
 def mismatch(coach: Coach) -> Findings:
-    """Only where every update is the first of its batch; later ones are meant to have left the sampler's policy."""
+    """Sampler and learner disagree at a batch's first update; later ones are meant to leave the sampler's policy."""
     k3 = coach.last("sampling/mismatch_k3")
     if k3 is not None and k3 > 1e-3 and coach.config.num_updates * coach.config.num_iterations == 1:
         yield (

@@ -1,4 +1,4 @@
-"""What the commands of this package share: their arguments, their refusals and their exit codes. Needs no mlx."""
+"""Arguments, refusals and exit codes that the commands of this package share. Needs no mlx."""
 
 import argparse
 import errno
@@ -48,14 +48,14 @@ def configure(
 
 
 def _free(path: Path, *, resume: bool) -> Path:
-    """The first of runs/NAME, runs/NAME-2, ... that holds no run; the last that does, to be resumed."""
+    """Return the first of runs/NAME, runs/NAME-2, ... that holds no run, or the last that does if it is resumed."""
     candidates = [path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 1000))]
     used = [candidate for candidate in candidates if (candidate / "config.yaml").exists()]
     return used[-1] if resume and used else next(candidate for candidate in candidates if candidate not in used)
 
 
 def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
-    """Run it; the exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving, 1 it can't go on."""
+    """Run it; return 0 if done, 2 for wrong input, 130 / 143 if interrupted after saving, 1 for another failure."""
     from grpo.cpu.blas import load_blas
 
     load_blas()  # before anything imports mlx
@@ -80,11 +80,11 @@ def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
 
 
 def say(text: str) -> None:
-    """A line for whoever watches."""
+    """Print one line for the user."""
     print(text, flush=True)
 
 
 def refuse(error: Exception, advice: str = "") -> int:
-    """One line on stderr; exit code 2."""
+    """Print one line on stderr; return exit code 2."""
     print(f"error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
     return 2

@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 def claim(
     config: Section, output: Path, *, resume: bool, say: Say, free: Collection[str] = FREE_TO_CHANGE
 ) -> Path | None:
-    """Check that the directory may be written by this run; the checkpoint to go on from, if there is one.
+    """Check that this run may write to the directory; return the checkpoint to resume from, if there is one.
 
     `free` are the keys that a resumed run may change.
     """

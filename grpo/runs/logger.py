@@ -1,4 +1,4 @@
-"""Where a run's figures go.
+"""Write a run's metrics, completions and log to its directory.
 
 Metrics.jsonl, tensorboardX, completions files, the terminal, and Weights & Biases if asked for.
 """
@@ -41,11 +41,11 @@ class RunLogger:
         self.started, self.first_step = time.monotonic(), first_step
 
     def say(self, text: str) -> None:
-        """A line for whoever watches."""
+        """Print one line for the user."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
-        """One line of metrics.jsonl, one point of each curve."""
+        """Append one line to metrics.jsonl and one point to each curve."""
         line = {"step": step} | {name: _short(value) for name, value in metrics.items()}
         self.metrics.write(json.dumps(line) + "\n")
         self.metrics.flush()
@@ -62,7 +62,7 @@ class RunLogger:
     def completions(
         self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[Credit]]
     ) -> None:
-        """completions/step_NNNNNN.jsonl: what was said, what it got, and what was made of it."""
+        """Write completions/step_NNNNNN.jsonl: each completion with its rewards and advantage."""
         folder = self.output / "completions"
         folder.mkdir(exist_ok=True)
         with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8") as file:
@@ -81,14 +81,14 @@ class RunLogger:
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def progress(self, what: str, total: int) -> Progress:
-        """A bar for the tokens of one rollout, gone when it is done; silent where nobody watches."""
+        """Show a bar for the tokens of one rollout and remove it at the end; nothing without a terminal."""
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("tokens"), TimeElapsedColumn())
         bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         bar.add_task(what, total=total)
         return bar
 
     def _line(self, step: int, metrics: dict[str, float]) -> str:
-        """The figures people watch, on one line."""
+        """Return the main figures of a step as one line."""
         done = max(1, step - self.first_step)
         left = (time.monotonic() - self.started) / done * (self.config.steps - step)
         rewards = [
