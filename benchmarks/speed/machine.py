@@ -3,9 +3,7 @@
 import importlib.metadata
 import os
 import platform
-import statistics
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,13 +65,6 @@ def _copied_by_device(size: int, runs: int) -> list[float]:
         mx.eval(source + 1)
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def median_limits(measured: Sequence[Limits]) -> Limits:
-    """The middle of what several processes found between the pieces of work."""
-    return Limits(
-        statistics.median(one.gflops for one in measured), statistics.median(one.bandwidth for one in measured)
-    )
 
 
 def describe() -> dict[str, Any]:

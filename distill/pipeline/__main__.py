@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, help="YAML file; without it the packaged recipe on the embedded model")
     parser.add_argument("--output", type=Path, help="directory; without it runs/ and the config's name")
-    parser.add_argument("--stage", metavar="NAME", help="run this stage alone, anew if it is done")
+    parser.add_argument("--stage", metavar="NAME", help="run this stage alone, again if it is done")
     parser.add_argument("--dry-run", action="store_true", help="check every stage's settings, say what would be run")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=12 stages.zero.config.steps=40")
     return parser.parse_intermixed_args(arguments)

@@ -50,7 +50,7 @@ def begin(folder: Path, inputs: str, of: Mapping[str, Any], *, anew: bool) -> st
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
-            reason = "its inputs have changed" if begun["inputs"] != inputs else "run anew"
+            reason = "its inputs have changed" if begun["inputs"] != inputs else "run again"
             said = f"{reason}: what was there is in {aside}"
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / BEGUN, json.dumps({**begins, "of": of}, indent=1, default=str))

@@ -93,7 +93,7 @@ class PipelineRun:
             if stage.kind in ("rl", "sft", "student") and not gives_adapter(self.config, name):
                 fuse(settings.model, folder)
         except (ConfigError, DataError) as error:
-            advice = f" (remove {folder} to begin it anew)" if "can't resume" in str(error) else ""
+            advice = f" (remove {folder} to start it over)" if "can't resume" in str(error) else ""
             raise ConfigError(f"stage {name}: {error}{advice}") from error
         finally:
             mx.clear_cache()  # the next model needs other sizes
@@ -153,7 +153,7 @@ TABLES, NUMBERS = "stages.md", "stages.json"
 
 
 def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = None) -> None:
-    """Run every stage that is not done, or `only` one, anew if it was done.
+    """Run every stage that is not done, or `only` one, again if it was done.
 
     Raises ConfigError or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
     """

@@ -36,7 +36,7 @@ def comparison_table(
     sampled = {
         start: "",
         distilled: f"{figures[comparison.corpus]['sampled_tokens']:,} (by its teacher)",
-        trained: f"{figures[trained]['sampled_tokens']:,} (by itself)",
+        trained: f"{figures[trained]['sampled_tokens']:,} (by the student)",
     }
     for name, tokens in sampled.items():
         lines.append(_row([name, tokens, *[shown(measured[name].figure(column), column) for column in names]]))

@@ -175,7 +175,7 @@ def _judged(
         verdicts = scores.values["judge"]
         if scores.failures and all(verdict is None for verdict in verdicts):
             why = next(iter(scores.messages.values()), ", ".join(scores.failures))
-            raise ConfigError(f"the judge gives no verdict: {why}; run again to go on")
+            raise ConfigError(f"the judge gives no verdict: {why}; run again to continue")
         judged += [replace(one, verdict=verdict) for one, verdict in zip(some, verdicts, strict=True)]
         on_judged(len(judged), len(kept))
     judged = funnel.part("judge_gave_no_verdict", judged, lambda one: one.verdict is not None)

@@ -31,7 +31,7 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
     tasks, skipped = _tasks(config)
     numbered = distinct(tasks)
     if len(numbered) < len(tasks):
-        say(f"  {len(tasks) - len(numbered)} prompts are there twice: sampled once")
+        say(f"  {len(tasks) - len(numbered)} prompts repeat an earlier one and are sampled once")
     adapter = adapter_hash(config.adapter)
     with StopFlag() as stop:
         _look_ahead(config, output)

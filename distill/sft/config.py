@@ -42,7 +42,7 @@ class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
 
     eval_every: int = Field(100, ge=0, description="steps between validations (one before, one after); 0 = none")
     eval_examples: int = Field(200, ge=1, description="validation examples, if there are that many")
-    patience: int = Field(0, ge=0, description="stop after so many validations without a better loss; 0 = never")
+    patience: int = Field(0, ge=0, description="validations without a better loss before the run stops; 0 = never")
     save_every: int = Field(100, ge=0, description="steps between checkpoints; 0 = only when stopped and at the end")
 
     @model_validator(mode="after")
@@ -51,7 +51,7 @@ class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
             raise ValueError(f"adapter needs fine_tune: lora, got {self.fine_tune}: fuse it first (distill.export)")
         if self.gradient_checkpointing and self.lora.dropout:
             raise ValueError(
-                "gradient_checkpointing can't be combined with lora.dropout: the block made again would drop others"
+                "gradient_checkpointing can't be combined with lora.dropout: recomputing would drop other values"
             )
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(

@@ -41,7 +41,7 @@ class ModelSettings(Section):
 
     model: str = Field(description="hub id or local MLX directory")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
-    adapter: str | None = Field(None, description="directory of LoRA adapters to go on from")
+    adapter: str | None = Field(None, description="directory of LoRA adapters to continue from")
     fine_tune: Literal["lora", "dora", "full", "none"] = Field(
         "lora", description="train adapters (on a quantised model too), or all weights of one that is not quantised"
     )

@@ -175,7 +175,7 @@ class Config(ModelSettings, LoggedRun):
             ),
             (
                 not (self.gradient_checkpointing and self.lora.dropout),
-                "gradient_checkpointing can't be combined with lora.dropout: the block made again would drop others",
+                "gradient_checkpointing can't be combined with lora.dropout: recomputing would drop other values",
             ),
             (
                 self.multi_objective_aggregation == "sum_then_normalize" or self.scale_rewards == "group",

@@ -29,7 +29,7 @@ Threads = tuple[Callable[[], int], Callable[[int], None]]  # tells and sets how 
 
 
 def lanes() -> int:
-    """How many parts can run side by side here."""
+    """Return the number of parts that can run side by side here."""
     if plain():
         return 1
     width = os.environ.get(WIDTH_VARIABLE, "")
@@ -95,7 +95,7 @@ def lane(number: int) -> contextlib.AbstractContextManager:
 class _Local(threading.local):
     @functools.cached_property
     def streams(self) -> list[mx.Stream]:
-        """A stream is good only for the thread that made it."""
+        """The streams of this thread; another thread could not use them."""
         return [mx.new_stream(mx.cpu) for _ in range(LANES)]
 
 

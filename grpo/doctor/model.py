@@ -146,5 +146,7 @@ def _dtype(report: Report, config: Config) -> None:
 
     if config.dtype in ("bfloat16", "float16") and mx.default_device().type == mx.DeviceType.cpu:
         report.say(
-            "warn", "dtype", f"{config.dtype} products are slow on a CPU, they go past the BLAS: use dtype: float32"
+            "warn",
+            "dtype",
+            f"{config.dtype} products bypass the BLAS and are slow on a CPU: use dtype: float32",
         )

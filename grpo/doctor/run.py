@@ -83,7 +83,7 @@ def rewards(report: Report, config: Config, env: "Env | None") -> None:
         report.say("ok", "sandbox", str(choice.describe()))
     judge = env.reward_names[0] if env is not None and env.reward_names else None
     if judge and not any(name.startswith(judge) for name in config.reward_weights):
-        report.say("warn", "rewards", f"{config.data} is made to be judged by {judge}: add reward_weights.{judge}=1.0")
+        report.say("warn", "rewards", f"{config.data} is meant for the reward {judge}: add reward_weights.{judge}=1.0")
     if config.control != "none":
         report.say("warn", "control", f"{config.control}: it trains on coin flips, to see what no learning looks like")
 
@@ -97,7 +97,7 @@ def memory(report: Report, config: Config, facts: "ModelFacts | None", env: "Env
     from grpo.memory.plan import fitting_token_budget
 
     if facts is None:
-        report.say("warn", "memory", "the model's sizes are not known, so neither is what it needs")
+        report.say("warn", "memory", "the model's sizes are not known, so its memory can't be estimated")
         return
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
     prompt = _longest_prompt(config, env)
@@ -145,7 +145,7 @@ def disk(report: Report, config: Config, facts: "ModelFacts | None") -> None:
     else:
         report.say("ok", "disk", said)
     if (output / "config.yaml").exists():
-        report.say("warn", "output", f"{output} holds a run already: add --resume to go on with it, or choose another")
+        report.say("warn", "output", f"{output} holds a run already: add --resume to continue it, or choose another")
 
 
 def work(report: Report, config: Config, env: "Env | None") -> None:

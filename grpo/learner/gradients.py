@@ -1,4 +1,4 @@
-"""The loss and gradient of one bundle of micro-batches: which passes run, on which lane, and what is kept between them.
+"""Loss and gradient of one bundle of micro-batches: which passes run, on which lane, and what is kept between them.
 
 What the loss is, the objective says.
 """
@@ -24,7 +24,7 @@ from grpo.types import Segment
 
 
 class Differentiable(Protocol):
-    """What is minimised, as `grpo.objective.Objective` does it."""
+    """The objective to minimise, as `grpo.objective.Objective` does it."""
 
     @property
     def has_reference(self) -> bool:
@@ -88,7 +88,7 @@ class Gradients:
         self._dropout_seed = (self.config.seed << 32) + (step << 16)
 
     def loss_and_gradient(self, bundle: Sequence[Segment], denominator: float) -> Scored:
-        """These micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
+        """Return these micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
 
         Several segments of the same prompts have them run once: their states go into every segment as inputs, and the
         gradient that gathers there goes through the prompts at the end. Short prompts keep their activations until
@@ -165,7 +165,7 @@ class Gradients:
         return _added([*map(_scored, lazy), Scored(0.0, dict(zip(trained, gradient, strict=True)), {})])
 
     def _prompt_states(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptStates, PromptStates | None]:
-        """Of the policy, and of the reference if there is a KL term; without a gradient of their own."""
+        """Return the prompt states of the policy and, with a KL term, of the reference; neither has a gradient."""
         parts = self._prompt_parts(prompts)
 
         def policy() -> list[mx.array]:
@@ -184,7 +184,7 @@ class Gradients:
         return prompt_parts(len(prompts), max(map(len, prompts))) if self.lanes > 1 else 1
 
     def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
-        """The gradient that reaches the trained weights through the prompts' states, given that of the states."""
+        """Carry the gradient of the prompts' states back to the trained weights."""
         model, trained, parts = self.policy.model, self.policy.trainable(), self._prompt_parts(segment.prompts)
 
         def states(*leaves: mx.array) -> list[mx.array]:
@@ -198,7 +198,7 @@ class Gradients:
         return dict(zip(trained, gradient, strict=True))
 
     def _references(self, bundle: Sequence[Segment], states: PromptStates | None) -> list[mx.array | None]:
-        """The reference's logprobs for each micro-batch, [batch, time], without gradient; None without a KL term."""
+        """Return the reference's logprobs of each micro-batch, [batch, time], without gradient; None without KL."""
         if not self.objective.has_reference:
             return [None] * len(bundle)
         logprobs: list[mx.array | None] = []
@@ -210,7 +210,7 @@ class Gradients:
     def _reference_passes(
         self, segments: Sequence[Segment], states: PromptStates | None
     ) -> list[Callable[[], mx.array]]:
-        """What makes each micro-batch's logprobs while the network is the reference."""
+        """Return one function a micro-batch that computes its logprobs while the network is the reference."""
 
         def logprobs(segment: Segment) -> mx.array:
             rows = Rows(segment.prompts, segment.completions)
@@ -254,7 +254,7 @@ class Gradients:
 
     @contextlib.contextmanager
     def _reference(self) -> Iterator[None]:
-        """Inside, the network is the reference and drops nothing."""
+        """Within this context, the network is the reference and dropout is off."""
         self.policy.model.eval()
         with self.policy.as_reference():
             yield
@@ -262,7 +262,7 @@ class Gradients:
 
 
 def _added(several: Sequence[Scored]) -> Scored:
-    """Return the shares of one loss as one."""
+    """Add up the shares of one loss."""
     loss, gradient, sums = 0.0, None, Counter[str]()
     for one in several:
         loss += one.loss
@@ -277,7 +277,7 @@ def _scored(lazy: LazyScored) -> Scored:
 
 
 def _sums(lists: Sequence[Sequence[mx.array]]) -> list[mx.array]:
-    """Element by element."""
+    """Add lists of arrays element by element."""
     return [sum(arrays[1:], arrays[0]) for arrays in zip(*lists, strict=True)]
 
 

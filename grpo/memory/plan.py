@@ -37,7 +37,7 @@ def plan(config: Config, facts: ModelFacts | None, *, on_cpu: bool, prompt_token
     Raises ConfigError if memory_gb is too little for any token_budget.
     """
     if facts is None:
-        return Plan(config, "memory: the sizes of this architecture are not known, so neither is what it needs")
+        return Plan(config, "memory: the sizes of this architecture are not known, so its need can't be estimated")
     if config.memory_gb is None:
         need, (there, kind) = estimate(config, facts, on_cpu=on_cpu, prompt_tokens=prompt_tokens), available_bytes()
         said = f"memory: at most about {in_gb(need.total_bytes)}"

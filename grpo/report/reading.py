@@ -152,7 +152,7 @@ def _read_config(path: Path, notes: list[str]) -> tuple[str, Config | None]:
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        notes.append(f"config.yaml could not be read ({error.strerror}): no warnings can be derived")
+        notes.append(f"config.yaml could not be read ({error.strerror}): warnings are left out")
         return "", None
     try:
         tree = yaml.safe_load(text)
@@ -160,7 +160,7 @@ def _read_config(path: Path, notes: list[str]) -> tuple[str, Config | None]:
             raise ConfigError("config.yaml holds no `key: value` lines")
         return text, build(Config, tree, source="config.yaml")
     except (ConfigError, yaml.YAMLError) as error:
-        notes.append(f"no warnings can be derived: {' '.join(str(error).split())}")
+        notes.append(f"warnings are left out: {' '.join(str(error).split())}")
         return text, None
 
 

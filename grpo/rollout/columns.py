@@ -57,7 +57,7 @@ class Columns:
         dims = column.shape[3]
         self.group = next((size for size in (64, 32) if dims % size == 0), 0)
         if not self.group:
-            raise ConfigError(f"kv_bits needs heads of a multiple of 32 numbers, this model's have {dims}: leave it 0")
+            raise ConfigError(f"kv_bits needs a head size that is a multiple of 32, this model's is {dims}: leave it 0")
         return mx.quantize(column, group_size=self.group, bits=self.bits)
 
 

@@ -120,7 +120,7 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
             f"checkpoint {path.name} is damaged ({fault}): set aside as {aside.name}, the one before it is taken"
         )
     if any(checkpoints.glob("damaged_step_*")):
-        raise ConfigError(f"no checkpoint in {checkpoints} is whole; start anew with another --output")
+        raise ConfigError(f"no checkpoint in {checkpoints} is whole: start a new run with another --output")
     return None, shown
 
 

@@ -68,7 +68,8 @@ def equal_groups(coach: Coach) -> Findings:
     recent = [metrics.get("frac_reward_zero_std", 0.0) for metrics in coach.history[-3:]]
     if len(recent) < 3 or min(recent) < 0.95:
         return
-    said = f"{min(recent):.0%} or more of the groups had all rewards equal for 3 steps, nothing to learn from: "
+    many = "all groups" if min(recent) == 1 else f"at least {min(recent):.0%} of the groups"
+    said = f"{many} had equal rewards for 3 steps and teach nothing: "
     share, what = _success(coach)
     if share >= 0.5:
         said += (

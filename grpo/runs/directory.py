@@ -28,7 +28,7 @@ def claim(
         return None
     if not resume:
         raise ConfigError(
-            f"output {output} holds a run already: add --resume to go on with it, or choose another --output"
+            f"output {output} holds a run already: add --resume to continue it, or choose another --output"
         )
     saved = build(type(config), read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE)).model_dump(
         mode="json"

@@ -138,7 +138,7 @@ def test_quantised_keys_and_values_take_less_memory(tiny):
 
 
 def test_heads_that_cannot_be_quantised_are_refused(tiny):
-    with pytest.raises(ConfigError, match="kv_bits needs heads of a multiple of 32 numbers, this model's have 8"):
+    with pytest.raises(ConfigError, match="kv_bits needs a head size that is a multiple of 32, this model's is 8"):
         sample(tiny.policy(), tiny.prompts([3]), kv_bits=8)
 
 

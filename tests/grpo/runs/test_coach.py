@@ -65,6 +65,14 @@ def test_equal_groups_are_judged_by_the_reward_where_there_is_no_accuracy():
     assert "too easy (reward 1.80 of at most about 2)" in text
 
 
+@pytest.mark.parametrize(
+    ("share", "said"), [(1.0, "all groups had equal rewards"), (0.96, "at least 96% of the groups had equal rewards")]
+)
+def test_the_share_of_equal_groups_is_said_in_words_that_fit_it(share, said):
+    ((_, text),) = told(steps(3, frac_reward_zero_std=share))
+    assert text.startswith(said)
+
+
 def test_two_steps_of_equal_groups_are_chance():
     assert told([*steps(2, frac_reward_zero_std=1.0), *steps(1), *steps(2, frac_reward_zero_std=1.0)]) == []
 
