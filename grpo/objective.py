@@ -9,7 +9,7 @@ from grpo import kl
 from grpo.config import Config
 from grpo.losses import clip_fractions, policy_loss, step_denominator
 from grpo.model.forward import Rows
-from grpo.types import Group, Segment
+from grpo.types import Group, LossArrays, Segment
 
 
 @dataclass(frozen=True)
@@ -42,50 +42,33 @@ class Objective:
             return rows.padded(mx.array([value for row in segment.advantages for value in row]))  # type: ignore[union-attr]
         return mx.array(segment.advantages)
 
-    def __call__(
-        self,
-        policy_logprobs: mx.array,
-        *,
-        sampler_logprobs: mx.array,
-        reference_logprobs: mx.array | None,
-        advantages: mx.array,
-        mask: mx.array,
-        denominator: float,
-    ) -> mx.array:
+    def __call__(self, policy_logprobs: mx.array, arrays: LossArrays, denominator: float) -> mx.array:
         """Return a micro-batch's share of the update's loss, a scalar."""
         config = self.config
         return policy_loss(
             policy_logprobs,
-            sampler_logprobs,
-            advantages,
-            mask,
+            arrays.sampler_logprobs,
+            arrays.advantages,
+            arrays.mask,
             loss_type=config.loss_type,
             clip_low=config.epsilon,
             clip_high=config.clip_high,
             dual_clip=config.delta,
             importance=config.importance_sampling_level,
-            reference_logprobs=reference_logprobs,
+            reference_logprobs=arrays.reference_logprobs,
             beta=config.beta,
             max_completion_length=config.max_completion_length,
             denominator=denominator,
         )
 
-    def sums(
-        self,
-        policy_logprobs: mx.array,
-        *,
-        sampler_logprobs: mx.array,
-        reference_logprobs: mx.array | None,
-        advantages: mx.array,
-        mask: mx.array,
-    ) -> dict[str, mx.array]:
+    def sums(self, policy_logprobs: mx.array, arrays: LossArrays) -> dict[str, mx.array]:
         """Return sums over the trained tokens, which add up over micro-batches, for the metrics."""
-        config = self.config
+        config, sampler_logprobs, mask = self.config, arrays.sampler_logprobs, arrays.mask
         low, high = clip_fractions(
             policy_logprobs,
-            sampler_logprobs,
-            advantages,
-            mask,
+            arrays.sampler_logprobs,
+            arrays.advantages,
+            arrays.mask,
             clip_low=1.0 if config.loss_type == "cispo" else config.epsilon,
             clip_high=config.clip_high - (config.loss_type == "cispo"),
             importance="sequence" if config.loss_type == "gspo" else config.importance_sampling_level,
@@ -98,6 +81,6 @@ class Objective:
             "difference": difference.sum(),
             "mismatch_k3": (kl.k3(policy_logprobs, sampler_logprobs) * mask).sum(),
         }
-        if reference_logprobs is not None:
-            sums["kl"] = (kl.k3(policy_logprobs, reference_logprobs) * mask).sum()
+        if arrays.reference_logprobs is not None:
+            sums["kl"] = (kl.k3(policy_logprobs, arrays.reference_logprobs) * mask).sum()
         return sums

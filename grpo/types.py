@@ -1,9 +1,12 @@
 """The records that flow through a step: Prompt -> Rollout -> Group -> Segment. Axes are in the field comments."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from envs import Task
+
+if TYPE_CHECKING:
+    import mlx.core as mx
 
 Credit = float | tuple[float, ...]  # one advantage for a whole completion, or one a token
 StopReason = Literal["stop", "length"]
@@ -55,3 +58,13 @@ class Segment:
     def lengths(self) -> list[int]:
         """Tokens of each completion, [batch]."""
         return [len(row) for row in self.completions]
+
+
+@dataclass(frozen=True)
+class LossArrays:
+    """What the loss of a micro-batch takes besides the policy's logprobs."""
+
+    sampler_logprobs: "mx.array"  # [batch, time]
+    reference_logprobs: "mx.array | None"  # [batch, time]; None without a KL term
+    advantages: "mx.array"  # [batch], or [batch, time] where every token has its own
+    mask: "mx.array"  # [batch, time], 1 at trained tokens

@@ -1,7 +1,7 @@
 """`python -m distill.export`: write a trained adapter as a model of its own.
 
-Fused, de-quantised, quantised, as GGUF, with a model card, on the hub. Every
-directory is loaded again and its logprobs are compared before it is called done.
+Fused, de-quantised, quantised, as GGUF, with a model card, on the hub. Every directory is loaded again and its
+logprobs are compared before it is called done.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """`python -m distill.pipeline`: run the DeepSeek-R1 recipe stage by stage from one YAML file.
 
-At the end stages.md in the output directory shows every stage
-on the same held-out problems. Run it again to go on after a kill: what is done is not done again unless what it was
-made from has changed. Without arguments: the recipe on the embedded model, nothing downloaded.
+At the end stages.md in the output directory shows every stage on the same held-out problems. Run it again to go on
+after a kill: what is done is not done again unless what it was made from has changed. Without arguments: the recipe on
+the embedded model, nothing downloaded.
 """
 
 import argparse

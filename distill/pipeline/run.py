@@ -20,12 +20,15 @@ from distill.pipeline.config import (
 from distill.pipeline.evaluation import LENGTH, Measured, measured
 from distill.pipeline.products import CORPUS, MODEL, TASKS, Product, digest, fuse, hash_of, named_files
 from distill.pipeline.stages import KINDS, steps_for
-from distill.pipeline.tables import shown
+from distill.pipeline.tables import comparison_table, figures_of, page, shown, stages_table
 from envs import DataError
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
+from grpo.runs import checkpoint
 from grpo.runs.command import say
+from grpo.runs.interrupt import StopFlag
 
+TABLES, NUMBERS = "stages.md", "stages.json"
 # keys that change what is looked at and kept, not what is made
 WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
 
@@ -149,17 +152,11 @@ class PipelineRun:
             say(f"[{name}] held out: {said}")
 
 
-TABLES, NUMBERS = "stages.md", "stages.json"
-
-
 def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = None) -> None:
     """Run every stage that is not done, or `only` one, again if it was done.
 
     Raises ConfigError or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
     """
-    from grpo.runs import checkpoint
-    from grpo.runs.interrupt import StopFlag
-
     check(config)
     output = output.resolve()  # what runs record holds wherever they are gone on with from
     with checkpoint.lock(output), StopFlag() as stop:
@@ -176,17 +173,14 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
         say(f"done in {time.monotonic() - start:.0f} s")
 
 
-def _write_tables(run: Any, name: str, output: Path) -> None:
-    from distill.pipeline.tables import comparison_table, figures_of, page, stages_table
-    from grpo.runs.checkpoint import write_text
-
-    config: PipelineConfig = run.config
+def _write_tables(run: PipelineRun, name: str, output: Path) -> None:
+    config = run.config
     figures, measured = run.figures(), run.measured()
     tables = [stages_table(config, figures, measured)]
     comparison = settings_of(config, name, {}).comparison
     if comparison is not None:
         tables.append(comparison_table(comparison, config.held_out, figures, measured))
-    write_text(output / NUMBERS, json.dumps(figures_of(config, figures, measured), indent=1))
+    checkpoint.write_text(output / NUMBERS, json.dumps(figures_of(config, figures, measured), indent=1))
     text = page(config, name, tables)
-    write_text(output / TABLES, text)
+    checkpoint.write_text(output / TABLES, text)
     say(f"\n{text}\nthe table: {output / TABLES}; as numbers: {output / NUMBERS}")

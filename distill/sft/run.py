@@ -9,7 +9,7 @@ from typing import Any
 from distill.corpus.readers import rows_of
 from distill.sft.config import ResolvedSFT, SFTConfig
 from distill.sft.examples import Example, Renderer, Rendering, split_by_prompt, tokenised
-from distill.sft.step import Objective
+from distill.sft.step import Objective, next_tokens
 from distill.sft.trainer import SFTTrainer
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
@@ -26,8 +26,6 @@ def run_sft(config: SFTConfig, output: Path, *, resume: bool = False) -> dict[st
     The adapter in `output` is the best by validation loss, or the last where nothing is validated. Raises ConfigError
     or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
     """
-    from distill.sft.step import next_tokens
-
     return run(config, output, resume=resume, make_objective=lambda _policy, _folder: next_tokens)
 
 

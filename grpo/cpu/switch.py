@@ -3,6 +3,7 @@
 A loaded BLAS stays under 1; `GRPO_PLAIN=all` leaves that out too. Needs no mlx.
 """
 
+import functools
 import os
 import sys
 
@@ -20,6 +21,7 @@ def without_blas() -> bool:
     return _setting() == "all"
 
 
+@functools.cache  # exp and attention ask for every array
 def _setting() -> str:
     value = os.environ.get(VARIABLE, "")
     if value not in ("", "0", "1", "all"):

@@ -20,7 +20,7 @@ from grpo.cpu.lanes import evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.learner.batching import keeps_prompts
 from grpo.model.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
 from grpo.model.policy import Policy
-from grpo.types import Segment
+from grpo.types import LossArrays, Segment
 
 
 class Differentiable(Protocol):
@@ -33,27 +33,10 @@ class Differentiable(Protocol):
     def advantages(self, segment: Segment, rows: Rows) -> mx.array:
         """Return the advantages of a micro-batch, [batch] or [batch, time]."""
 
-    def __call__(
-        self,
-        policy_logprobs: mx.array,
-        *,
-        sampler_logprobs: mx.array,
-        reference_logprobs: mx.array | None,
-        advantages: mx.array,
-        mask: mx.array,
-        denominator: float,
-    ) -> mx.array:
+    def __call__(self, policy_logprobs: mx.array, arrays: LossArrays, denominator: float) -> mx.array:
         """Return the micro-batch's share of the step's loss, a scalar."""
 
-    def sums(
-        self,
-        policy_logprobs: mx.array,
-        *,
-        sampler_logprobs: mx.array,
-        reference_logprobs: mx.array | None,
-        advantages: mx.array,
-        mask: mx.array,
-    ) -> dict[str, mx.array]:
+    def sums(self, policy_logprobs: mx.array, arrays: LossArrays) -> dict[str, mx.array]:
         """Return sums over the micro-batch's tokens for the metrics."""
 
 
@@ -223,24 +206,22 @@ class Gradients:
     ) -> LazyScored:
         """Put together one micro-batch's loss, gradient and metric sums."""
         objective, model, rows = self.objective, self.policy.model, Rows(segment.prompts, segment.completions)
-        mask = rows.mask()
-        sampler = rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row]))
-        given = {
-            "sampler_logprobs": sampler,
-            "reference_logprobs": reference,
-            "advantages": objective.advantages(segment, rows),
-            "mask": mask,
-        }
+        given = LossArrays(
+            sampler_logprobs=rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row])),
+            reference_logprobs=reference,
+            advantages=objective.advantages(segment, rows),
+            mask=rows.mask(),
+        )
 
         def loss_of(trained: dict, arrays: list[mx.array]) -> tuple[mx.array, mx.array]:
             model.update(trained)
             policy = self._logprobs(rows, PromptStates.of(arrays) if arrays else None)
-            return objective(policy, **given, denominator=denominator), policy  # type: ignore[arg-type]
+            return objective(policy, given, denominator), policy
 
         trained, arrays = model.trainable_parameters(), states.arrays if states else []
         (loss, policy), (gradient, pulled) = mx.value_and_grad(loss_of, argnums=(0, 1))(trained, arrays)
         model.update(trained)
-        return LazyScored(loss, dict(tree_flatten(gradient)), pulled, objective.sums(policy, **given))  # type: ignore[arg-type]
+        return LazyScored(loss, dict(tree_flatten(gradient)), pulled, objective.sums(policy, given))
 
     def _logprobs(self, rows: Rows, states: PromptStates | None, *, gradient: bool = True) -> mx.array:
         return completion_logprobs(

@@ -6,25 +6,30 @@ import mlx.core as mx
 import pytest
 
 from grpo.objective import Objective
+from grpo.types import LossArrays
 
 POLICY = mx.array([[math.log(1.5), 0.0], [math.log(0.5), 9.0]])  # ratios 1.5, 1 | 0.5, masked
-ARRAYS = {
-    "sampler_logprobs": mx.zeros((2, 2)),
-    "advantages": mx.array([2.0, -2.0]),
-    "mask": mx.array([[1.0, 1.0], [1.0, 0.0]]),
-}
+
+
+def arrays(reference_logprobs=None):
+    return LossArrays(
+        sampler_logprobs=mx.zeros((2, 2)),
+        reference_logprobs=reference_logprobs,
+        advantages=mx.array([2.0, -2.0]),
+        mask=mx.array([[1.0, 1.0], [1.0, 0.0]]),
+    )
 
 
 def test_the_loss_is_clipped_and_divided_by_the_denominator(tiny):
     objective = Objective(tiny.config(loss_type="dapo", beta=0.0, epsilon=0.2, epsilon_high=0.2))
     # -(min(3, 1.2 * 2) + 2 + min(-1, -1.6)) / 4 = -(2.4 + 2 - 1.6) / 4
-    loss = objective(POLICY, **ARRAYS, reference_logprobs=None, denominator=4.0)
+    loss = objective(POLICY, arrays(), 4.0)
     assert loss.item() == pytest.approx(-0.7)
 
 
 def test_metric_sums_leave_masked_tokens_out(tiny):
     objective = Objective(tiny.config(loss_type="dapo", beta=0.1, epsilon=0.2, epsilon_high=0.2))
-    sums = objective.sums(POLICY, **ARRAYS, reference_logprobs=mx.zeros((2, 2)))
+    sums = objective.sums(POLICY, arrays(reference_logprobs=mx.zeros((2, 2))))
     away = [-math.log(1.5), -math.log(0.5)]
     k3 = sum(math.exp(x) - x - 1 for x in away)  # the token of ratio 1 adds 0
     assert {name: value.item() for name, value in sums.items()} == {

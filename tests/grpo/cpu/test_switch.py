@@ -8,6 +8,14 @@ from grpo.cpu.exponential import exp, on_cpu, row_max
 from grpo.cpu.lanes import lanes
 
 
+@pytest.fixture(autouse=True)
+def read_again():
+    """The variable is read once a process."""
+    switch._setting.cache_clear()
+    yield
+    switch._setting.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("value", "plain", "without_blas"),
     [(None, False, False), ("", False, False), ("0", False, False), ("1", True, False), ("all", True, True)],
