@@ -6,6 +6,19 @@ from collections.abc import Sequence
 
 from rewards.sections import first_turn, split
 
+FENCES = ("```", "~~~")
+LONGEST_PROMPT = 200_000  # characters
+_RUN = re.compile(r"`{3,}|~{3,}")
+_TAGS = re.compile(r"[ \t]*((?:</\w+>[ \t]*)*)")
+_CODE_LINE = re.compile(
+    r"(?:async def|def|class|import|from|if|elif|for|while|with|return|assert|raise|del|global) \S|"
+    r"(?:try|else|finally|while|if|except\b.*):|(?:pass|break|continue)$|except |@\w|#|['\"]|[)\]}]|"
+    r"[\w.]+(?:\[[^=]*\])?(?: *, *\w+)* *(?:[-+*/%&|^]|//|\*\*|<<|>>)?=[^=]|[\w.]+: *\w.*=|[\w.]+\(.*"
+)
+_BEGINNING = re.compile(r"(?:def|class|import|async def) \w|from \S+ import |@\w+|#!")
+_STOPS = re.compile(r"\n(?=def |class |if |print\(|assert |#|@|\S+\n*\Z)")
+_BODY_ENDS = ("return", "yield", "raise")
+
 
 def programs_in(completion: str, prompt: str, entry_point: str | None, *, opened: bool = False) -> tuple[str, ...]:
     """The readings of an answer as a program, likeliest first; the first that is Python counts. Empty without code.
@@ -38,14 +51,14 @@ def last_block(text: str) -> str | None:
     lines = text.splitlines(keepends=True)
     for at, line in enumerate(lines):
         if not fence:
-            opening = _OPENING.search(line)
+            opening = _opening(line)
             if opening is not None:
-                fence, language, start = opening[2], opening[3].strip().lower(), at + 1
+                (fence, language), start = opening, at + 1
             continue
-        closing = _CLOSING.search(line)
-        if closing is None or not closing[2].startswith(fence):
+        closing = _closing(line)
+        if closing is None or not closing[1].startswith(fence):
             continue
-        before, after = closing[1], closing[3].strip()
+        before, _, after = closing
         if before.strip() and not after and at + 1 < len(lines):
             continue  # a line of the program that ends in a fence
         block = [*lines[start:at], *([before + "\n"] if before.strip() else [])]
@@ -58,19 +71,30 @@ def last_block(text: str) -> str | None:
     return marked if marked is not None else unmarked
 
 
-FENCES = ("```", "~~~")
-LONGEST_PROMPT = 200_000  # characters
-_OPENING = re.compile(
-    r"^([ \t]*|[^`~]*(?=[`~]{3,}[ \t]*(?:python3?|py)?[ \t]*$))(`{3,}|~{3,})([^`\n]*)$", re.IGNORECASE
-)
-_CLOSING = re.compile(r"^(.*?)(`{3,}|~{3,})[ \t]*((?:</\w+>[ \t]*)*)$")
-_CODE_LINE = re.compile(
-    r"(?:async def|def|class|import|from|if|elif|for|while|with|return|assert|raise|del|global) \S|"
-    r"(?:try|else|finally|while|if|except\b.*):|(?:pass|break|continue)$|except |@\w|#|['\"]|[)\]}]|"
-    r"[\w.]+(?:\[[^=]*\])?(?: *, *\w+)* *(?:[-+*/%&|^]|//|\*\*|<<|>>)?=[^=]|[\w.]+: *\w.*=|[\w.]+\(.*"
-)
-_BEGINNING = re.compile(r"(?:def|class|import|async def) \w|from \S+ import |@\w+|#!")
-_STOPS = re.compile(r"\n(?=def |class |if |print\(|assert |#|@|\S+\n*\Z)")
+def _opening(line: str) -> tuple[str, str] | None:
+    """Return the fence that a line opens and its language; None if it opens none.
+
+    What stands before it may be blank, or text before a fence of Python or of no language.
+    """
+    line = line.removesuffix("\n")
+    fence = _RUN.search(line)
+    if fence is None or "`" in line[: fence.start()] or "~" in line[: fence.start()] or "`" in line[fence.end() :]:
+        return None
+    language = line[fence.end() :].lower()
+    if line[: fence.start()].strip(" \t") and language.strip(" \t") not in ("", "python", "python3", "py"):
+        return None
+    return fence[0], language.strip()
+
+
+def _closing(line: str) -> tuple[str, str, str] | None:
+    """Return what stands before a line's last fence, the fence, and the closing tags after it.
+
+    None if there is no fence, or anything else after it.
+    """
+    line = line.removesuffix("\n")
+    fences = list(_RUN.finditer(line))
+    tags = _TAGS.fullmatch(line, fences[-1].end()) if fences else None
+    return (line[: fences[-1].start()], fences[-1][0], tags[1].strip()) if tags is not None else None
 
 
 def _unfenced(final: str, started: str, entry_point: str | None) -> tuple[str, ...]:
@@ -119,9 +143,6 @@ def _as_body(text: str, started: str, entry_point: str | None) -> tuple[str, ...
     if lines[0][0] not in " \t":
         readings = [reading for reading in readings if reading[:1] in " \t"]
     return tuple(dict.fromkeys(f"{started.rstrip()}\n{reading}" for reading in readings))
-
-
-_BODY_ENDS = ("return", "yield", "raise")
 
 
 def _dedented(lines: Sequence[str], opening: str) -> str:
