@@ -8,7 +8,7 @@ from typing import Any
 from rewards.code.plans import Call, Pair
 
 SPARE_CHARACTERS = 1 << 16
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 
 
 def call_holds(call: Call, value: Any) -> bool:
