@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,26 @@ from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.prompts import fitting, render
 from grpo.rollout.sampler import Sampling
-from grpo.runs import checkpoint
 from grpo.runs.coach import Coach
-from grpo.runs.interrupt import Interrupted, StopFlag
 from grpo.runs.logger import METRICS, RunLogger
+from grpo.runs.loop import Loop, RunState, places
 from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, totals
 from grpo.types import Credit, Group, Prompt
 from rewards import RewardSet
 
 
-class Trainer:
+@dataclass
+class TrainerState(RunState):
+    """What a checkpoint of an RL run remembers."""
+
+    before: dict[str, Any] | None = None  # held-out figures before the first step
+    unlogged: dict[str, float] | None = None  # metrics of a step whose evaluation was interrupted
+
+
+class Trainer(Loop[TrainerState]):
     """A policy, an environment and rewards, and the loop that brings them together in a run directory."""
+
+    config: Config
 
     def __init__(
         self,
@@ -49,8 +59,7 @@ class Trainer:
         *,
         resume_from: Path | None = None,
     ) -> None:
-        self.config, self.policy, self.env, self.output = config, policy, env, output
-        self.checkpoints = output / "checkpoints"
+        self.config, self.policy, self.env = config, policy, env
         self.scorer = Scorer(rewards, config.max_completion_length)
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
@@ -65,40 +74,16 @@ class Trainer:
         self.config = config = self.memory_plan.config
         self.learner = Learner(policy, config)
         self.coach = Coach(config)
-        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "before": None, "unlogged": None}
-        if resume_from is not None:
-            self._load(resume_from)
-        self.logger = RunLogger(
-            output, config, metrics_bytes=self.state.get("metrics_bytes"), first_step=self.state["step"]
-        )
+        super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
+        self._open_logger(RunLogger)
         self._replay()
-        self.stop = StopFlag()
         self._seen_messages: set[str] = set()
 
-    def train(self, stop: StopFlag | None = None) -> dict[str, Any]:
-        """Run to the last step; returns what summary.json holds. Raises Interrupted after saving.
-
-        An interrupt ends the step being sampled: a resumed run samples it again to the same tokens.
-        """
-        self.stop = stop or self.stop
-        self.logger.started = self.clock = time.monotonic()
-        try:
-            if self.state["before"] is None and self.eval_prompts:
-                self.state["before"] = self._evaluate(0, "before", greedy=self.config.eval_greedy)
-            if self.state["unlogged"] is not None:
-                self._log()
-            while self.state["step"] < self.config.steps:
-                self.stop.check()
-                self._step(self.state["step"])
-                if self.config.save_every and self.state["step"] % self.config.save_every == 0:
-                    self._save()
-            return self._finish()
-        except Interrupted:
-            if self.state["step"] > 0:
-                self._save()
-            raise
-        finally:
-            self.close()
+    def _begin(self) -> None:
+        if self.state.before is None and self.eval_prompts:
+            self.state.before = self._evaluate(0, "before", greedy=self.config.eval_greedy)
+        if self.state.unlogged is not None:
+            self._log(self.state.unlogged)
 
     def _step(self, step: int) -> None:
         """Run one rollout batch and its updates."""
@@ -112,10 +97,10 @@ class Trainer:
         metrics |= self.learner.learn(groups, advantages, step)
         learned = time.monotonic()
         tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
-        self.state["step"] = step + 1
-        self.state["tokens"] += tokens
+        self.state.step = step + 1
+        self.state.tokens += tokens
         metrics |= {
-            "num_tokens": self.state["tokens"],
+            "num_tokens": self.state.tokens,
             "step_time": learned - start,
             "time/rollout": decoded - start,
             "time/rewards_after_rollout": scored_at - decoded,
@@ -125,19 +110,19 @@ class Trainer:
         }
         if self.config.completions_every and step % self.config.completions_every == 0:
             self.logger.completions(step + 1, groups, scored, advantages)
-        self.state["unlogged"] = metrics
-        self._log()
+        self.state.unlogged = metrics
+        self._log(metrics)
 
-    def _log(self) -> None:
+    def _log(self, metrics: dict[str, float]) -> None:
         """Evaluate if it is time to, and write the step's line.
 
         The weights have already moved: a run that is interrupted in the evaluation does this first when it is resumed.
         """
-        step, metrics = self.state["step"], self.state["unlogged"]
+        step = self.state.step
         if self.eval_prompts and step % self.config.eval_every == 0 and step < self.config.steps:
             figures = self._evaluate(step, f"after step {step}")
             metrics |= {f"eval/{name}": float(value) for name, value in figures.items()}
-        self.state["unlogged"] = None
+        self.state.unlogged = None
         self.logger.step(step, metrics)
         for warning in self.coach.look(step, metrics):
             self.logger.say(f"  warning: {warning}")
@@ -197,13 +182,9 @@ class Trainer:
 
     def _batch_of(self, step: int) -> list[Prompt]:
         """The prompts of a step: every epoch goes through all tasks in an order of its own, derived from the seed."""
-        n, size = len(self.train_prompts), self.config.prompts_per_step
-        places = [divmod(position, n) for position in range(step * size, (step + 1) * size)]
-        orders = {
-            epoch: np.random.default_rng(np.random.SeedSequence((self.config.seed, 7, epoch))).permutation(n)
-            for epoch in {epoch for epoch, _ in places}
-        }
-        return [self.train_prompts[orders[epoch][place]] for epoch, place in places]
+        size = self.config.prompts_per_step
+        order = places(len(self.train_prompts), size, step, (self.config.seed, 7))
+        return [self.train_prompts[place] for place in order]
 
     def _prompts(self, split: str) -> list[Prompt]:
         tasks = self.env.tasks(split)
@@ -239,30 +220,6 @@ class Trainer:
         )
         return before_and_after(figures, likeliest)
 
-    def _save(self) -> None:
-        now = time.monotonic()
-        self.state["seconds"], self.clock = self.state["seconds"] + now - self.clock, now
-        self.state["metrics_bytes"] = self.logger.metrics_bytes()
-        path = checkpoint.save(
-            self.checkpoints,
-            self.state["step"],
-            weights=self.policy.trainable(),
-            adapter_config=self.policy.adapter_config(),
-            optimizer=self.learner.optimizer.state(),
-            state=self.state | {"bad_updates": self.learner.optimizer.bad_updates},
-        )
-        checkpoint.publish(path, self.output)
-        checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
-
-    def _load(self, path: Path) -> None:
-        self.state = checkpoint.read_state(path)
-        try:
-            self.policy.load_trainable(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
-        except ValueError as error:
-            raise ConfigError(f"can't resume from {path}: {error}") from error
-        self.learner.optimizer.load_state(dict(mx.load(str(path / checkpoint.OPTIMIZER))))  # type: ignore[arg-type]
-        self.learner.optimizer.bad_updates = self.state.pop("bad_updates")
-
     def _replay(self) -> None:
         """Show the coach of a resumed run the earlier steps."""
         path = self.output / METRICS
@@ -276,16 +233,16 @@ class Trainer:
             after = self._evaluate(self.config.steps, "after", greedy=self.config.eval_greedy)
         self._save()
         return {
-            "before": self.state["before"],
+            "before": self.state.before,
             "after": after,
-            "seconds": round(self.state["seconds"], 1),
-            "steps": self.state["step"],
+            "seconds": round(self.state.seconds, 1),
+            "steps": self.state.step,
             "seed": self.config.seed,
-            "tokens": self.state["tokens"],
+            "tokens": self.state.tokens,
             "control": self.config.control,
         }
 
     def close(self) -> None:
         """Free threads, workers and files."""
         self.scorer.close()
-        self.logger.close()
+        super().close()

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,23 @@ from grpo.learner.optimizer import Optimizer, learning_rate
 from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
 from grpo.runs import checkpoint
-from grpo.runs.interrupt import Interrupted, StopFlag
+from grpo.runs.loop import Loop, RunState, places
 
 BEST, CURVE = "best", "learning_curve.md"
 
 
-class SFTTrainer:
+@dataclass
+class SFTState(RunState):
+    """What a checkpoint of a supervised run remembers."""
+
+    curve: list[dict[str, Any]] = field(default_factory=list)  # step, loss, validation_loss
+    train_seconds: float = 0.0  # without validation
+
+
+class SFTTrainer(Loop[SFTState]):
     """A policy, examples and the loop that brings them together in a run directory."""
+
+    config: ResolvedSFT
 
     def __init__(
         self,
@@ -37,7 +48,7 @@ class SFTTrainer:
         objective: Objective,
         resume_from: Path | None = None,
     ) -> None:
-        self.config, self.policy, self.output = config, policy, output
+        self.config = config
         self.examples, self.validation = list(train), list(validation)[: config.eval_examples]
         if not self.examples:
             raise ConfigError(f"data {config.data}: no prompt is left to train on after validation_share")
@@ -48,51 +59,32 @@ class SFTTrainer:
             packing=config.packing,
             objective=objective,
         )
-        self.optimizer = Optimizer(policy, config)
-        self.state: dict[str, Any] = {"step": 0, "tokens": 0, "seconds": 0.0, "curve": [], "train_seconds": 0.0}
-        if resume_from is not None:
-            self._load(resume_from)
-        self.logger = SFTLogger(
-            output, config, metrics_bytes=self.state.get("metrics_bytes"), first_step=self.state["step"]
-        )
-        self.stop = StopFlag()
+        super().__init__(policy, Optimizer(policy, config), output, SFTState(), resume_from)
+        self._open_logger(SFTLogger)
 
-    def train(self, stop: StopFlag | None = None) -> dict[str, Any]:
-        """Run to the last step or to `patience`; returns what summary.json holds. Raises Interrupted after saving."""
-        self.stop = stop or self.stop
-        self.logger.started = self.clock = time.monotonic()
+    def _begin(self) -> None:
         how = "packed rows" if self.supervised.packed else "padded rows"
         self.logger.say(f"{len(self.examples)} examples, {len(self.validation)} to validate on, {how}")
-        try:
-            if not self.state["curve"]:
-                self._validate(0, None)
-            while self.state["step"] < self.config.steps and not self._patience_is_out():
-                self.stop.check()
-                self._step(self.state["step"])
-                if self.config.save_every and self.state["step"] % self.config.save_every == 0:
-                    self._save()
-            return self._finish()
-        except Interrupted:
-            if self.state["step"] > 0:
-                self._save()
-            raise
-        finally:
-            self.logger.close()
+        if not self.state.curve:
+            self._validate(0, None)
+
+    def _is_over(self) -> bool:
+        return super()._is_over() or self._patience_is_out()
 
     def _step(self, step: int) -> None:
         start = time.monotonic()
         examples = self.examples_of(step)
         loss, norm, padding = self._update(examples, step)
-        self.state["step"] = step + 1
+        self.state.step = step + 1
         seconds = time.monotonic() - start
-        self.state["tokens"] += counted(examples)
-        self.state["train_seconds"] += seconds
+        self.state.tokens += counted(examples)
+        self.state.train_seconds += seconds
         metrics = {
             "loss": loss,
             "grad_norm": norm,
             "learning_rate": learning_rate(self.config, step),
             "epoch": (step + 1) * self.config.examples_per_step / len(self.examples),
-            "num_tokens": self.state["tokens"],
+            "num_tokens": self.state.tokens,
             "tokens_per_second": counted(examples) / seconds,
             "padding_share": padding,
             "step_time": seconds,
@@ -123,13 +115,8 @@ class SFTTrainer:
 
     def examples_of(self, step: int) -> list[Example]:
         """The examples of a step: every epoch goes through all of them in an order of its own, from the seed."""
-        n, size = len(self.examples), self.config.examples_per_step
-        places = [divmod(position, n) for position in range(step * size, (step + 1) * size)]
-        orders = {
-            epoch: np.random.default_rng(np.random.SeedSequence((self.config.seed, 13, epoch))).permutation(n)
-            for epoch in {epoch for epoch, _ in places}
-        }
-        return [self.examples[orders[epoch][place]] for epoch, place in places]
+        order = places(len(self.examples), self.config.examples_per_step, step, (self.config.seed, 13))
+        return [self.examples[place] for place in order]
 
     def validation_loss(self) -> float:
         """Mean loss of the counted tokens of the validation examples."""
@@ -145,7 +132,7 @@ class SFTTrainer:
         """A point of the learning curve; the best weights so far are kept in best/."""
         if not self.validation or not self.config.eval_every:
             return {}
-        loss, curve = self.validation_loss(), self.state["curve"]
+        loss, curve = self.validation_loss(), self.state.curve
         best = min((point["validation_loss"] for point in curve), default=math.inf)
         curve.append({"step": step, "loss": train_loss, "validation_loss": loss})
         if loss < best:
@@ -154,7 +141,7 @@ class SFTTrainer:
         return {"eval/loss": loss}
 
     def _patience_is_out(self) -> bool:
-        losses = [point["validation_loss"] for point in self.state["curve"]]
+        losses = [point["validation_loss"] for point in self.state.curve]
         if not self.config.patience or not losses:
             return False
         return len(losses) - 1 - losses.index(min(losses)) >= self.config.patience
@@ -167,55 +154,30 @@ class SFTTrainer:
         self.policy.save_adapter(partial)
         checkpoint.publish(partial, folder)
 
-    def _save(self) -> Path:
-        now = time.monotonic()
-        self.state["seconds"], self.clock = self.state["seconds"] + now - self.clock, now
-        self.state["metrics_bytes"] = self.logger.metrics_bytes()
-        path = checkpoint.save(
-            self.output / "checkpoints",
-            self.state["step"],
-            weights=self.policy.trainable(),
-            adapter_config=self.policy.adapter_config(),
-            optimizer=self.optimizer.state(),
-            state=self.state | {"bad_updates": self.optimizer.bad_updates},
-        )
-        checkpoint.publish(path, self.output)
-        checkpoint.prune(self.output / "checkpoints", self.config.keep_checkpoints)
-        return path
-
-    def _load(self, path: Path) -> None:
-        self.state = checkpoint.read_state(path)
-        try:
-            self.policy.load_trainable(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
-        except ValueError as error:
-            raise ConfigError(f"can't resume from {path}: {error}") from error
-        self.optimizer.load_state(dict(mx.load(str(path / checkpoint.OPTIMIZER))))  # type: ignore[arg-type]
-        self.optimizer.bad_updates = self.state.pop("bad_updates")
-
     def _finish(self) -> dict[str, Any]:
         self._save()
-        curve = self.state["curve"]
+        curve = self.state.curve
         best = min(curve, key=lambda point: point["validation_loss"]) if curve else None
         if best is not None:
             checkpoint.publish(self.output / BEST, self.output)
             table = curve_table(curve)
             checkpoint.write_text(self.output / CURVE, table)
             self.logger.say(table)
-            if best["step"] == 0 and self.state["step"] > 0:
+            if best["step"] == 0 and self.state.step > 0:
                 self.logger.say(
                     "  warning: no step lowered the validation loss, so the adapter is the one it started with "
                     f"(the last is under {self.output}/checkpoints); on a model's own samples that loss says little: "
                     "eval_every=0 keeps the last"
                 )
-        seconds = self.state["train_seconds"]
+        seconds = self.state.train_seconds
         return {
             "before": curve[0] if curve else None,
             "after": curve[-1] if curve else None,
             "best": best,
-            "steps": self.state["step"],
-            "seconds": round(self.state["seconds"], 1),
-            "tokens": self.state["tokens"],
-            "tokens_per_second": round(self.state["tokens"] / seconds, 1) if seconds else None,
+            "steps": self.state.step,
+            "seconds": round(self.state.seconds, 1),
+            "tokens": self.state.tokens,
+            "tokens_per_second": round(self.state.tokens / seconds, 1) if seconds else None,
             "peak_bytes": int(mx.get_peak_memory()),
             "seed": self.config.seed,
             "packed": self.supervised.packed,

@@ -1,0 +1,135 @@
+"""The loop of every training run: steps in order, a checkpoint every few, resume, an end that keeps what was learned.
+
+What a step does, what is said before the first and what the summary holds belong to its kinds: `grpo.trainer.Trainer`
+and `distill.sft.trainer.SFTTrainer`.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import mlx.core as mx
+import numpy as np
+
+from grpo.config.sections import ConfigError, LoggedRun
+from grpo.learner.optimizer import Optimizer
+from grpo.model.policy import Policy
+from grpo.runs import checkpoint
+from grpo.runs.interrupt import Interrupted, StopFlag
+from grpo.runs.logger import RunLogger
+
+
+@dataclass
+class RunState:
+    """What a checkpoint remembers of a run beside weights and optimizer: plain values, written as JSON."""
+
+    step: int = 0  # steps whose updates have been made
+    tokens: int = 0
+    seconds: float = 0.0  # of all sittings together
+    metrics_bytes: int = 0  # how much of metrics.jsonl belongs to the checkpoint
+    bad_updates: int = 0  # updates dropped in a row
+
+
+State = TypeVar("State", bound=RunState)
+
+
+def places(n: int, size: int, step: int, seed: tuple[int, ...]) -> list[int]:
+    """Which of `n` items make the batch of `size` of a step.
+
+    Every epoch goes through all items once, in an order of its own that depends on `seed` and its number alone, so
+    that a resumed run needs no state to go on with the next.
+    """
+    positions = [divmod(position, n) for position in range(step * size, (step + 1) * size)]
+    orders = {
+        epoch: np.random.default_rng(np.random.SeedSequence((*seed, epoch))).permutation(n)
+        for epoch in {epoch for epoch, _ in positions}
+    }
+    return [int(orders[epoch][place]) for epoch, place in positions]
+
+
+class Loop(ABC, Generic[State]):
+    """A policy and its optimizer on the way through the steps of a run directory."""
+
+    config: LoggedRun
+    state: State
+    logger: RunLogger
+
+    def __init__(self, policy: Policy, optimizer: Optimizer, output: Path, state: State, resume_from: Path | None):
+        """`resume_from`: a whole checkpoint of the same kind of run; ConfigError if it does not fit the policy."""
+        self.policy, self.optimizer, self.output, self.state = policy, optimizer, output, state
+        self.checkpoints = output / "checkpoints"
+        self.stop = StopFlag()
+        if resume_from is not None:
+            self._load(resume_from)
+
+    def train(self, stop: StopFlag | None = None) -> dict[str, Any]:
+        """Run to the end and return what summary.json holds. Raises Interrupted after saving.
+
+        An interrupt ends the step that is under way: a resumed run makes it again, with the same figures.
+        """
+        self.stop = stop or self.stop
+        self.logger.started = self.clock = time.monotonic()
+        try:
+            self._begin()
+            while not self._is_over():
+                self.stop.check()
+                self._step(self.state.step)
+                if self.config.save_every and self.state.step % self.config.save_every == 0:
+                    self._save()
+            return self._finish()
+        except Interrupted:
+            if self.state.step > 0:
+                self._save()
+            raise
+        finally:
+            self.close()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Do what comes before the first step, or was left undone when the run was interrupted."""
+
+    @abstractmethod
+    def _step(self, step: int) -> None:
+        """Make step `step`, counted from 0, and set `state.step` once the weights have moved."""
+
+    @abstractmethod
+    def _finish(self) -> dict[str, Any]:
+        """Save, and return what summary.json holds."""
+
+    def _is_over(self) -> bool:
+        return self.state.step >= self.config.steps
+
+    def close(self) -> None:
+        """Free threads, workers and files."""
+        self.logger.close()
+
+    def _open_logger(self, kind: Callable[..., RunLogger]) -> None:
+        self.logger = kind(self.output, self.config, metrics_bytes=self.state.metrics_bytes, first_step=self.state.step)
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.state.seconds, self.clock = self.state.seconds + now - self.clock, now
+        self.state.metrics_bytes = self.logger.metrics_bytes()
+        self.state.bad_updates = self.optimizer.bad_updates
+        path = checkpoint.save(
+            self.checkpoints,
+            self.state.step,
+            weights=self.policy.trainable(),
+            adapter_config=self.policy.adapter_config(),
+            optimizer=self.optimizer.state(),
+            state=asdict(self.state),
+        )
+        checkpoint.publish(path, self.output)
+        checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
+
+    def _load(self, path: Path) -> None:
+        try:
+            self.state = type(self.state)(**checkpoint.read_state(path))
+            self.policy.load_trainable(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"can't resume from {path}: {error}") from error
+        self.optimizer.load_state(dict(mx.load(str(path / checkpoint.OPTIMIZER))))  # type: ignore[arg-type]
+        self.optimizer.bad_updates = self.state.bad_updates
