@@ -1,6 +1,7 @@
 """Where tasks come from and how an environment answers: `envs.make(name, **options)`. Needs no mlx."""
 
 from envs.base import DataError, Env, Task
+from envs.conversation import Conversation, Message, Reply, Tool
 from envs.registry import available, make
 
-__all__ = ["DataError", "Env", "Task", "available", "make"]
+__all__ = ["Conversation", "DataError", "Env", "Message", "Reply", "Task", "Tool", "available", "make"]

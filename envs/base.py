@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-Message = dict[str, str]
+from envs.conversation import Conversation, Message
+
 Prompt = str | list[Message]
 
 
@@ -54,8 +55,8 @@ class Env:
             raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
 
-    def reply(self, task: Task, transcript: Sequence[Message]) -> Message | None:
-        """The environment's next message after the model's last one in `transcript`; None ends the conversation."""
+    def converse(self, task: Task) -> Conversation | None:
+        """The environment's side of one rollout of a task; None where it has but one turn, judged by the rewards."""
         return None
 
 

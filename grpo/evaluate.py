@@ -52,7 +52,7 @@ def evaluate(
             [float(np.mean(values)) for values in each if values]
         )
     rollouts = [rollout for group in groups for rollout in group.rollouts]
-    figures["mean_length"] = float(np.mean([len(rollout.tokens) for rollout in rollouts]))
+    figures["mean_length"] = float(np.mean([rollout.trained_tokens for rollout in rollouts]))
     figures["truncated"] = float(np.mean([rollout.stop_reason == "length" for rollout in rollouts]))
     return figures | {"tasks": len(groups), "samples": request.samples}
 

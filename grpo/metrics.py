@@ -14,9 +14,9 @@ from grpo.types import Group
 def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray) -> dict[str, float]:
     """Return the rewards, entropy and completion lengths of a rollout batch."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
-    lengths = np.array([len(rollout.tokens) for rollout in rollouts])
-    ended = np.array([len(rollout.tokens) for rollout in rollouts if rollout.stop_reason == "stop"])
-    entropies = np.concatenate([rollout.entropies for rollout in rollouts])
+    lengths = np.array([rollout.trained_tokens for rollout in rollouts])
+    ended = np.array([rollout.trained_tokens for rollout in rollouts if rollout.stop_reason == "stop"])
+    entropies = np.concatenate([rollout.trained(rollout.entropies) for rollout in rollouts])
     present = rewards[~np.isnan(rewards)]
     stds = [np.std(row[~np.isnan(row)], ddof=1) if (~np.isnan(row)).sum() > 1 else 0.0 for row in rewards]
     return {

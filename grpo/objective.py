@@ -30,7 +30,7 @@ class Objective:
         """
         dropped = self.config.mask_truncated_completions
         lengths = [
-            0 if dropped and r.stop_reason == "length" else len(r.tokens) for group in groups for r in group.rollouts
+            0 if dropped and r.stop_reason == "length" else r.trained_tokens for group in groups for r in group.rollouts
         ]
         return step_denominator(
             lengths, loss_type=self.config.loss_type, max_completion_length=self.config.max_completion_length
@@ -39,7 +39,7 @@ class Objective:
     def advantages(self, segment: Segment, rows: Rows) -> mx.array:
         """Return a micro-batch's advantages, [batch], or [batch, time] where every token has its own."""
         if isinstance(segment.advantages[0], tuple):
-            return rows.padded(mx.array([value for row in segment.advantages for value in row]))  # type: ignore[union-attr]
+            return rows.padded(mx.array(rows.trained(segment.advantages)))  # type: ignore[arg-type]
         return mx.array(segment.advantages)
 
     def __call__(self, policy_logprobs: mx.array, arrays: LossArrays, denominator: float) -> mx.array:

@@ -96,7 +96,7 @@ class Trainer(Loop[TrainerState]):
         metrics = rollout_metrics(groups, scored, rewards) | credited
         metrics |= self.learner.learn(groups, advantages, step)
         learned = time.monotonic()
-        tokens = sum(len(rollout.tokens) for group in groups for rollout in group.rollouts)
+        tokens = sum(rollout.trained_tokens for group in groups for rollout in group.rollouts)
         self.state.step = step + 1
         self.state.tokens += tokens
         metrics |= {

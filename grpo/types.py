@@ -1,15 +1,19 @@
 """The records that flow through a step: Prompt -> Rollout -> Group -> Segment. Axes are in the field comments."""
 
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
-from envs import Task
+from envs import Message, Task
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
+Value = TypeVar("Value")
 Credit = float | tuple[float, ...]  # one advantage for a whole completion, or one a token
 StopReason = Literal["stop", "length"]
+Ending = Literal["done", "max_turns", "length", "timeout", "error"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,26 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Dialogue:
+    """What was said after the prompt where an environment answers, and what it gave for it.
+
+    `ended` says why it is over: the environment was done, the turns or tokens were used up, or the environment was
+    late or raised (`problem` says how).
+    """
+
+    messages: tuple[Message, ...]  # the model's and the environment's, in turn
+    turns: tuple[tuple[int, int], ...]  # [turns] where each of the model's turns begins and ends among the tokens
+    rewards: tuple[Mapping[str, float], ...]  # [turns] what the reply to each gave
+    ended: Ending
+    problem: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the environment failed, which is no fault of the model's."""
+        return self.ended in ("timeout", "error")
+
+
+@dataclass(frozen=True)
 class Rollout:
     """One completion as the sampler made it. What is trained on is `tokens`, never a re-tokenised text."""
 
@@ -30,6 +54,17 @@ class Rollout:
     entropies: tuple[float, ...]  # [time], nats
     text: str  # without the stop token
     stop_reason: StopReason
+    mask: tuple[int, ...] | None = None  # [time], 1 = the model wrote it, 0 = context; None = all its own
+    dialogue: Dialogue | None = None  # None where no environment answers
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens that the model wrote."""
+        return len(self.tokens) if self.mask is None else sum(self.mask)
+
+    def trained(self, values: Sequence[Value]) -> Sequence[Value]:
+        """Return those of [time] values that stand at the model's own tokens."""
+        return values if self.mask is None else list(itertools.compress(values, self.mask))
 
 
 @dataclass(frozen=True)
@@ -48,6 +83,7 @@ class Segment:
     completions: tuple[tuple[int, ...], ...]  # [batch][time], a prompt's rows next to each other
     sampler_logprobs: tuple[tuple[float, ...], ...]  # [batch][time]
     advantages: tuple[Credit, ...]  # [batch], all of one kind
+    masks: tuple[tuple[int, ...], ...] | None = None  # [batch][time], 1 = trained on; None = every token is
 
     @property
     def samples(self) -> int:

@@ -4,7 +4,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from grpo.types import Credit, Group, Segment
+from grpo.types import Credit, Group, Rollout, Segment
 
 SMALLEST_LANE = 256  # tokens; less is not worth a lane of its own
 KEPT_PROMPTS = 1 / 4  # of token_budget, that prompts may have to keep their activations
@@ -94,7 +94,15 @@ def _segment(group: Group, advantages: Sequence[Credit], rows: Sequence[int]) ->
         completions=tuple(group.rollouts[i].tokens for i in rows),
         sampler_logprobs=tuple(group.rollouts[i].logprobs for i in rows),
         advantages=tuple(advantages[i] for i in rows),
+        masks=_masks([group.rollouts[i] for i in rows]),
     )
+
+
+def _masks(rollouts: Sequence[Rollout]) -> tuple[tuple[int, ...], ...] | None:
+    """Return the masks of rows in which an environment wrote tokens; None where all are the model's."""
+    if all(rollout.mask is None for rollout in rollouts):
+        return None
+    return tuple(rollout.mask or (1,) * len(rollout.tokens) for rollout in rollouts)
 
 
 def _cost(prompt: int, rows: int, length: int) -> int:
@@ -122,4 +130,9 @@ def _joined(first: Segment, second: Segment) -> Segment:
         completions=first.completions + second.completions,
         sampler_logprobs=first.sampler_logprobs + second.sampler_logprobs,
         advantages=first.advantages + second.advantages,
+        masks=None if first.masks is second.masks is None else _whole_masks(first) + _whole_masks(second),
     )
+
+
+def _whole_masks(segment: Segment) -> tuple[tuple[int, ...], ...]:
+    return segment.masks or tuple((1,) * length for length in segment.lengths)

@@ -196,7 +196,7 @@ class Gradients:
         """Return one function a micro-batch that computes its logprobs while the network is the reference."""
 
         def logprobs(segment: Segment) -> mx.array:
-            rows = Rows(segment.prompts, segment.completions)
+            rows = Rows.of(segment)
             return mx.stop_gradient(self._logprobs(rows, states, gradient=False))
 
         return [partial(logprobs, segment) for segment in segments]
@@ -205,9 +205,9 @@ class Gradients:
         self, segment: Segment, reference: mx.array | None, denominator: float, states: PromptStates | None
     ) -> LazyScored:
         """Put together one micro-batch's loss, gradient and metric sums."""
-        objective, model, rows = self.objective, self.policy.model, Rows(segment.prompts, segment.completions)
+        objective, model, rows = self.objective, self.policy.model, Rows.of(segment)
         given = LossArrays(
-            sampler_logprobs=rows.padded(mx.array([value for row in segment.sampler_logprobs for value in row])),
+            sampler_logprobs=rows.padded(mx.array(rows.trained(segment.sampler_logprobs))),
             reference_logprobs=reference,
             advantages=objective.advantages(segment, rows),
             mask=rows.mask(),

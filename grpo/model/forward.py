@@ -13,6 +13,7 @@ from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.logprobs import predicting_hidden
 from grpo.model.chunks import chunked_logprobs
 from grpo.model.policy import Policy
+from grpo.types import Segment, Value
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class Rows:
 
     prompts: tuple[tuple[int, ...], ...]  # [prompts][time]
     completions: tuple[tuple[int, ...], ...]  # [batch][time]
+    masks: tuple[tuple[int, ...], ...] | None = None  # [batch][time], 1 = trained on; None = every token is
+
+    @classmethod
+    def of(cls, segment: Segment) -> "Rows":
+        """Return the rows of a micro-batch."""
+        return cls(segment.prompts, segment.completions, segment.masks)
 
     @property
     def lengths(self) -> list[int]:
@@ -32,13 +39,24 @@ class Rows:
         """Tokens of the longest completion."""
         return max(self.lengths)
 
+    def trained(self, values: Sequence[Sequence[Value]]) -> list[Value]:
+        """Return what stands at the trained tokens of all rows one after another, [batch][time] -> [n]."""
+        if self.masks is None:
+            return [value for row in values for value in row]
+        return [
+            value
+            for row, mask in zip(values, self.masks, strict=True)
+            for value, counts in zip(row, mask, strict=True)
+            if counts
+        ]
+
     def flat_tokens(self) -> mx.array:
-        """Completion tokens of all rows one after another, [n]."""
-        return mx.array([token for row in self.completions for token in row])
+        """Trained tokens of all rows one after another, [n]."""
+        return mx.array(self.trained(self.completions))
 
     def flat_places(self) -> mx.array:
         """Where those stand in a padded [batch x time], [n]."""
-        return mx.array([b * self.width + t for b, length in enumerate(self.lengths) for t in range(length)])
+        return mx.array(self.trained([range(b * self.width, b * self.width + n) for b, n in enumerate(self.lengths)]))
 
     def padded(self, flat: mx.array) -> mx.array:
         """Put [n] back into [batch, time]; 0 at padding."""
@@ -46,7 +64,9 @@ class Rows:
         return empty.at[self.flat_places()].add(flat).reshape(len(self.completions), self.width)
 
     def mask(self) -> mx.array:
-        """1 at completion tokens, [batch, time]; from lengths, never from ids."""
+        """1 at trained tokens, [batch, time]; from lengths and masks, never from ids."""
+        if self.masks is not None:
+            return self.padded(mx.ones((len(self.trained(self.completions)),)))
         return (mx.arange(self.width)[None] < mx.array(self.lengths)[:, None]).astype(mx.float32)
 
 
@@ -89,7 +109,7 @@ def completion_logprobs(
     states: PromptStates | None = None,
     gradient: bool = True,
 ) -> mx.array:
-    """Logprob of each completion token given its prompt and what stands before it, [batch, time], 0 at padding.
+    """Logprob of each trained token given its prompt and what stands before it, [batch, time], 0 elsewhere.
 
     Differentiable in everything trainable, and in `states` where the prompts were run beforehand; `gradient=False`
     saves what only a gradient needs. The logits are divided by `temperature`, the one of sampling.
@@ -108,7 +128,7 @@ def completion_logprobs(
 
 
 def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.array:
-    """Hidden states that predict the completion tokens, [n, hidden], padding left out."""
+    """Hidden states that predict the trained tokens, [n, hidden]."""
     if not policy.shares_prefixes:
         return _predicting_plain(policy, rows)
     prompts = rows.prompts
@@ -130,12 +150,9 @@ def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
     whole = [rows.prompts[i // samples] + row for i, row in enumerate(rows.completions)]
     tokens = pad_rows(whole)
     hidden = policy.trunk(tokens)  # [batch, time, hidden]
-    places = [
-        i * tokens.shape[1] + len(row) - length - 1 + t
-        for i, (row, length) in enumerate(zip(whole, rows.lengths, strict=True))
-        for t in range(length)
-    ]
-    return hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
+    ends = [i * tokens.shape[1] + len(row) - 1 for i, row in enumerate(whole)]
+    places = [range(end - length, end) for end, length in zip(ends, rows.lengths, strict=True)]
+    return hidden.reshape(-1, hidden.shape[-1])[mx.array(rows.trained(places))]
 
 
 def sum_trees(first: dict[str, mx.array] | None, second: dict[str, mx.array]) -> dict[str, mx.array]:

@@ -48,7 +48,7 @@ def test_every_task_has_an_answer_and_a_language(name):
 
 def test_an_environment_is_single_turn_unless_it_says_otherwise():
     task = Task("1", "1 + 1 =")
-    assert Env("mine", {"train": [task]}).reply(task, [{"role": "assistant", "content": "2"}]) is None
+    assert Env("mine", {"train": [task]}).converse(task) is None
 
 
 def test_an_unknown_split_is_named_with_those_there_are():

@@ -4,6 +4,7 @@ Its loss and gradient against an oracle that runs every row whole and alone, wit
 """
 
 import math
+from dataclasses import replace
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -98,8 +99,9 @@ def oracle(policy, whole_rows, config, groups, advantages, left_out=()):
             )
             away = reference - logprobs
             losses = -surrogate + config.beta * (mx.exp(away) - away - 1)
+            losses = losses[mx.array(rollout.trained(list(range(len(rollout.tokens)))))]
             total.append(losses.mean() / len(rows) if config.loss_type == "grpo" else losses.sum())
-        return sum(total) / (1 if config.loss_type == "grpo" else sum(len(r.tokens) for _, r, _ in rows))
+        return sum(total) / (1 if config.loss_type == "grpo" else sum(r.trained_tokens for _, r, _ in rows))
 
     value, gradient = nn.value_and_grad(policy.model, loss)({})
     return value.item(), dict(tree_flatten(gradient))
@@ -112,6 +114,65 @@ def test_loss_and_gradient_are_those_of_whole_rows(tiny, whole_rows, loss_type, 
     config = tiny.config(loss_type=loss_type, beta=0.1, temperature=0.7, logits_chunk=5)
     (mine,) = captured(policy, config, groups, ADVANTAGES)
     assert_same(mine, oracle(policy, whole_rows, config, groups, ADVANTAGES), 1e-5)
+
+
+def with_holes(groups):
+    """Every third token of a row, but never its first, is an environment's."""
+    return [
+        replace(
+            group,
+            rollouts=tuple(
+                replace(r, mask=tuple(int(t % 3 != 1) for t in range(len(r.tokens)))) for r in group.rollouts
+            ),
+        )
+        for group in groups
+    ]
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("token_budget", [10_000, 20])
+def test_with_holes_loss_and_gradient_are_those_of_whole_rows(tiny, whole_rows, loss_type, shares, token_budget):
+    policy, groups = tiny.policy(shares=shares), with_holes(made_up_groups(tiny))
+    config = tiny.config(loss_type=loss_type, beta=0.1, logits_chunk=5, token_budget=token_budget)
+    (mine,) = captured(policy, config, groups, ADVANTAGES)
+    assert_same(mine, oracle(policy, whole_rows, config, groups, ADVANTAGES), 1e-5)
+
+
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_nothing_of_an_environments_token_but_the_context_reaches_the_gradient(tiny, loss_type):
+    # logprobs and credit in the mask's shadow, NaN included, change not a bit
+    policy, groups = tiny.policy(), with_holes(made_up_groups(tiny))
+    config = tiny.config(loss_type=loss_type, beta=0.1, epsilon_high=5.0 if loss_type == "cispo" else 0.3)
+    pairs = list(zip(ADVANTAGES, rollouts(groups), strict=True))
+    credit = [[(a,) * len(r.tokens) for a, r in zip(*pair, strict=True)] for pair in pairs]
+    shadow = [
+        replace(g, rollouts=tuple(replace(r, logprobs=hidden(r, r.logprobs)) for r in g.rollouts)) for g in groups
+    ]
+    shadow_credit = [
+        [hidden(r, c) for c, r in zip(*one, strict=True)] for one in zip(credit, rollouts(groups), strict=True)
+    ]
+    (seen,), (other,) = captured(policy, config, groups, credit), captured(policy, config, shadow, shadow_credit)
+    assert other[0] == seen[0]
+    assert all(mx.array_equal(other[1][name], seen[1][name]).item() for name in seen[1])
+    assert any(leaf.any().item() for leaf in seen[1].values())
+
+
+def rollouts(groups):
+    return [group.rollouts for group in groups]
+
+
+def hidden(rollout, values):
+    return tuple(value if mine else math.nan for value, mine in zip(values, rollout.mask, strict=True))
+
+
+def test_metrics_of_an_update_count_the_models_tokens_alone(tiny):
+    policy, groups = tiny.policy(), with_holes(made_up_groups(tiny))
+    learner, seen = learner_of(policy, tiny.config(beta=0.1)), []
+    scored = learner.gradients.loss_and_gradient
+    learner.gradients.loss_and_gradient = lambda *a: (seen.append(scored(*a)), seen[-1])[1]
+    learner.learn(groups, ADVANTAGES, 0)
+    assert sum(one.sums["tokens"] for one in seen) == sum(r.trained_tokens for g in groups for r in g.rollouts)
 
 
 @pytest.mark.parametrize("loss_type", LOSSES)
