@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from envs.base import DataError, Env, Task
+from envs.base import DataError, Task
 from envs.registry import available, make, options_of
 
 
@@ -56,31 +56,24 @@ def _list(family: str | None) -> None:
         return
     for name, summary in available().items():
         print(f"{name:20} {summary}")
-    print(f"{'FILE.jsonl':20} rows with prompt | question | problem and answer; also .json, .parquet, .csv")
+    print(f"{'FILE.jsonl':20} rows with prompt | question | problem | messages and answer; .json, .parquet, .csv too")
     print(f"{'OWNER/NAME':20} a hub data set (options config, split, revision, prompt_column, answer_column, ...)")
     print("Tasks of reasoning_gym: python -m envs list reasoning_gym")
 
 
 def _show(name: str, options: dict[str, Any], count: int) -> None:
     env = make(name, **options)
-    sizes = ", ".join(f"{split} {len(tasks)}" for split, tasks in env.splits.items())
-    print(f"{env.name}: {sizes} tasks; rewards {', '.join(env.reward_names)}")
+    counts, *left_out = env.report()
+    print(f"{env.name}: {counts}; rewards {', '.join(env.reward_names)}")
     print(
         "options:", ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
     )
-    for line in [*env.notes, *_skipped(env)]:
+    for line in left_out:
         print(line)
     for task in env.tasks("train")[: max(count, 0)]:
         print(f"\n[{task.id}]\n{_prompt(task)}")
         for name, value in task.columns.items():
             print(f"  {name}: {_short(value)}")
-
-
-def _skipped(env: Env) -> list[str]:
-    if not env.skipped:
-        return []
-    more = f" and {len(env.skipped) - 3} more" if len(env.skipped) > 3 else ""
-    return [f"{len(env.skipped)} malformed rows skipped: {'; '.join(env.skipped[:3])}{more}"]
 
 
 def _prompt(task: Task) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from envs.conversation import Conversation, Message
 
 Prompt = str | list[Message]
+SHOWN = 3  # skipped rows that are named
 
 
 class DataError(ValueError):
@@ -54,6 +55,15 @@ class Env:
         if split not in self.splits:
             raise DataError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
         return self.splits[split]
+
+    def report(self) -> list[str]:
+        """What its reader should be told: how many tasks there are, what was left out and why, the notes."""
+        lines = [", ".join(f"{len(tasks)} {split}" for split, tasks in self.splits.items()) + " tasks"]
+        if self.skipped:
+            more = f" (the first {SHOWN} are shown)" if len(self.skipped) > SHOWN else ""
+            lines += [f"skipped {len(self.skipped)} rows that can't be used{more}:"]
+            lines += [f"  {line}" for line in self.skipped[:SHOWN]]
+        return [*lines, *(f"note: {note}" for note in self.notes)]
 
     def converse(self, task: Task) -> Conversation | None:
         """The environment's side of one rollout of a task; None where it has but one turn, judged by the rewards."""

@@ -1,13 +1,17 @@
 """Tasks from a data set: a local JSONL, JSON, parquet or CSV file, a hub id, or rows already in memory."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envs.base import DataError, Env, Task
 from envs.files import JSON_SUFFIXES, file_rows, hub_rows
-from envs.rows import Columns, Row, tasks_from_rows
+from envs.rows import ANSWER_COLUMN, Columns, Row, tasks_from_rows
 from envs.splits import cut, seeded, split_tasks, without_prompts
+
+ENDLESS = 100_000  # rows taken of a generator that may have no end
 
 
 def from_data(
@@ -27,27 +31,26 @@ def from_data(
     test_size: int | float | None = None,
     seed: int = 0,
     limit: int | None = None,
+    max_rows: int | None = None,
 ) -> Env:
     """An Env over a file or hub data set.
 
     The test split is `test_data` (another file or data set) or `test_split` (of the same data set) if given; their
     prompts are left out of training. Otherwise `test_size` prompts are held out. `config` may be several, read one
-    after the other. `answer_required=False` is for rewards that need no reference answer.
+    after the other. `answer_required=False` is for rewards that need no reference answer. `max_rows` are read, from
+    the start.
     """
     columns = Columns(prompt_column, answer_column, answer_required, language, suffix)
+    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit)
     configs: Sequence[str | None] = [config] if config is None or isinstance(config, str) else list(config)
-    rows = _rows(data, configs=configs, split=split, revision=revision)
-    tasks, skipped = tasks_from_rows(rows, columns, source=data, strict=strict)
+    rows = itertools.islice(_rows(data, configs=configs, split=split, revision=revision), max_rows)
     if test_data is None and (test_split is None or _is_file(data)):
-        splits, notes = split_tasks(tasks, seed=seed, test_size=test_size, limit=limit)
-        return Env(data, splits, skipped=skipped, notes=notes)
+        return how.env(data, rows)
     test_source = test_data or data
     if test_source != data:
         configs, revision = [None], None  # they describe `data`
     test_rows = _rows(test_source, configs=configs, split=test_split or "test", revision=revision)
-    test, test_skipped = tasks_from_rows(test_rows, columns, source=test_source, strict=strict)
-    splits, notes = _two_sources(tasks, test, seed=seed, limit=limit, source=data, test_source=test_source)
-    return Env(data, splits, skipped=[*skipped, *test_skipped], notes=notes)
+    return how.env(data, rows, test_rows, test_source=test_source)
 
 
 def from_rows(
@@ -59,12 +62,78 @@ def from_rows(
     seed: int = 0,
     limit: int | None = None,
 ) -> Env:
-    """An Env over rows in memory, such as a `datasets.Dataset` with a `prompt` column. Nothing is held out unasked."""
-    numbered = ((f"{name}:{number}", row) for number, row in enumerate(rows, start=1))
-    columns = Columns(answer_required=answer_required)
-    tasks, skipped = tasks_from_rows(numbered, columns, source=name, strict=False)
-    splits, notes = split_tasks(tasks, seed=seed, test_size=test_size, limit=limit)
-    return Env(name, splits, skipped=skipped, notes=notes)
+    """An Env over rows in memory, such as a `datasets.Dataset` with a `prompt` column. Nothing is held out unasked.
+
+    Columns reach the rewards as they are. Of a generator at most 100,000 rows are taken, which a note says.
+    """
+    columns = Columns(answer_required=answer_required, verbatim=True)
+    how = Reading(columns, strict=False, test_size=test_size, seed=seed, limit=limit)
+    taken, notes = bounded(rows, name)
+    return how.env(name, numbered(taken, name), notes=notes)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows become the splits of an Env."""
+
+    columns: Columns
+    strict: bool
+    test_size: int | float | None
+    seed: int
+    limit: int | None
+
+    def env(
+        self,
+        name: str,
+        rows: Iterable[Row],
+        test_rows: Iterable[Row] | None = None,
+        *,
+        test_source: str | None = None,
+        notes: Sequence[str] = (),
+    ) -> Env:
+        """The Env over rows; without `test_rows` some of them are held out."""
+        test_source = test_source or name
+        tasks, skipped = tasks_from_rows(rows, self.columns, source=name, strict=self.strict)
+        notes = [*notes, *_notes_on_answers(tasks, self.columns)]
+        if test_rows is None:
+            splits, more = split_tasks(tasks, seed=self.seed, test_size=self.test_size, limit=self.limit)
+            return Env(name, splits, skipped=skipped, notes=[*notes, *more])
+        test, test_skipped = tasks_from_rows(test_rows, self.columns, source=test_source, strict=self.strict)
+        train, more = without_prompts(tasks, test)
+        if not train:
+            raise DataError(f"{name}: every prompt is also in the test data {test_source}: nothing is left to train on")
+        splits = {"train": seeded(train, self.seed, "order"), "test": seeded(test, self.seed, "test order")}
+        return Env(name, cut(splits, self.limit), skipped=[*skipped, *test_skipped], notes=[*notes, *more])
+
+
+def bounded(rows: Iterable[Any], name: str, max_rows: int | None = None) -> tuple[list[Any], list[str]]:
+    """The first `max_rows` rows; if None all, or the first 100,000 of what has no length, with a note on the rest."""
+    endless = not hasattr(rows, "__len__")
+    most = max_rows if max_rows is not None else ENDLESS if endless else None
+    iterator = iter(rows)
+    taken = list(itertools.islice(iterator, most))
+    if most is None or max_rows is not None or next(iterator, None) is None:
+        return taken, []
+    return taken, [
+        f"{name} gives more than {most:,} rows and may have no end: the first {most:,} are taken (max_rows=N)"
+    ]
+
+
+def numbered(rows: Iterable[Any], name: str) -> Iterator[Row]:
+    """Rows with the place they stand at, `NAME:1` and on."""
+    return ((f"{name}:{number}", row) for number, row in enumerate(rows, start=1))
+
+
+def _notes_on_answers(tasks: Sequence[Task], columns: Columns) -> list[str]:
+    """Whether the answers are objects, which no built-in reward can compare with."""
+    answer = next((answer for task in tasks if (answer := task.columns.get(ANSWER_COLUMN)) is not None), None)
+    if not isinstance(answer, Mapping) or not columns.answer_required:
+        return []
+    keys = ", ".join(map(str, answer))
+    column = columns.answer or ANSWER_COLUMN
+    return [
+        f"the answers are objects ({keys}), which accuracy can't read: answer_column={column}.KEY takes one of these"
+    ]
 
 
 def _rows(source: str, *, configs: Sequence[str | None], split: str, revision: str | None) -> Iterator[Row]:
@@ -75,12 +144,3 @@ def _rows(source: str, *, configs: Sequence[str | None], split: str, revision: s
 
 def _is_file(source: str) -> bool:
     return source.endswith(JSON_SUFFIXES) or Path(source).is_file()
-
-
-def _two_sources(
-    tasks: list[Task], test: list[Task], *, seed: int, limit: int | None, source: str, test_source: str
-) -> tuple[dict[str, list[Task]], list[str]]:
-    train, notes = without_prompts(tasks, test)
-    if not train:
-        raise DataError(f"{source}: every prompt is also in the test data {test_source}: nothing is left to train on")
-    return cut({"train": seeded(train, seed, "order"), "test": seeded(test, seed, "test order")}, limit), notes

@@ -12,6 +12,7 @@ from typing import Any
 from envs.base import DataError, Env
 from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
 
+OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REASONING_GYM = "reasoning_gym:"
 DATA = "envs.data:from_data"
@@ -47,13 +48,23 @@ ENVIRONMENTS = {
 def available() -> dict[str, str]:
     """Every registered environment with one line on it."""
     summaries = {name: entry.summary for name, entry in ENVIRONMENTS.items()}
-    return {**summaries, f"{REASONING_GYM}TASK": "a procedural task of reasoning-gym, by its name"}
+    return {
+        **summaries,
+        f"{REASONING_GYM}TASK": "a procedural task of reasoning-gym, by its name",
+        "MODULE:FUNCTION": "your own Python: rows, a generator of rows, or an Env",
+    }
 
 
-def make(name: str, /, **options: Any) -> Env:
-    """The environment of that name: a registered one, `reasoning_gym:TASK`, a data file, or a hub data set id."""
+def make(name: str, /, *, needs_answer: bool | None = None, **options: Any) -> Env:
+    """The environment of that name.
+
+    It is a registered one, `reasoning_gym:TASK`, the user's own `module:function`, a data file, or a hub data set id.
+    `needs_answer` says of one that reads rows whether the rewards need a reference answer in each.
+    """
     entry, given = find(name)
     options = {**given, **options}
+    if needs_answer is not None and "answer_required" in inspect.signature(load(entry.factory)).parameters:
+        options.setdefault("answer_required", needs_answer)
     return _call(name, entry.factory, load(entry.preset)(options) if entry.preset else options)
 
 
@@ -65,6 +76,8 @@ def find(name: str) -> tuple[Entry, dict[str, Any]]:
         return Entry("envs.reasoning_gym:procedural", ""), {"task": name.removeprefix(REASONING_GYM)}
     if name.endswith((*JSON_SUFFIXES, *TABLE_SUFFIXES)) or Path(name).is_dir() or HUB_ID.fullmatch(name):
         return Entry(DATA, ""), {"data": name}
+    if OWN.fullmatch(name):
+        return Entry("envs.own:from_function", ""), {"data": name}
     near = difflib.get_close_matches(name, available(), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(available())}, files and hub ids"
     raise DataError(f"no environment is called {name!r}; {hint} (python -m envs list shows them)")

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from envs.base import DataError, Prompt, Task
+from envs.messages import is_conversation, read_messages, until_last_user_turn
 
-PROMPT_COLUMNS = ("prompt", "question", "problem")
-ANSWER_COLUMN = "answer"
+PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction", "messages", "conversations")
+WHOLE_CONVERSATIONS = ("messages", "conversations")  # their last user turn is the prompt
+ANSWER_COLUMNS = ("answer", "ground_truth", "reward_model.ground_truth", "final_answer", "expected_answer")
+ANSWER_COLUMN = ANSWER_COLUMNS[0]
+WORKED = ("solution", "output")  # a worked text: its last box, what follows ####, or all of it
 RESERVED_COLUMNS = frozenset({"prompt", "prompts", "completion", "completions", "completion_ids"})
 GSM8K_MARK = "####"
 
@@ -19,13 +23,18 @@ Row = tuple[str, Any]  # where it stands (`FILE:LINE`), and a mapping, or a Valu
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a row keeps its prompt and its answer (None: look for the usual names), and what to add."""
+    """Where a row keeps its prompt and its answer (None: look for the usual names), and what to add.
+
+    A name with dots, `reward_model.ground_truth`, goes into a column that is an object. `verbatim` leaves the column
+    `answer` as it is; otherwise a text is stripped, and the number after `####` taken out of it.
+    """
 
     prompt: str | None = None
     answer: str | None = None
     answer_required: bool = True
     language: str | None = None
     suffix: str = ""
+    verbatim: bool = False
 
 
 def tasks_from_rows(
@@ -59,78 +68,123 @@ def task_from_row(row: Any, columns: Columns, place: str) -> Task:
     """The task of one row; a ValueError says what is wrong with it."""
     if isinstance(row, ValueError):
         raise row
+    if isinstance(row, Task):
+        return row
     if not isinstance(row, Mapping):
         raise ValueError(f"not an object with columns but {_kind(row)}")
-    prompt_column = _prompt_column(row, columns.prompt)
-    prompt = _with_suffix(_read_prompt(row[prompt_column], prompt_column), columns)
-    kept = {name: value for name, value in row.items() if name not in RESERVED_COLUMNS | {prompt_column}}
+    row = {name: _plain(value) for name, value in row.items()}
+    column = _prompt_column(row, columns.prompt)
+    prompt, reply = _read_prompt(row, column)
+    kept = {name: value for name, value in row.items() if name not in RESERVED_COLUMNS | {column}}
     if columns.language is not None:
         kept.setdefault("language", columns.language)
-    answer = _read_answer(row, columns)
+    answer = _read_answer(row, columns, reply)
     if answer is not None:
-        if GSM8K_MARK in str(row.get(ANSWER_COLUMN)):
+        if isinstance(row.get(ANSWER_COLUMN), str) and GSM8K_MARK in row[ANSWER_COLUMN] and not columns.verbatim:
             kept.setdefault("solution", row[ANSWER_COLUMN])
         kept[ANSWER_COLUMN] = answer
-    return Task(place.rsplit("/", 1)[-1], prompt, kept)
+    return Task(place.rsplit("/", 1)[-1], _with_suffix(prompt, columns), kept)
+
+
+def value_at(row: Mapping[str, Any], name: str) -> Any:
+    """The value of a column, or of `a.b` inside a column that is an object; None where there is none."""
+    if name in row:
+        return row[name]
+    found: Any = row
+    for key in name.split("."):
+        found = _plain(found.get(key)) if isinstance(found, Mapping) else None
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and scalars of numpy, as pandas and parquet readers give them, as lists and numbers of Python."""
+    return value.tolist() if type(value).__module__ == "numpy" else value
 
 
 def _prompt_column(row: Mapping[str, Any], named: str | None) -> str:
     names = PROMPT_COLUMNS if named is None else (named,)
     for name in names:
-        if row.get(name) is not None:
+        if value_at(row, name) is not None:
             return name
-    raise ValueError(f"no prompt column, looked for {', '.join(names)}; found {_names(row)}")
+    raise ValueError(
+        f"no prompt column, looked for {', '.join(names)}; found {_names(row)} (prompt_column=NAME names another)"
+    )
 
 
-def _read_prompt(value: Any, column: str) -> Prompt:
+def _read_prompt(row: Mapping[str, Any], column: str) -> tuple[Prompt, str | None]:
+    """The prompt, and the reply that the column holds too where it is a whole conversation."""
+    value = value_at(row, column)
     if isinstance(value, str):
         if not value.strip():
             raise ValueError(f"{column} is empty")
-        return value
-    if not isinstance(value, Sequence) or not value:
+        more = row.get("input") if column == "instruction" else None
+        return (f"{value}\n\n{more}" if isinstance(more, str) and more.strip() else value), None
+    if not is_conversation(value) or not value:
         raise ValueError(f"{column} must be a text or a list of messages, got {_kind(value)}")
-    messages = []
-    for message in value:
-        role, content = (message.get("role"), message.get("content")) if isinstance(message, Mapping) else (None, None)
-        if not isinstance(role, str) or not isinstance(content, str):
-            raise ValueError(f"{column} is a list, but not of messages with a role and a content that are texts")
-        messages.append({"role": role, "content": content})
-    if not messages[-1]["content"].strip():
+    messages, reply = read_messages(value, column), None
+    if column.rpartition(".")[2] in WHOLE_CONVERSATIONS:
+        messages, reply = until_last_user_turn(messages, column)
+    if not messages or not messages[-1]["content"].strip():
         raise ValueError(f"{column} ends with an empty message")
-    return messages
+    return messages, reply
 
 
 def _with_suffix(prompt: Prompt, columns: Columns) -> Prompt:
-    """The prompt with the suffix at its end, or at the end of its last message."""
-    if isinstance(prompt, str):
-        return prompt + columns.suffix
-    return [*prompt[:-1], {**prompt[-1], "content": prompt[-1]["content"] + columns.suffix}]
+    """The prompt with the suffix at its end, or at the end of its last user message."""
+    if isinstance(prompt, str) or not columns.suffix:
+        return prompt + columns.suffix if isinstance(prompt, str) else prompt
+    places = [place for place, message in enumerate(prompt) if message["role"] == "user"]
+    last = places[-1] if places else len(prompt) - 1
+    return [
+        {**message, "content": message["content"] + columns.suffix} if place == last else message
+        for place, message in enumerate(prompt)
+    ]
 
 
-def _read_answer(row: Mapping[str, Any], columns: Columns) -> str | None:
-    """The reference answer as text: a column's value, the number after `####`, or the last box of a solution."""
-    column = columns.answer or (ANSWER_COLUMN if row.get(ANSWER_COLUMN) is not None else "solution")
-    value = row.get(column)
+def _read_answer(row: Mapping[str, Any], columns: Columns, reply: str | None) -> Any:
+    """The reference answer: a text without what surrounds it, or a number, true or false, a list, an object as it is.
+
+    It is a column's value, the last box of a worked text, or what the assistant said in a whole conversation.
+    """
+    names = (*ANSWER_COLUMNS, *WORKED) if columns.answer is None else (columns.answer,)
+    named = next((name for name in names if value_at(row, name) is not None), None)
+    value = value_at(row, named) if named is not None else reply
+    if columns.verbatim and named == ANSWER_COLUMN:
+        return value
+    column = named or "the assistant's reply"
     if value is None:
-        if not columns.answer_required:
-            return None
-        named = columns.answer or ANSWER_COLUMN
-        raise ValueError(f"no answer column, looked for {named}; found {_names(row)}")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"{column} must be a text or a number, got {_kind(value)}")
+        problem = (
+            f"no answer column, looked for {', '.join(names)}; found {_names(row)} (answer_column=NAME names another)"
+        )
+    else:
+        value, why = _answer(value, column, worked=named is None or named in WORKED)
+        if why is None:
+            return value
+        problem = why
+    if columns.answer_required:
+        raise ValueError(problem)
+    return None
+
+
+def _answer(value: Any, column: str, *, worked: bool) -> tuple[Any, str | None]:
+    """The answer in a value, and what is wrong with it, None if nothing is."""
+    if isinstance(value, str):
+        text = value.strip()
+        boxed = last_boxed(text) if worked else None
+        if boxed is not None:
+            text = boxed
+        elif GSM8K_MARK in text:
+            text = re.sub(r"(?<=[0-9]),(?=[0-9])", "", text.rsplit(GSM8K_MARK, 1)[1]).strip()
+        return (text, None) if text else (None, f"{column} is empty")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{column} is not a finite number")
-    text = str(value).strip()
-    if column == "solution":
-        boxed = last_boxed(text)
-        if boxed is None and GSM8K_MARK not in text:
-            raise ValueError(f"no answer column, and solution holds no \\boxed answer; found {_names(row)}")
-        text = boxed if boxed is not None else text
-    if GSM8K_MARK in text:
-        text = re.sub(r"(?<=[0-9]),(?=[0-9])", "", text.rsplit(GSM8K_MARK, 1)[1]).strip()
-    if not text:
-        raise ValueError(f"{column} is empty")
-    return text
+        return None, f"{column} is not a finite number"
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        several = [_answer(one, column, worked=worked)[0] for one in value if one is not None]
+        several = [one for one in several if one is not None]
+        return (several, None) if several else (None, f"{column} is an empty list")
+    if isinstance(value, Mapping) and not value:
+        return None, f"{column} is an empty object"
+    return value, None
 
 
 def last_boxed(text: str) -> str | None:

@@ -97,6 +97,7 @@ class GRPOTrainer:
     def train(self, *, resume: bool = False) -> dict[str, Any]:
         """Run to the last step; returns, and writes, what summary.json holds."""
         with checkpoint.lock(self.output), StopFlag() as stop:
+            print("\n".join(self._env.report()))
             start = claim(self.config, self.output, resume=resume, say=print)
             rewards = reward_set(self.config, self._functions)
             trainer = Trainer(self.config, self._policy(), self._env, rewards, self.output, resume_from=start)

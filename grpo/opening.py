@@ -37,7 +37,8 @@ def open_run(
     if switch.plain():
         say(switch.SAID)
     start = claim(config, output, resume=resume, say=say)
-    env, rewards = tasks(config, say), reward_set(config)
+    rewards = reward_set(config)
+    env = tasks(config, say, rewards)
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
     trainer = make(config, policy, env, rewards, output, resume_from=start)
@@ -47,15 +48,17 @@ def open_run(
     return trainer
 
 
-def tasks(config: Config, say: Say) -> envs.Env:
-    """Return the environment of a config; print the rows that were skipped."""
-    env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
-    for line in env.skipped[:3]:
-        say(f"  skipped {line}")
-    if len(env.skipped) > 3:
-        say(f"  skipped {len(env.skipped)} rows in all")
-    for note in env.notes:
-        say(f"  note: {note}")
+def tasks(config: Config, say: Say, rewards: RewardSet) -> envs.Env:
+    """Return the environment of a config; print how many tasks it has, what was left out and why.
+
+    A row without a reference answer is left out only if a reward needs one.
+    """
+    options = {"seed": config.seed, **config.data_options}
+    env = envs.make(config.data, needs_answer="answer" in rewards.required_columns, **options)
+    counts, *lines = env.report()
+    say(f"data {config.data}: {counts}")
+    for line in lines:
+        say(f"  {line}")
     return env
 
 

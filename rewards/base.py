@@ -10,12 +10,12 @@ import difflib
 import functools
 import importlib
 import inspect
-import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
+
+from rewards.imports import user_object
 
 Completion: TypeAlias = str | Sequence[Mapping[str, Any]]
 Reward: TypeAlias = Callable[..., "list[float | None]"]
@@ -38,6 +38,10 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "reasoning_steps": "rewards.form.style:ReasoningStepsReward",
     "repetition": "rewards.form.style:RepetitionPenalty",
 }
+
+
+# Arguments that are not columns of the data.
+GIVEN = frozenset({"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"})
 
 
 class Judged(list["float | None"]):
@@ -128,26 +132,10 @@ def _build(name: str, factory: Callable[..., Reward], options: Mapping[str, Any]
 
 
 def _user_function(name: str) -> Callable[..., Any]:
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ValueError(f"reward {name!r} must read 'package.module:function'")
-    directory = os.getcwd()
-    if directory not in sys.path and "" not in sys.path:
-        sys.path.append(directory)  # at the end: a file beside the config must not shadow an installed package
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # the user's module may fail in any way while it is imported
-        raise ValueError(f"reward {name!r}: module {module_name} not imported: {_one_line(error)}") from error
-    found = getattr(module, attribute, None)
+    found: Callable[..., Any] = user_object(name, "reward")
     if not callable(found):
-        near = difflib.get_close_matches(attribute, [n for n in dir(module) if callable(getattr(module, n))], n=3)
-        hint = f", did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"reward {name!r}: {module_name} has no function {attribute!r}{hint}")
+        raise ValueError(f"reward {name!r} must be a function, it is {type(found).__name__} {found!r:.40}")
     return found
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def adapt(function: Callable[..., Any], name: str | None = None) -> Reward:
@@ -170,6 +158,7 @@ def adapt(function: Callable[..., Any], name: str | None = None) -> Reward:
         return _awaited(result) if inspect.isawaitable(result) else result
 
     reward.__name__ = str(name or getattr(function, "__name__", type(function).__name__))
+    reward.required_columns = _required_columns(function)  # type: ignore[attr-defined]
     if hasattr(function, "close"):
         reward.close = function.close  # type: ignore[attr-defined]
     return reward
@@ -184,6 +173,18 @@ def _accepted_names(function: Callable[..., Any]) -> frozenset[str] | None:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
+def _required_columns(function: Callable[..., Any]) -> frozenset[str]:
+    """The columns a function can't be called without: its arguments that have no default."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return frozenset()
+    needed = {
+        p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is p.empty
+    }
+    return frozenset(needed - GIVEN)
 
 
 async def _wait(result: Awaitable[Any]) -> Any:

@@ -78,6 +78,11 @@ class RewardSet:
         self._hanging: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
+    @property
+    def required_columns(self) -> frozenset[str]:
+        """The columns that some reward can't do without."""
+        return frozenset().union(*(getattr(reward, "required_columns", ()) for reward in self._rewards.values()))
+
     def score(
         self,
         prompts: Sequence[Completion],

@@ -55,8 +55,8 @@ def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
     import envs
 
     env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
-    for line in [*env.skipped[:3], *env.notes]:
-        say(f"  note: {line}")
+    for line in env.report():
+        say(f"  {line}")
     return env.tasks(config.split)[: config.max_prompts], len(env.skipped)
 
 

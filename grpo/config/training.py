@@ -29,7 +29,9 @@ class Config(ModelSettings, LoggedRun):
     cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
 
     data: str = Field(
-        "digit_sums", description="an environment's name (python -m envs list), a JSONL file or a hub data set"
+        "digit_sums",
+        description="an environment's name (python -m envs list), a JSONL, JSON, parquet or CSV file, a hub data set, or "
+        "module:function = your own rows, generator of rows or Env (docs/own_data.md)",
     )
     data_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the environment (python -m envs show NAME)"

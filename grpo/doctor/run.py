@@ -13,6 +13,7 @@ from grpo.doctor.report import Report
 if TYPE_CHECKING:
     from envs import Env
     from grpo.model.facts import ModelFacts
+    from rewards import RewardSet
 
 SPARE_DISK_BYTES = 500_000_000  # curves, completions and what else a run writes
 CHARACTERS_PER_TOKEN = 3  # a cautious guess for a prompt that is not tokenised here
@@ -24,7 +25,7 @@ def data(report: Report, config: Config) -> "Env | None":
     import envs
 
     try:
-        env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
+        env = envs.make(config.data, needs_answer=_needs_answer(config), **{"seed": config.seed, **config.data_options})
     except envs.DataError as error:
         if "cannot be loaded by datasets" in str(error) and _from_hub(config):
             report.say(
@@ -39,12 +40,33 @@ def data(report: Report, config: Config) -> "Env | None":
         return None
     report.say("ok", "data", f"{config.data}: {sizes} tasks; the first: {_short(env.tasks('train')[0].prompt)}")
     if env.skipped:
-        report.say("warn", "data", f"{len(env.skipped)} malformed rows are skipped, e.g. {env.skipped[0]}")
+        report.say("warn", "data", f"{len(env.skipped)} rows can't be used and are skipped, e.g. {env.skipped[0]}")
     for note in env.notes:
         report.say("warn", "data", note)
     if config.eval_every and not env.splits.get("test"):
         report.say("warn", "data", "eval_every is set but there are no held-out tasks: nothing will be evaluated")
     return env
+
+
+def _needs_answer(config: Config) -> bool | None:
+    """Whether a reward of the config needs the column answer; None where they can't be made."""
+    try:
+        with _reward_set(config) as made:
+            return "answer" in made.required_columns
+    except ValueError:  # said when it is the rewards' turn
+        return None
+
+
+def _reward_set(config: Config) -> "RewardSet":
+    from rewards import RewardSet
+
+    return RewardSet(
+        config.reward_weights,
+        config.reward_options,
+        config.reward_timeout_seconds,
+        gates=config.reward_gates,
+        clip=config.reward_clip,
+    )
 
 
 def _from_hub(config: Config) -> bool:
@@ -63,16 +85,8 @@ def _short(prompt: object) -> str:
 
 def rewards(report: Report, config: Config, env: "Env | None") -> None:
     """Every reward by its name and weight."""
-    from rewards import RewardSet
-
     try:
-        RewardSet(
-            config.reward_weights,
-            config.reward_options,
-            config.reward_timeout_seconds,
-            gates=config.reward_gates,
-            clip=config.reward_clip,
-        ).close()
+        _reward_set(config).close()
     except ValueError as error:
         report.refuse("rewards", str(error))
         return

@@ -8,7 +8,7 @@ part.
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class AccuracyReward:
         strict: refuse what has the right value but is no plain answer (sums, integrals, hedges, repeated tags).
         extract: where the answer is if there is neither box nor answer tag: auto, last_number, boxed, tag, hash.
     """
+
+    required_columns = frozenset({"answer"})
 
     def __init__(self, *, strict: bool, extract: Extract = "auto") -> None:
         if extract not in EXTRACTS:
@@ -155,7 +157,9 @@ def _read_one(gold: str) -> Gold | None:
 
 
 def read_gold(gold: Any) -> list[Gold]:
-    """The reference answers that can be read; [] if none can."""
+    """The reference answers that can be read; [] if none can, such as in an object."""
+    if isinstance(gold, Mapping):
+        return []
     several = gold if isinstance(gold, list | tuple) else [gold]
     return [found for one in several if one is not None and (found := _read_one(str(one))) is not None]
 

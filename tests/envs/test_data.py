@@ -1,9 +1,11 @@
 """Files and data sets as environments."""
 
+import itertools
 import json
 import os
 from pathlib import Path
 
+import datasets
 import pytest
 
 from envs import DataError, make
@@ -63,8 +65,8 @@ def test_a_malformed_row_is_fatal_under_strict(write):
 
 def test_no_usable_row_is_one_line_with_the_first_problem(write):
     path = write('{"foo": 1}\n{"bar": 2}\n')
-    first = "line 1: no prompt column, looked for prompt, question, problem; found foo"
-    assert message_of(path) == f"{path}: no usable row of 2; first problem: {first}"
+    first = "line 1: no prompt column, looked for prompt, question, problem, instruction, messages, conversations"
+    assert message_of(path).startswith(f"{path}: no usable row of 2; first problem: {first}; found foo")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_line_separators_inside_a_text_do_not_end_the_row(write):
 def test_a_json_array_is_read_and_its_rows_are_numbered(write):
     path = write(json.dumps([{"question": "1+1?", "answer": 2}, {"foo": 1}]), "rows.json")
     env = make(path)
-    assert env.tasks("train")[0].columns == {"answer": "2"}
+    assert env.tasks("train")[0].columns == {"answer": 2}
     assert env.skipped[0].startswith(f"{path}: row 2: no prompt column")
 
 
@@ -173,3 +175,49 @@ def test_what_the_hub_cannot_give_is_one_line(monkeypatch):
 def test_real_data_sets_are_read_whole(name, count):
     env = make(str(SHARED / f"{name}.jsonl"), test_size=0)
     assert (len(env.tasks("train")), env.skipped) == (count, [])
+
+
+def test_an_endless_generator_is_cut_and_said_to_be(monkeypatch):
+    monkeypatch.setattr("envs.data.ENDLESS", 10)
+    env = from_rows({"prompt": f"{n}?"} for n in itertools.count())
+    assert len(env.tasks("train")) == 10
+    assert env.notes == [
+        "train_dataset gives more than 10 rows and may have no end: the first 10 are taken (max_rows=N)"
+    ]
+    assert not from_rows({"prompt": f"{n}?"} for n in range(10)).notes
+
+
+def test_rows_of_python_reach_the_rewards_as_they_are():
+    env = from_rows([{"prompt": "?", "answer": "work\n#### 1,000", "tests": (1, 2)}])
+    assert env.tasks("train")[0].columns == {"answer": "work\n#### 1,000", "tests": (1, 2)}
+
+
+def test_a_report_counts_tasks_and_skipped_rows_and_names_the_first(write):
+    path = write(rows(3) + '{"a": 1}\n' * 5)
+    lines = make(path, test_size=1).report()
+    assert lines[:2] == ["2 train, 1 test tasks", "skipped 5 rows that can't be used (the first 3 are shown):"]
+    assert len(lines) == 5 and lines[2].startswith(f"  {path}:4: no prompt column")
+
+
+def test_answers_that_are_objects_are_said_where_a_reward_needs_them(write):
+    path = write('{"question": "1?", "answer": {"value": "1"}}\n' * 2)
+    assert "answer_column=answer.KEY" in make(path).notes[0]
+    assert make(path, needs_answer=False).notes == []
+    assert make(path, answer_column="answer.value").tasks("train")[0].columns["answer"] == "1"
+
+
+def test_a_verl_parquet_file_is_read_as_it_is(tmp_path):
+    rows = [
+        {"data_source": "x", "prompt": [{"role": "user", "content": f"{n}?"}],
+         "reward_model": {"style": "rule", "ground_truth": str(n)}, "extra_info": {"index": n}}
+        for n in range(3)
+    ]  # fmt: skip
+    path = str(tmp_path / "train.parquet")
+    datasets.Dataset.from_list(rows).to_parquet(path)
+    task = make(path, test_size=0, limit=1).tasks("train")[0]
+    n = task.columns["extra_info"]["index"]
+    assert (task.prompt, task.columns["answer"]) == ([{"role": "user", "content": f"{n}?"}], str(n))
+
+
+def test_max_rows_bounds_what_is_read(write):
+    assert len(make(write(rows(9)), max_rows=4, test_size=0).tasks("train")) == 4

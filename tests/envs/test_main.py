@@ -16,7 +16,7 @@ def test_list_shows_every_environment(capsys):
 def test_show_prints_as_many_tasks_as_asked(capsys):
     assert main(["show", "arithmetic", "-n", "2", "operations=+", "high=2"]) == 0
     output = capsys.readouterr().out
-    assert output.startswith("arithmetic: train 3, test 1 tasks; rewards accuracy")
+    assert output.startswith("arithmetic: 3 train, 1 test tasks; rewards accuracy")
     assert output.count("\nWhat is") == 2
 
 
@@ -34,14 +34,14 @@ def test_show_names_what_a_preset_fills_in(tmp_path, capsys):
 
 def test_values_are_read_as_yaml(capsys):
     assert main(["show", "arithmetic", "operations=[+, -]", "test_size=0.5", "limit=1", "-n", "1"]) == 0
-    assert "train 1, test 1 tasks" in capsys.readouterr().out
+    assert "1 train, 1 test tasks" in capsys.readouterr().out
 
 
 def test_skipped_rows_are_shown(tmp_path, capsys):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "1+1?", "answer": "2"}\n{"foo": 1}\n')
     assert main(["show", str(path)]) == 0
-    assert "1 malformed rows skipped: " in capsys.readouterr().out
+    assert "skipped 1 rows that can't be used:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

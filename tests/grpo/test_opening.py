@@ -60,16 +60,36 @@ def test_skipped_rows_and_notes_are_said(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = []
-    env = tasks(Config(data=str(path)), said.append)
+    config = Config(data=str(path))
+    env = tasks(config, said.append, reward_set(config))
     assert len(env.skipped) == 5
-    assert [line for line in said if "skipped" in line][-1] == "  skipped 5 rows in all"
-    assert f"skipped {path}:9" in said[0]  # by file and line
+    assert said[0] == f"data {path}: 7 train, 1 test tasks"
+    assert said[1] == "  skipped 5 rows that can't be used (the first 3 are shown):"
+    assert said[2].startswith(f"    {path}:9: no prompt column")  # by file and line
+
+
+def test_a_row_without_an_answer_is_used_unless_a_reward_needs_one(tmp_path, monkeypatch):
+    (tmp_path / "needs_of_rewards.py").write_text(
+        "def free(completions, **columns): return [0.0]\n"
+        "def maybe(completions, answer=None): return [0.0]\n"
+        "def needing(completions, answer): return [0.0]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"question": "Why?"}\n{"question": "How?", "answer": "so"}\n')
+
+    def used(reward):
+        config = Config(data=str(path), reward_weights={reward: 1.0})
+        return sum(map(len, tasks(config, silent, reward_set(config)).splits.values()))
+
+    names = ["needs_of_rewards:free", "needs_of_rewards:maybe", "needs_of_rewards:needing", "accuracy"]
+    assert [used(name) for name in names] == [2, 2, 1, 1]
 
 
 def test_the_seed_of_the_run_decides_the_split():
-    first, same, other = (tasks(Config(seed=seed), silent).tasks("test") for seed in (3, 3, 4))
+    first, same, other = (tasks(Config(seed=seed), silent, reward_set(Config())).tasks("test") for seed in (3, 3, 4))
     assert first == same != other
-    fixed = tasks(Config(seed=4, data_options={"seed": 3}), silent).tasks("test")
+    fixed = tasks(Config(seed=4, data_options={"seed": 3}), silent, reward_set(Config())).tasks("test")
     assert fixed == first
 
 

@@ -96,7 +96,7 @@ def test_options_reach_functions_and_classes(user_module):
 
 
 def test_a_constant_is_no_reward(user_module):
-    with pytest.raises(ValueError, match="no function 'constant'"):
+    with pytest.raises(ValueError, match="must be a function, it is int 3"):
         rewards.get(f"{user_module}:constant")
 
 

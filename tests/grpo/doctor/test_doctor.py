@@ -173,7 +173,7 @@ def test_malformed_rows_are_counted(capsys, tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, report, _ = seen(capsys, "data=rows.jsonl")
     assert code == 0
-    assert "1 malformed rows are skipped" in report and "rows.jsonl:21" in report
+    assert "1 rows can't be used and are skipped" in report and "rows.jsonl:21" in report
 
 
 def test_an_output_that_holds_a_run_is_said(capsys, tmp_path):

@@ -1,0 +1,131 @@
+"""Tasks from a user's `data=module:function`: an Env, rows, a generator of rows, or splits of rows by name."""
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from envs.base import DataError, Env
+from envs.data import Reading, bounded, numbered
+from envs.rows import Columns
+from rewards.imports import one_line, raised_at, user_object
+
+TEST_SPLITS = ("test", "validation", "valid", "dev", "eval")
+ROW_OPTIONS = {  # what is said of rows; an Env has its own ways
+    "prompt_column": None, "answer_column": None, "language": None, "suffix": "", "strict": False,
+    "test_size": None, "limit": None, "max_rows": None,
+}  # fmt: skip
+
+
+def from_function(
+    data: str,
+    *,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    answer_required: bool = True,
+    language: str | None = None,
+    suffix: str = "",
+    strict: bool = False,
+    test_size: int | float | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    max_rows: int | None = None,
+    **options: Any,
+) -> Env:
+    """An Env over what a user's function returns, or over the list or Env that the name stands for.
+
+    Other options are the function's own arguments; it gets `seed` too if it names it. Of rows without a length at
+    most `max_rows` are taken, 100,000 if that is not given. Raises DataError, one line, for whatever goes wrong in it.
+    """
+    given = {"prompt_column": prompt_column, "answer_column": answer_column, "language": language, "suffix": suffix,
+             "strict": strict, "test_size": test_size, "limit": limit, "max_rows": max_rows}  # fmt: skip
+    found = _called(data, {"seed": seed} | options)
+    if isinstance(found, Env):
+        unused = [name for name, value in given.items() if value != ROW_OPTIONS[name]]
+        if unused:
+            raise DataError(f"{data} gives an Env of its own, for which {unused[0]} has no meaning")
+        return _completed(found, data)
+    columns = Columns(prompt_column, answer_column, answer_required, language, suffix)
+    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit)
+    rows, test_rows = _splits(found, data)
+    taken, notes = bounded(_watched(rows, data), data, max_rows)
+    if test_rows is None:
+        return how.env(data, numbered(taken, data), notes=notes)
+    test, more = bounded(_watched(test_rows, data), f"{data}, test", max_rows)
+    return how.env(data, numbered(taken, data), numbered(test, f"{data}, test"), notes=[*notes, *more])
+
+
+def _called(data: str, options: Mapping[str, Any]) -> Any:
+    """What the name stands for, called with these options if it is a function or a class."""
+    try:
+        found = user_object(data, "data")
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if not callable(found):
+        if unknown := [name for name in options if name != "seed"]:
+            raise DataError(f"{data} is no function: it has no option {unknown[0]!r}")
+        return found
+    parameters = inspect.signature(found).parameters
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    arguments = {name: value for name, value in options.items() if name in parameters or takes_all}
+    for name in options:
+        if name not in arguments and name != "seed":
+            known = [*parameters, *ROW_OPTIONS]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its options are {', '.join(known)}"
+            raise DataError(f"{data} has no option {name!r}: {hint}")
+    for name, one in parameters.items():
+        by_name = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
+        if by_name and one.default is one.empty and name not in arguments:
+            raise DataError(f"{data} needs its argument {name!r}: give data_options.{name}=...")
+    try:
+        return found(**arguments)
+    except DataError:
+        raise
+    except Exception as error:  # the user's function may fail in any way
+        raise DataError(f"{data} raised {one_line(error)}{raised_at(error)}") from error
+
+
+def _splits(found: Any, data: str) -> tuple[Iterable[Any], Iterable[Any] | None]:
+    """The training rows, and the test rows where there are such."""
+    if hasattr(found, "to_dict") and hasattr(found, "iloc"):  # a DataFrame of pandas
+        return found.to_dict("records"), None
+    if isinstance(found, Mapping):
+        if "train" not in found:
+            raise DataError(
+                f"{data} gives a mapping without 'train' (its keys: {', '.join(map(str, found))}): give rows"
+            )
+        return found["train"], next((found[name] for name in TEST_SPLITS if name in found), None)
+    if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+        raise DataError(
+            f"{data} must give rows, a generator of rows or an Env, got {type(found).__name__} {found!r:.60}"
+        )
+    return found, None
+
+
+def _watched(rows: Iterable[Any], data: str) -> Iterable[Any]:
+    """The rows; what their generator raises becomes a DataError."""
+    return rows if hasattr(rows, "__len__") else _guarded(rows, data)
+
+
+def _guarded(rows: Iterable[Any], data: str) -> Iterator[Any]:
+    try:
+        yield from rows
+    except Exception as error:  # the user's generator may fail in any way
+        raise DataError(f"{data} raised {one_line(error)}{raised_at(error)}") from error
+
+
+def _completed(env: Env, data: str) -> Env:
+    """A user's Env; one that only defines `tasks` gets the rest of what an Env has."""
+    if not hasattr(env, "splits"):
+        splits = {}
+        for split in ("train", "test"):
+            try:
+                splits[split] = list(env.tasks(split))
+            except (DataError, KeyError, ValueError):
+                if split == "train":
+                    raise
+        kept = dict(vars(env))
+        Env.__init__(env, data, splits, reward_names=getattr(env, "reward_names", ("accuracy",)))
+        vars(env).update(kept)
+    return env
