@@ -30,8 +30,8 @@ class Config(ModelSettings, LoggedRun):
 
     data: str = Field(
         "digit_sums",
-        description="an environment's name (python -m envs list), a JSONL, JSON, parquet or CSV file, a hub data set, or "
-        "module:function = your own rows, generator of rows or Env (docs/own_data.md)",
+        description="an environment's name (python -m envs list), a JSONL, JSON, parquet or CSV file, a hub data set, "
+        "or module:function = your own rows, generator of rows or Env (docs/own_data.md)",
     )
     data_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the environment (python -m envs show NAME)"

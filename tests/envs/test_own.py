@@ -1,5 +1,8 @@
 """`data=module:function`."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from envs import DataError, Env, Task, make
@@ -109,3 +112,12 @@ def test_what_goes_wrong_is_one_line(mine, function, options, message):
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(DataError, match="module no_such_module not imported"):
         make("no_such_module:rows")
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "own_data.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    (tmp_path / "mine_of_the_docs.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    env = make("mine_of_the_docs:rows", high=3, test_size=0)
+    assert sorted(task.columns["answer"] for task in env.tasks("train")) == [1, 2, 3]
