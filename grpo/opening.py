@@ -27,16 +27,24 @@ MINIATURE, RECIPE, START = "miniature", "cold_start.json", "start_adapter"
 
 
 def open_run(
-    config: Config, output: Path, *, resume: bool, say: Say, stop: StopFlag, make: Callable[..., Trainer] = Trainer
+    config: Config,
+    output: Path,
+    *,
+    resume: bool,
+    say: Say,
+    stop: StopFlag,
+    make: Callable[..., Trainer] = Trainer,
+    origins: Mapping[str, str] | None = None,
 ) -> Trainer:
     """Return a trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
-    `make` is Trainer, or what gives a kind of it when called the same way. Raises ConfigError or envs.DataError, one
+    `make` is Trainer, or what gives a kind of it when called the same way. `origins` names the source of every key that
+    was given, so that a refusal can say what to take back. Raises ConfigError or envs.DataError, one
     line, for anything the user can put right; nothing of an earlier run is lost.
     """
     if switch.plain():
         say(switch.SAID)
-    start = claim(config, output, resume=resume, say=say)
+    start = claim(config, output, resume=resume, say=say, origins=origins)
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))

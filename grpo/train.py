@@ -6,43 +6,57 @@ Without arguments: the embedded model, nothing downloaded.
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from grpo.config import Config
+from grpo.config.layers import Layer
+from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
 from grpo.cpu import allocator
-from grpo.runs.command import configure, guarded, parse, refuse, say
+from grpo.runs.command import Settled, configure, guarded, parse, refuse, say
 
 QUICKSTART = Path(__file__).resolve().parent / "recipes" / "quickstart.yaml"
+QUICKSTART_SOURCE = "the quickstart"  # as messages call it: nobody named that file
+MINIATURE = "miniature"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving, 1 anything else."""
     options = parse("grpo.train", str(__doc__), Config, arguments)
     try:
-        config, output = configure(options, Config, "quickstart", packaged=QUICKSTART)
+        settled = configure(options, Config, "quickstart", packaged=quickstart)
     except ConfigError as error:
         return refuse(error)
 
     def work() -> None:
-        _run(config, output, resume=options.resume)
+        _run(settled, resume=options.resume)
 
-    return guarded(work, go_on=f"Go on with: python -m grpo.train --output {output} --resume")
+    return guarded(work, go_on=f"Go on with: python -m grpo.train --output {settled.output} --resume")
 
 
-def _run(config: Config, output: Path, *, resume: bool) -> None:
+def quickstart(given: Mapping[str, Any]) -> Layer | None:
+    """The recipe of the embedded model; its values are for no other one."""
+    if given.get("model", MINIATURE) != MINIATURE:
+        return None
+    return Layer(QUICKSTART_SOURCE, read_yaml(QUICKSTART))
+
+
+def _run(settled: Settled[Config], *, resume: bool) -> None:
     from grpo.cpu.blas import load_blas
     from grpo.opening import open_run
     from grpo.runs import checkpoint
     from grpo.runs.interrupt import StopFlag
 
+    config, output = settled.config, settled.output
     blas = load_blas()
     with checkpoint.lock(output), StopFlag() as stop:
         warning = f"; warning: {blas.warning}" if blas.warning else ""
         say(f"run directory {output}; matrix products by {blas.name}{warning}")
-        trainer = open_run(config, output, resume=resume, say=say, stop=stop)
+        for line in settled.lines():
+            say(line)
+        trainer = open_run(config, output, resume=resume, say=say, stop=stop, origins=settled.origins)
         summary = trainer.train(stop)
         checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
         _conclude(output, config, summary)

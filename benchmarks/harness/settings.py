@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from benchmarks.harness.spec import Benchmark
-from grpo.config.loading import build
+from grpo.config.layers import build
 from grpo.config.sections import Section
 
 FREE_TO_CHANGE = {"limit", "shard"}

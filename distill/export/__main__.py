@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from distill.export.config import ExportConfig
-from grpo.config.loading import build
+from grpo.config.layers import build
 from grpo.config.sections import ConfigError
 from grpo.runs.command import guarded, refuse, say
 

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.pipeline.config import CONFIG, PipelineConfig, Stage, check, references_by_name, settings_of
-from grpo.config.loading import build, describe, load, read_yaml
+from grpo.config.layers import build
+from grpo.config.loading import load
+from grpo.config.parsing import read_yaml
+from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
 from grpo.cpu import allocator
 from grpo.runs.command import guarded, refuse, say

@@ -9,7 +9,7 @@ from distill.rejection.config import RejectionConfig
 from distill.sft.config import SFTConfig
 from distill.student.config import METHODS
 from grpo.config import Config
-from grpo.config.loading import build
+from grpo.config.layers import build
 from grpo.config.sections import ColdStart, ConfigError, Section
 
 CONFIG = "config.yaml"

@@ -12,23 +12,25 @@ from collections.abc import Sequence
 from distill.rejection.config import RejectionConfig
 from grpo.config.sections import ConfigError
 from grpo.cpu import allocator
-from grpo.runs.command import configure, guarded, parse, refuse
+from grpo.runs.command import configure, guarded, parse, refuse, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
     options = parse("distill.rejection", str(__doc__), RejectionConfig, arguments)
     try:
-        config, output = configure(options, RejectionConfig, "rejection")
+        settled = configure(options, RejectionConfig, "rejection")
     except ConfigError as error:
         return refuse(error)
 
     def work() -> None:
+        for line in settled.lines():
+            say(line)
         from distill.rejection.run import run_rejection
 
-        run_rejection(config, output)
+        run_rejection(settled.config, settled.output)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.rejection --output {output} --resume")
+    return guarded(work, go_on=f"Go on with: python -m distill.rejection --output {settled.output} --resume")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distill.sft.config import SFTConfig
-from grpo.runs.command import configure, guarded, parse
+from grpo.runs.command import configure, guarded, parse, refuse, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,18 +16,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = parse("distill.sft", str(__doc__), SFTConfig, arguments)
     try:
-        config, output = configure(options, SFTConfig, "sft")
+        settled = configure(options, SFTConfig, "sft")
     except ConfigError as error:
-        from grpo.runs.command import refuse
-
         return refuse(error)
 
     def work() -> None:
+        for line in settled.lines():
+            say(line)
         from distill.sft.run import run_sft
 
-        run_sft(config, output, resume=options.resume)
+        run_sft(settled.config, settled.output, resume=options.resume)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.sft --output {output} --resume")
+    return guarded(work, go_on=f"Go on with: python -m distill.sft --output {settled.output} --resume")
 
 
 if __name__ == "__main__":

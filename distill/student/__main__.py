@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.student.config import METHODS, SequenceStudent, Student
-from grpo.config.loading import read_yaml
+from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import configure, guarded, parse, refuse
+from grpo.runs.command import configure, guarded, parse, refuse, say
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
@@ -32,16 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
     options = parse("distill.student", _about(), SequenceStudent, arguments)
     try:
-        config, output = configure(options, method_of(options.config, options.output, options.overrides), "student")
+        settled = configure(options, method_of(options.config, options.output, options.overrides), "student")
     except ConfigError as error:
         return refuse(error)
 
     def work() -> None:
+        for line in settled.lines():
+            say(line)
         from distill.student.run import run_student
 
-        run_student(config, output, resume=options.resume)
+        run_student(settled.config, settled.output, resume=options.resume)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.student --output {output} --resume")
+    return guarded(work, go_on=f"Go on with: python -m distill.student --output {settled.output} --resume")
 
 
 def _about() -> str:

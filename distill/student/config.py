@@ -6,7 +6,7 @@ from pydantic import Field
 
 from distill.sft.config import SFTConfig
 from grpo.config import Config
-from grpo.config.loading import keys
+from grpo.config.reference import keys
 
 
 class SequenceStudent(SFTConfig):
@@ -56,7 +56,7 @@ def own_keys() -> str:
     """The keys that SFT and RL do not have, for --help."""
     lines = []
     for name, kind in METHODS.items():
-        base = {key for parent in kind.__mro__[1:2] for key, _, _, _ in keys(parent)}
-        rows = [row for row in keys(kind) if row[0] not in base and row[0] != "method"]
-        lines += [f"  {name}: {key} = {default}\n      {meaning}" for key, _, default, meaning in rows]
+        base = {key.name for parent in kind.__mro__[1:2] for key in keys(parent)}
+        rows = [key for key in keys(kind) if key.name not in base and key.name != "method"]
+        lines += [f"  {name}: {key.name} = {key.default}\n      {key.meaning}" for key in rows]
     return "\n".join(lines)

@@ -1,6 +1,9 @@
 """Everything a run can be told. Needs no mlx."""
 
-from grpo.config.loading import AnyConfig, build, describe, keys, load, read_yaml, to_yaml
+from grpo.config.layers import AnyConfig, build
+from grpo.config.loading import load, to_yaml
+from grpo.config.parsing import read_yaml
+from grpo.config.reference import describe, keys
 from grpo.config.sections import (
     ColdStart,
     ConfigError,

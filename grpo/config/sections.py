@@ -1,8 +1,14 @@
 """Define the sections that several configs share."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
+
+from grpo.config.reference import choices, takes_none
+
+NONE_WORDS = frozenset({"none", "null", ""})
 
 
 class ConfigError(ValueError):
@@ -11,6 +17,29 @@ class ConfigError(ValueError):
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_none(cls, given: Any) -> Any:
+        """`none`, `null` and nothing at all mean none, wherever a key allows it."""
+        if not isinstance(given, Mapping):
+            return given
+        fields = cls.model_fields
+        return {key: _none_of(fields[key], value) if key in fields else value for key, value in given.items()}
+
+
+def _none_of(field: FieldInfo, value: Any) -> Any:
+    """Return what a value that says none means for a field: None, its choice "none", or an empty section."""
+    if value is not None and not (isinstance(value, str) and value.strip().lower() in NONE_WORDS):
+        return value
+    kind = field.annotation
+    if takes_none(kind):
+        return None
+    if "none" in choices(kind):
+        return "none"
+    if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return {}
+    return value
 
 
 class LoRA(Section):

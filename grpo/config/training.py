@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from grpo.config.loading import load
-from grpo.config.sections import ColdStart, LoggedRun, ModelSettings
+from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings
 
 
 class Config(ModelSettings, LoggedRun):
@@ -132,11 +132,23 @@ class Config(ModelSettings, LoggedRun):
     )
     completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
 
-    @field_validator("reward_weights", mode="before")
+    @field_validator("reward_weights", "reward_gates", "reward_clip", mode="before")
     @classmethod
-    def _without_nulls(cls, weights: Any) -> Any:
+    def _without_nulls(cls, given: Any) -> Any:
         """`reward_weights.language=null` takes a default reward out."""
-        return {k: v for k, v in weights.items() if v is not None} if isinstance(weights, dict) else weights
+        if not isinstance(given, dict):
+            return given
+        return {k: v for k, v in given.items() if v is not None and str(v).strip().lower() not in NONE_WORDS}
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _some_step(cls, steps: Any) -> Any:
+        if str(steps) == "0":
+            raise ValueError(
+                "must be at least 1; to measure a model without training it: python -m grpo.evaluate --model MODEL "
+                "--data DATA"
+            )
+        return steps
 
     @field_validator("reward_weights")
     @classmethod

@@ -10,14 +10,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from grpo.config import Config, load_config
-from grpo.config.loading import describe
+from grpo.config import Config
+from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
 from grpo.doctor.machine import machine
 from grpo.doctor.model import model
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, disk, memory, rewards, work
-from grpo.train import QUICKSTART
+from grpo.runs.command import configure
+from grpo.train import QUICKSTART_SOURCE, quickstart
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -29,6 +30,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, help="YAML file; without it the packaged quickstart")
+    parser.set_defaults(output=None, resume=False)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. steps=100 lora.rank=8")
     return parser.parse_intermixed_args(arguments)
 
@@ -37,13 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = parse(arguments)
     try:
-        config = load_config(options.config or QUICKSTART, options.overrides)
+        settled = configure(options, Config, "quickstart", packaged=quickstart)
     except ConfigError as error:
         return _conclude_wrong([str(error)])
-    report = Report()
+    config, report = settled.config, Report()
     if not machine(report):
         return 1
-    print(f"\n{options.config or QUICKSTART.name}:")
+    named = options.config or (QUICKSTART_SOURCE if QUICKSTART_SOURCE in settled.origins.values() else "the defaults")
+    print("\n".join([f"\n{named}:", *settled.lines()]))
     facts = model(report, config)
     tasks = data(report, config)
     rewards(report, config, tasks)

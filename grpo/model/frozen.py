@@ -6,7 +6,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx_lm.tuner.utils import load_adapters
 
-from grpo.config.loading import build
+from grpo.config.layers import build
 from grpo.config.sections import ConfigError, ModelSettings
 from grpo.model.loading import load_policy
 from grpo.model.policy import ADAPTER_CONFIG, Policy

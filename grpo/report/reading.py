@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from grpo.config import Config
-from grpo.config.loading import build
+from grpo.config.layers import build
 from grpo.config.sections import ConfigError
 from grpo.runs.coach import Coach
 

@@ -3,14 +3,17 @@
 import argparse
 import errno
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Generic
 
-from grpo.config.loading import build, describe, load, read_yaml
-from grpo.config.sections import ConfigError, Section
+from grpo.config.layers import AnyConfig, Layer, merged, stack
+from grpo.config.parsing import read_yaml
+from grpo.config.reference import describe
+from grpo.config.sections import NONE_WORDS, ConfigError, Section
 
-AnyConfig = TypeVar("AnyConfig", bound=Section)
+CONFIG_FILE = "config.yaml"
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -29,28 +32,56 @@ def parse(program: str, about: str, kind: type[Section], arguments: Sequence[str
     return parser.parse_intermixed_args(arguments)
 
 
-def configure(
-    options: argparse.Namespace, kind: type[AnyConfig], default: str, *, packaged: Path | None = None
-) -> tuple[AnyConfig, Path]:
-    """Return the config and the run directory; `--resume` with an output alone takes the config recorded there.
+@dataclass(frozen=True)
+class Settled(Generic[AnyConfig]):
+    """What a command was told: the config, where each of its keys came from, and the run directory."""
 
-    `packaged` is the recipe that is read where no --config is given; `default` names the run directory then.
+    config: AnyConfig
+    output: Path
+    origins: Mapping[str, str] = field(default_factory=dict)  # "lora.rank" -> its source
+    differing: Mapping[str, Sequence[str]] = field(default_factory=dict)  # source -> ["lora.rank=8", ...]
+
+    def lines(self) -> list[str]:
+        """Return a line for every source of settings that are not the defaults."""
+        return [f"  {source}: {', '.join(pairs)}" for source, pairs in self.differing.items()]
+
+
+def configure(
+    options: argparse.Namespace,
+    kind: type[AnyConfig],
+    default: str,
+    *,
+    packaged: Callable[[Mapping[str, Any]], Layer | None] = lambda given: None,
+) -> Settled[AnyConfig]:
+    """Return the config and the run directory; `--resume` starts from the config recorded there.
+
+    `packaged` gives the recipe, if any, under what was given (a tree that is not validated) where there is no --config;
+    `default` names the run directory then.
     """
-    recorded = options.output / "config.yaml" if options.output is not None else None
-    alone = options.config is None and not options.overrides
-    if options.resume and alone and recorded is not None and recorded.exists():
-        config = build(kind, read_yaml(recorded), source=str(recorded))
-    else:
-        config = load(kind, options.config or packaged, options.overrides)
+    layers = [Layer(str(options.config), read_yaml(options.config))] if options.config is not None else []
+    given = merged(kind, layers, options.overrides)
+    output = _output(options, given, default)
+    if options.resume and (output / CONFIG_FILE).exists():
+        layers = [Layer(str(output / CONFIG_FILE), read_yaml(output / CONFIG_FILE)), *layers]
+    elif options.config is None and (recipe := packaged(given)) is not None:
+        layers = [recipe]
+    loaded = stack(kind, layers, options.overrides)
+    return Settled(loaded.config, output, loaded.origins, loaded.differing())
+
+
+def _output(options: argparse.Namespace, given: Mapping[str, Any], default: str) -> Path:
+    """Return the run directory: --output, the config's, or a free one under runs/."""
     stem = options.config.stem if options.config is not None else default
-    given = options.output or getattr(config, "output", None)
-    return config, Path(given) if given else _free(Path("runs") / stem, resume=options.resume)
+    named = options.output or given.get("output")
+    if named is not None and str(named).strip().lower() not in NONE_WORDS:
+        return Path(named)
+    return _free(Path("runs") / stem, resume=options.resume)
 
 
 def _free(path: Path, *, resume: bool) -> Path:
     """Return the first of runs/NAME, runs/NAME-2, ... that holds no run, or the last that does if it is resumed."""
     candidates = [path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 1000))]
-    used = [candidate for candidate in candidates if (candidate / "config.yaml").exists()]
+    used = [candidate for candidate in candidates if (candidate / CONFIG_FILE).exists()]
     return used[-1] if resume and used else next(candidate for candidate in candidates if candidate not in used)
 
 

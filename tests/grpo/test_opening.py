@@ -39,6 +39,25 @@ def test_the_first_difference_is_named_with_both_values(folder):
         claim(Config(seed=4, beta=0.5), folder, resume=True, say=silent)
 
 
+def test_a_refusal_says_who_gave_the_key_what_may_change_and_the_way_out(folder):
+    with pytest.raises(ConfigError) as caught:
+        claim(Config(seed=3, beta=0.5), folder, resume=True, say=silent, origins={"beta": "the command line"})
+    message = str(caught.value)
+    assert "now 0.5 (the command line)" in message and "What may change: " in message and "steps" in message
+    assert f"adapter={folder} --output NEW" in message
+
+
+def test_a_stretched_schedule_is_said(tmp_path):
+    (tmp_path / "config.yaml").write_text(to_yaml(Config(steps=10, lr_schedule="linear")))
+    said = []
+    claim(Config(steps=20, lr_schedule="linear"), tmp_path, resume=True, say=said.append)
+    assert "  steps was 10, is 20 from here on" in said
+    assert any("linear schedule" in line and "stretched from 10 to 20 steps" in line for line in said)
+    said.clear()
+    claim(Config(steps=10, lr_schedule="linear"), tmp_path, resume=True, say=said.append)
+    assert not any("is stretched from" in line for line in said)
+
+
 @pytest.mark.parametrize("key", sorted(FREE_TO_CHANGE))
 def test_what_does_not_change_the_learning_may_differ(folder, key):
     value = "elsewhere" if key in ("output", "wandb_project") else 7

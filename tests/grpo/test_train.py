@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from grpo.config import load_config
 from grpo.runs import checkpoint
 from grpo.train import main
 
@@ -132,6 +133,33 @@ def test_resuming_a_finished_run_changes_nothing(runs):
 def test_resuming_needs_nothing_but_the_directory(runs):
     run = runs.run("steps=1")
     assert runs.main("--output", str(run.folder), "--resume").code == 0
+
+
+def test_more_steps_are_resumed_from_the_recorded_settings(runs):
+    whole = runs.run("steps=2", "beta=0.5", name="whole")
+    run = runs.run("steps=1", "beta=0.5")
+    more = runs.main("--output", str(run.folder), "--resume", "steps=2")  # neither the file nor beta is said again
+    assert more.code == 0 and "steps was 1, is 2 from here on" in more.out
+    assert [line["step"] for line in more.metrics] == [1, 2]
+    assert (more.folder / "adapters.safetensors").read_bytes() == (whole.folder / "adapters.safetensors").read_bytes()
+
+
+def test_a_resumed_run_refuses_only_what_was_typed(runs):
+    run = runs.run("steps=1", "beta=0.5", "prompts_per_step=1")
+    refusal = runs.main("--output", str(run.folder), "--resume", "steps=2", "epsilon=0.1")
+    assert refused(refusal, "epsilon was 0.2, now 0.1 (the command line)", "What may change: ", "steps")
+    assert "beta" not in refusal.err and "more:" not in refusal.err
+
+
+def test_the_quickstart_is_for_the_miniature_alone(runs, miniature_model):
+    run = runs.main(
+        *("--output", str(runs.folder("own")), f"model={miniature_model}", "template=plain", "steps=1"),
+        *("num_generations=4", "max_completion_length=4"),
+    )
+    assert run.code == 0, run.err
+    recorded = load_config(run.folder / "config.yaml")
+    assert (recorded.fine_tune, recorded.num_updates, recorded.learning_rate) == ("lora", 1, 1e-5)
+    assert f"the command line: model={str(miniature_model)[:40]}" in run.out and "the quickstart" not in run.out
 
 
 def test_all_checkpoints_damaged_is_said_every_time(runs):

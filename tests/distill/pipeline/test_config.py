@@ -6,7 +6,8 @@ import pytest
 
 from distill.pipeline import __main__ as pipeline
 from distill.pipeline.config import PipelineConfig, check, gives_adapter, references_by_name
-from grpo.config.loading import build, load
+from grpo.config.layers import build
+from grpo.config.loading import load
 from grpo.config.sections import ConfigError
 
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from grpo.config import Config, load_config
-from grpo.config.loading import build, describe, keys, to_yaml
+from grpo.config.layers import build
+from grpo.config.loading import to_yaml
+from grpo.config.reference import describe, keys
 from grpo.config.sections import ColdStart, ConfigError, LoRA, Section
 from grpo.reduce import LossType
 
@@ -243,13 +245,14 @@ def test_what_is_written_is_read_back(tmp_path):
 
 def test_describe_names_every_key_with_its_default_and_meaning():
     text = describe(Config)
-    for name, _, default, meaning in keys(Config):
-        assert f"  {name} = {default}\n      {meaning}" in text
-        assert meaning, f"{name} has no description"
+    for key in keys(Config):
+        among = f" ({' | '.join(key.choices)})" if key.choices else ""
+        assert f"  {key.name} = {key.default}{among}\n      {key.meaning}" in text
+        assert key.meaning, f"{key.name} has no description"
 
 
 def test_keys_reach_into_the_sections():
-    names = [name for name, *_ in keys(Config)]
+    names = [key.name for key in keys(Config)]
     assert {"lora.rank", "cold_start.steps", "model"} <= set(names)
     assert "lora" not in names and len(names) == len(set(names))
 

@@ -65,7 +65,7 @@ def line(report: str, item: str) -> str:
 def test_the_quickstart_can_run(capsys):
     code, report, error = seen(capsys)
     assert (code, error) == (0, "")
-    assert "quickstart.yaml" in report and "miniature" in line(report, "model")
+    assert "\nthe quickstart:" in report and "miniature" in line(report, "model")
     assert "800 train, 200 test" in line(report, "data")
     assert "1 accuracy + 0.3 format + 0.2 language" in line(report, "rewards")
     assert line(report, "memory").startswith("ok")

@@ -1,0 +1,62 @@
+"""Read YAML that may be broken, huge or hostile: every fault is a ConfigError of one line."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grpo.config.sections import ConfigError
+
+MOST_BYTES = 1_000_000  # of a config file
+MOST_VALUES = 50_000  # of one, aliases written out
+DEEPEST = 50
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file, empty for an empty one; ConfigError if it holds something else."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"cannot read the config {path}: {reason}") from None
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"cannot read the config {path}: it is longer than {MOST_BYTES:,} bytes")
+    tree = parse_yaml(text, str(path))
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} must hold `key: value` lines, got a {type(tree).__name__}")
+    return tree
+
+
+def parse_yaml(text: str, source: str, *, plain_text: bool = False) -> Any:
+    """Return what a YAML text holds; with `plain_text` a text that is no YAML is taken as it is."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        if plain_text:
+            return text
+        raise ConfigError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # a number of thousands of digits, a thirteenth month
+        raise ConfigError(f"{source} holds a value that can't be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source} is nested too deeply") from None
+    _bounded(value, source)
+    return value
+
+
+def _bounded(value: Any, source: str) -> None:
+    """Refuse what a few aliases blow up: values are counted as if every alias were written out."""
+    count, waiting = 0, [(value, 0)]
+    while waiting:
+        part, depth = waiting.pop()
+        count += 1
+        if count > MOST_VALUES or depth > DEEPEST:
+            raise ConfigError(f"{source} is too large or nested too deeply for a config (aliases are written out)")
+        if isinstance(part, Mapping):
+            waiting += [(inner, depth + 1) for pair in part.items() for inner in pair]
+        elif isinstance(part, list | tuple | set):
+            waiting += [(inner, depth + 1) for inner in part]

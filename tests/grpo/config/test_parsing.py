@@ -1,0 +1,38 @@
+"""YAML that is broken, huge or hostile is one line."""
+
+import pytest
+
+from grpo.config.parsing import parse_yaml, read_yaml
+from grpo.config.sections import ConfigError
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)
+)
+HOSTILE = {
+    "aliases that blow up": BOMB,
+    "an integer of 5,000 digits": f"steps: {'9' * 5000}",
+    "a deep list": f"a: {'[' * 200}{']' * 200}",
+    "a list deeper than Python's stack": f"a: {'[' * 30000}{']' * 30000}",
+    "a date that is none": "a: 2024-13-45",
+    "a self reference": "a: &a [*a]",
+    "a file of many megabytes": f"# {'x' * 2_000_000}",
+    "an object": "a: !!python/object/apply:os.getcwd []",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_file_is_one_line(tmp_path, what):
+    path = tmp_path / "run.yaml"
+    path.write_text(HOSTILE[what])
+    with pytest.raises(ConfigError) as caught:
+        read_yaml(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_ordinary_aliases_are_read():
+    tree = parse_yaml("a: &words {x: [1, 2]}\nb: *words", "x")
+    assert tree == {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}}
+
+
+def test_a_plain_text_that_is_no_yaml_is_taken_as_it_is():
+    assert parse_yaml("say: [", "x", plain_text=True) == "say: ["
