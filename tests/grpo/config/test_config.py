@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import get_args
 
@@ -325,16 +324,11 @@ def test_help_is_quick_and_needs_no_mlx(command):
         "finally:\n"
         "    slow = ('mlx', 'mlx.core', 'mlx_lm', 'datasets', 'transformers')\n"
         "    heavy = [name for name in slow if name in sys.modules]\n"
-        "    print('imported:', heavy, file=sys.stderr)\n"
+        "    import time\n"
+        "    print('imported:', heavy, 'seconds:', time.process_time(), file=sys.stderr)\n"
     )
-    seconds = []
-    for _ in range(3):  # the best of three: the machine may be busy
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-        seconds.append(time.perf_counter() - start)
-        if seconds[-1] < 1:
-            break
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "imported: []" in done.stderr
     assert "learning_rate = " in done.stdout and "lora.rank = " in done.stdout
-    assert min(seconds) < 1
+    assert float(done.stderr.rpartition("seconds:")[2]) < 1  # of its own: the machine may be busy
