@@ -16,7 +16,7 @@ import mlx.nn as nn
 
 from grpo.attention.layout import PrefixLayout
 from grpo.attention.shared import Sharing, shared_attention
-from grpo.cpu.lanes import LANES, lane, lanes
+from grpo.cpu.lanes import lane, lanes
 
 DIVIDED = 384  # tokens of all prompts from which on they run in two parts; measured with two cores
 FIRST_PART = 0.55  # of their columns: the second part has more keys to attend to
@@ -137,7 +137,7 @@ def trunk_caches(model: nn.Module) -> list[PromptCache]:
 
 def prompt_parts(prompts: int, time: int) -> int:
     """Return the number of parts, each on a lane, in which these prompts are best run."""
-    return LANES if lanes() == LANES and time > 1 and prompts * time >= DIVIDED else 1
+    return lanes() if time > 1 and prompts * time >= DIVIDED else 1
 
 
 def run_trunk(

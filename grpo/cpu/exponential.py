@@ -12,7 +12,7 @@ from typing import cast
 import mlx.core as mx
 
 from grpo.cpu.fusion import has_gradient, here, unseen
-from grpo.cpu.switch import plain
+from grpo.cpu.switch import serves
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # their sum is ln 2; the first has few enough bits to be exact times n
@@ -22,7 +22,7 @@ LOWEST = -1e9  # stands for minus infinity: its exp is 0, and its remainder smal
 
 def on_cpu(x: mx.array) -> bool:
     """Whether the functions of this module take their own way for this array."""
-    return not plain() and x.dtype == mx.float32 and mx.default_device().type == mx.DeviceType.cpu
+    return serves() and x.dtype == mx.float32
 
 
 def _nearest(x: mx.array) -> mx.array:
@@ -109,7 +109,7 @@ def row_max(values: mx.array) -> mx.array:
     at a time between rows.
     """
     parts = math.gcd(values.shape[-1], 64)
-    if parts >= 8 and not plain():
+    if parts >= 8 and serves():
         values = values.reshape(*values.shape[:-1], -1, parts).max(axis=-2)
     return values.max(axis=-1, keepdims=True)
 

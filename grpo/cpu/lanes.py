@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import mlx.core as mx
 
 from grpo.cpu.blas import WIDTH_VARIABLE, load_blas
-from grpo.cpu.switch import plain
+from grpo.cpu.switch import plain, serves
 
 LANES = 2  # parts of an evaluation side by side; measured with two cores alone
 LEAST_WIDTH = 60  # below it two parts are slower than one after the other
@@ -30,13 +30,16 @@ Threads = tuple[Callable[[], int], Callable[[int], None]]  # tells and sets how 
 
 def lanes() -> int:
     """Return the number of parts that can run side by side here."""
-    if plain():
-        return 1
     width = os.environ.get(WIDTH_VARIABLE, "")
     threads = _threads_of_blas()
-    if mx.default_device().type != mx.DeviceType.cpu or threads is None or not width.isdigit():
+    if not serves() or threads is None or not width.isdigit():
         return 1
     return min(LANES, threads[0]()) if int(width) >= LEAST_WIDTH else 1
+
+
+def most_lanes(on_cpu: bool) -> int:
+    """Return the number of lanes that memory is to be reckoned with, for a run on the CPU or not."""
+    return LANES if on_cpu and not plain() else 1
 
 
 def side_by_side(parts: Sequence[Callable[[], Made]]) -> list[Made]:

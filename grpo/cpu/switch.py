@@ -1,6 +1,7 @@
 """The off switch of grpo/cpu: GRPO_PLAIN=1 leaves everything to MLX's own functions.
 
-A loaded BLAS stays under 1; `GRPO_PLAIN=all` leaves that out too. Needs no mlx.
+A loaded BLAS stays under 1; `GRPO_PLAIN=all` leaves that out too. `plain` needs no mlx: it is asked before a BLAS is
+loaded.
 """
 
 import functools
@@ -9,6 +10,13 @@ import sys
 
 VARIABLE = "GRPO_PLAIN"
 SAID = f"plain path: {VARIABLE} is set, nothing of grpo/cpu is used"
+
+
+def serves() -> bool:
+    """Return whether grpo/cpu takes the place of MLX's own functions: on the CPU, unless it is switched off."""
+    import mlx.core as mx
+
+    return not plain() and mx.default_device().type == mx.DeviceType.cpu
 
 
 def plain() -> bool:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from grpo.config import Config
-from grpo.cpu.lanes import LANES
-from grpo.cpu.switch import plain
+from grpo.cpu.lanes import most_lanes
 from grpo.learner.batching import cut_for_lanes, keeps_prompts
 from grpo.model.facts import ModelFacts
 
@@ -109,7 +108,7 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
     trained = adapters if lora else weights
     merges = lora and config.merge_adapter and not facts.quantised
     head = 0 if lora else facts.hidden * facts.vocab * item
-    lanes = LANES if on_cpu and not plain() and config.fine_tune != "full" else 1
+    lanes = 1 if config.fine_tune == "full" else most_lanes(on_cpu)
     work = micro_batch(config, prompt, lanes)
     learns_merged = merges and item == 4 and config.adapter is None and config.lora.dropout == 0
     copies = MERGED_OUTPUT_COPIES if learns_merged else OUTPUT_COPIES

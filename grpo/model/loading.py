@@ -11,7 +11,7 @@ from mlx_lm.utils import load as load_from_mlx_lm
 
 from grpo.config.sections import ConfigError, LoRA, ModelSettings
 from grpo.cpu.blas import load_blas
-from grpo.cpu.switch import plain
+from grpo.cpu.switch import serves
 from grpo.model.policy import ADAPTER_CONFIG, Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
 
@@ -52,7 +52,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     if config.gradient_checkpointing:
         recompute_blocks(model)
     mx.eval(model.parameters())
-    if on_cpu and not plain() and not load_blas().few_rows:
+    if serves() and not load_blas().few_rows:
         _turn_frozen_weights(model)
     return Policy(model, tokenizer, adapter_settings=settings, fine_tune=config.fine_tune)
 

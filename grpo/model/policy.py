@@ -18,7 +18,7 @@ from grpo.attention.caches import CompletionCache, trunk_caches
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.routing import install_routing
 from grpo.cpu import norm, rotary
-from grpo.cpu.switch import plain
+from grpo.cpu.switch import serves
 from grpo.model.adapters import MergingLoRA
 from grpo.model.adapters import install as install_adapters
 from grpo.model.head import FrozenHead, close, find_head
@@ -39,7 +39,7 @@ class Policy:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
-        if _on_cpu() and not plain():
+        if serves():
             rotary.install(model)
             norm.install(model)
         self.trunk, self.head = find_head(model)

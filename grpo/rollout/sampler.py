@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from grpo.cpu.exponential import LOWEST, exp, row_max
 from grpo.cpu.nucleus import nucleus
-from grpo.cpu.switch import plain
+from grpo.cpu.switch import serves
 
 BLOCK = 256
 
@@ -95,7 +95,7 @@ def _invert(blocks: mx.array, sums: mx.array, uniforms: mx.array) -> mx.array:
 
 def _filtered(masses: mx.array, total: mx.array, sampling: Sampling) -> mx.array:
     """Set to 0 the masses outside the top_k likeliest tokens, then outside the smallest set that holds top_p."""
-    if mx.default_device().type == mx.DeviceType.cpu and not plain():
+    if serves():
         return nucleus(masses, top_p=sampling.top_p, top_k=sampling.top_k)
     order = mx.argsort(-masses, axis=-1)
     ranked = mx.take_along_axis(masses, order, axis=-1)

@@ -12,6 +12,7 @@ from grpo.attention.causal import causal_attention
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.routing import install_routing
 from grpo.cpu.lanes import divided, lanes
+from grpo.cpu.switch import plain
 from grpo.model.forward import completion_logprobs, rows_of, run_prompts
 from grpo.rollout import decoding
 from grpo.rollout.columns import KV_BLOCK
@@ -223,6 +224,7 @@ def test_layers_hand_over_what_they_came_to_while_later_ones_are_put_together(mo
     assert handed == [(0,), (decoding.HAND_OVER,), (2 * decoding.HAND_OVER,)]
 
 
+@pytest.mark.skipif(plain(), reason="GRPO_PLAIN turns off what is tested here")
 def test_whole_rows_attend_by_blocks_where_that_is_faster_and_only_there(tiny, monkeypatch):
     policy, asked = tiny.policy("llama"), []
 

@@ -10,6 +10,7 @@ import pytest
 
 from grpo.cpu import allocator
 from grpo.cpu.blas import has_cuda_backend
+from grpo.cpu.switch import plain
 
 SCRIPT = """
 import json, os, sys
@@ -42,6 +43,7 @@ def run(tmp_path):
 
 
 @needs_glibc
+@pytest.mark.skipif(plain(), reason="GRPO_PLAIN turns off what is tested here")
 def test_it_begins_anew_once_as_the_same_process_with_the_same_arguments(run):
     pid, begun, said = run(None, "key=a b", "--flag")
     assert begun == 2
@@ -54,6 +56,7 @@ def test_what_the_user_has_set_stays(run):
 
 
 @needs_glibc
+@pytest.mark.skipif(plain(), reason="GRPO_PLAIN turns off what is tested here")
 def test_a_process_that_can_t_be_started_anew_goes_on(monkeypatch):
     def refused(*_arguments):
         raise PermissionError("no more processes")

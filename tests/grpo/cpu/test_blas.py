@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from grpo.cpu.blas import has_cuda_backend
+from grpo.cpu.switch import plain
 
 LINUX_CPU = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the loader does nothing")
 REPORT = """
@@ -145,6 +146,7 @@ print(json.dumps(counts))
 """
 
 
+@pytest.mark.skipif(plain(), reason="GRPO_PLAIN turns off what is tested here")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or has_cuda_backend(), reason="there nothing is changed")
 def test_memory_that_was_freed_is_used_again_without_new_pages():
     counts = {}

@@ -9,6 +9,7 @@ import mlx.core as mx
 import pytest
 
 from grpo.cpu.fusion import fused_gradients, unseen
+from grpo.cpu.switch import plain
 
 tripled = unseen(mx.compile(lambda x: (x * 2.0 + 1.0) * 1.5))
 slopes = unseen(mx.compile(lambda x, cotangent: cotangent * 3.0 + x * 0.0))
@@ -31,6 +32,7 @@ def operations(tmp_path, *arrays):
     return re.findall(r'label ?= ?"([A-Za-z]+)"[^;]*shape=rectangle', path.read_text())
 
 
+@pytest.mark.skipif(plain(), reason="GRPO_PLAIN turns off what is tested here")
 def test_in_a_gradient_the_rules_stay_one_operation_each(tmp_path):
     x = mx.array([1.0, 2.0])
     with fused_gradients():

@@ -1,11 +1,42 @@
 """GRPO_PLAIN turns every replacement of grpo/cpu off; anything but 0, 1 and all is refused."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
 
 from grpo.cpu import allocator, few_rows, fusion, switch
 from grpo.cpu.exponential import exp, on_cpu, row_max
-from grpo.cpu.lanes import lanes
+from grpo.cpu.lanes import lanes, most_lanes
+
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
+STEP = """
+import importlib.util, json, sys
+import grpo
+from grpo.cpu.blas import load_blas
+load_blas()
+from grpo.cpu import switch
+from grpo.learner.learner import Learner
+from grpo.rollout.engine import Request, generate
+from grpo.rollout.sampler import Sampling
+spec = importlib.util.spec_from_file_location("tiny", sys.argv[2])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+tiny = module.Tiny()
+config = tiny.config(beta=0.04, num_iterations=2)
+policy = tiny.policy(fine_tune="lora", adapter_noise=0.1)
+policy.freeze_reference()
+request = Request(4, 12, Sampling(1.0, top_p=0.9), 0, step=0)
+groups = [group for _, group in sorted(generate(policy, tiny.prompts([7, 3]), request), key=lambda pair: pair[0])]
+figures = Learner(policy, config).learn(groups, [[1.5, -0.5, -0.5, -0.5], [0.9, -0.9, 0.3, 0.4]], 0)
+figures |= {name: leaf.square().sum().item() for name, leaf in policy.trainable().items()}
+tokens = [rollout.tokens for group in groups for rollout in group.rollouts]
+open(sys.argv[1], "w").write(json.dumps(figures | {"tokens": tokens, "serves": switch.serves()}))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +66,48 @@ def test_another_value_is_refused_in_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: GRPO_PLAIN must be 0, 1 or all, got 'yes'\n"
 
 
-def test_plain_decides_against_each_replacement(monkeypatch):
-    monkeypatch.setenv(switch.VARIABLE, "1")
+@pytest.mark.parametrize("plain", [False, True])
+def test_the_switch_decides_on_each_replacement(monkeypatch, plain):
+    monkeypatch.setenv(switch.VARIABLE, "1" if plain else "0")
     monkeypatch.delenv(allocator.VARIABLE, raising=False)
-    assert lanes() == 1
-    assert not on_cpu(mx.zeros(1))
-    assert allocator.environment() == {}
+    monkeypatch.setattr(allocator.platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(allocator, "has_cuda_backend", lambda: False)
+    assert switch.serves() is on_cpu(mx.zeros(1)) is not plain
+    assert most_lanes(on_cpu=True) == (1 if plain else 2)
+    assert most_lanes(on_cpu=False) == 1
+    assert bool(allocator.environment()) is not plain
     with fusion.fused_gradients():
-        assert not fusion._local.fuses
+        assert fusion._local.fuses is not plain
+    x = mx.random.normal((300, 64), key=mx.random.key(0))
+    assert mx.array_equal(exp(x), mx.exp(x)).item() is plain
+    assert mx.allclose(exp(x), mx.exp(x), rtol=2e-6, atol=0).item()
+    assert mx.array_equal(row_max(x), x.max(axis=-1, keepdims=True)).item()
+
+
+def test_plain_runs_on_one_lane_without_the_compiled_library(monkeypatch):
+    monkeypatch.setenv(switch.VARIABLE, "1")
+    assert lanes() == 1
     with pytest.raises(few_rows.Unavailable, match="GRPO_PLAIN is set"):
         few_rows.load(None)
-    x = mx.random.normal((3, 64), key=mx.random.key(0))
-    assert mx.array_equal(exp(x), mx.exp(x)).item()
-    assert mx.array_equal(row_max(x), x.max(axis=-1, keepdims=True)).item()
+
+
+def test_a_step_is_the_same_both_ways(tmp_path):
+    """One rollout batch and its updates of a tiny Llama: the path changes rounding alone."""
+    ways = {}
+    for value in ("0", "1"):
+        file = tmp_path / f"{value}.json"
+        done = subprocess.run(
+            [sys.executable, "-c", STEP, str(file), str(CONFTEST)],
+            env={**os.environ, switch.VARIABLE: value, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        ways[value] = json.loads(file.read_text())
+    cpu, plain = ways["0"], ways["1"]
+    assert plain.pop("serves") is False
+    assert cpu.pop("serves") is (mx.default_device().type == mx.DeviceType.cpu)
+    assert cpu.pop("tokens") == plain.pop("tokens")
+    for name, value in cpu.items():
+        assert plain[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name

@@ -14,6 +14,7 @@ import grpo.model.loading
 from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.cpu.blas import Blas
+from grpo.cpu.switch import plain
 from grpo.model.loading import load_policy
 
 TOKENS = mx.array([[11, 12, 13, 14, 15]])
@@ -370,6 +371,7 @@ def test_moving_a_directory_moves_the_model(tiny, tmp_path):
     assert load_policy(lora_config(), str(tmp_path / "two")).shares_prefixes
 
 
+@pytest.mark.skipif(plain(), reason="GRPO_PLAIN turns off what is tested here")
 @pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="MLX computes on a GPU here")
 @pytest.mark.parametrize("few_rows", [True, False])
 def test_frozen_matrices_stand_turned_for_a_blas_and_trained_ones_as_they_were(tiny, tmp_path, monkeypatch, few_rows):
