@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs.rows import last_boxed
-from rewards.base import Completion, completion_text, prompt_text
+from rewards.base import Completion, completion_text
 from rewards.sections import first_turn, opened_by_prompt, split
 
 
-def final_answer(prompt: Completion, completion: Completion) -> str | None:
+def final_answer(seen: str, completion: Completion) -> str | None:
     r"""What the last `<answer>` of the final part holds, else its last `\boxed`; None without either.
 
-    The final part is what follows the reasoning: an answer that stands only inside `<think>`, or after a `<think>` that
-    is never closed, is not given.
+    `seen` is what the model saw before it (`rewards.base.seen_prompts`). The final part is what follows the reasoning:
+    an answer that stands only inside `<think>`, or after a `<think>` that is never closed, is not given.
     """
     text = first_turn(completion_text(completion))
-    final = split(text, opened=opened_by_prompt(prompt_text(prompt))).final
+    final = split(text, opened=opened_by_prompt(seen)).final
     if final is None:
         return None
     start, end = final.rfind("<answer>"), final.rfind("</answer>")

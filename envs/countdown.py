@@ -9,7 +9,7 @@ from envs.answers import column, final_answer
 from envs.base import DataError, Env, Task
 from envs.expressions import ExpressionError, evaluate
 from envs.splits import split_tasks
-from rewards.base import Completion
+from rewards.base import Completion, seen_prompts
 
 PROMPT = (
     "Using the numbers {numbers}, write an expression that equals {target}. You may use +, -, *, / and parentheses, "
@@ -94,7 +94,7 @@ def countdown_reward(
     """
     count = len(completions)
     numbers, target, use_all = (column(columns, name, count) for name in ("numbers", "target", "use_all"))
-    answers = [final_answer(prompt, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+    answers = [final_answer(*pair) for pair in zip(seen_prompts(prompts, columns), completions, strict=True)]
     return [
         None if given is None or goal is None else float(_solves(answer, given, goal, bool(every)))
         for answer, given, goal, every in zip(answers, numbers, target, use_all, strict=True)

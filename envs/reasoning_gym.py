@@ -10,7 +10,7 @@ from envs.answers import column, final_answer
 from envs.base import DataError, Env, Task
 from envs.gym_worker import shared_worker
 from envs.splits import split_tasks
-from rewards.base import Completion, Judged
+from rewards.base import Completion, Judged, seen_prompts
 
 SUFFIX = "\nGive the final answer between <answer> and </answer>."
 EVALUATORS = frozenset({"eval", "exec", "sympify", "parse_expr", "parse_latex", "__import__", "pickle", "subprocess"})
@@ -132,8 +132,9 @@ def reasoning_gym_reward(
     None for tasks that are not reasoning-gym's. What failed is counted by outcome.
     """
     judged = Judged()
-    for prompt, completion, entry in zip(prompts, completions, column(columns, "entry", len(completions)), strict=True):
-        answer = final_answer(prompt, completion) if entry else None
+    seen, entries = seen_prompts(prompts, columns), column(columns, "entry", len(completions))
+    for shown, completion, entry in zip(seen, completions, entries, strict=True):
+        answer = final_answer(shown, completion) if entry else None
         if not entry or answer is None:
             judged.append(0.0 if entry else None)
             continue

@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from envs import Task
 from grpo.config import Config
 from grpo.types import Group
 from rewards import RewardSet, Scores
@@ -23,6 +25,30 @@ class GroupScores:
     applied: dict[str, int] = field(default_factory=dict)  # "NAME/clipped", "NAME/gated" -> completions
 
 
+def hand_over(
+    task: Task, rendered: str, texts: Sequence[str], *, max_completion_length: int | None
+) -> tuple[list[Any], list[Any], dict[str, list[Any]]]:
+    """Return the prompts, completions and columns as rewards get them.
+
+    As from TRL: the task's prompt as it is, completions as strings, or as messages where the prompt is messages; a
+    last message of the assistant, which the model went on with, begins the completion. `rendered_prompts` is what the
+    model saw; `max_completion_length`, if not None, is what the length rewards measure against.
+    """
+    columns = {**task.columns, "rendered_prompts": rendered}
+    if max_completion_length is not None:
+        columns = {"max_completion_length": max_completion_length, **columns}
+    repeated = {name: [value] * len(texts) for name, value in columns.items()}
+    prompt: Any = task.prompt
+    if isinstance(prompt, str):
+        return [prompt] * len(texts), list(texts), repeated
+    begun = ""
+    if prompt[-1]["role"] == "assistant":
+        begun, prompt = prompt[-1]["content"], prompt[:-1]
+        repeated["rendered_prompts"] = [rendered.removesuffix(begun)] * len(texts)
+    completions = [[{"role": "assistant", "content": begun + text}] for text in texts]
+    return [prompt] * len(texts), completions, repeated
+
+
 class Scorer:
     """Hands finished groups to the rewards in threads of its own; rewards that need processes have theirs."""
 
@@ -35,23 +61,15 @@ class Scorer:
         return self.threads.submit(self.score, group)
 
     def score(self, group: Group) -> GroupScores:
-        """The rewards of a group's completions.
-
-        Prompts and completions reach a reward as TRL hands them over: strings, or messages where the task is a
-        conversation.
-        """
-        task, samples = group.prompt.task, len(group.rollouts)
-        texts = [rollout.text for rollout in group.rollouts]
-        columns = task.columns
-        if self.max_completion_length is not None:  # what the length rewards measure against
-            columns = {"max_completion_length": self.max_completion_length, **columns}
-        conversation = not isinstance(task.prompt, str)
-        scores: Scores = self.rewards.score(
-            [task.prompt if conversation else group.prompt.text] * samples,
-            [[{"role": "assistant", "content": text}] for text in texts] if conversation else texts,
-            completion_ids=[list(rollout.tokens) for rollout in group.rollouts],
-            columns={name: [value] * samples for name, value in columns.items()},
+        """The rewards of a group's completions."""
+        prompts, completions, columns = hand_over(
+            group.prompt.task,
+            group.prompt.text,
+            [rollout.text for rollout in group.rollouts],
+            max_completion_length=self.max_completion_length,
         )
+        ids = [list(rollout.tokens) for rollout in group.rollouts]
+        scores: Scores = self.rewards.score(prompts, completions, completion_ids=ids, columns=columns)
         return GroupScores(
             scores.values, scores.totals, scores.failures, scores.messages, scores.counted, scores.applied
         )

@@ -86,6 +86,15 @@ def prompt_text(prompt: Completion) -> str:
     return str(prompt[-1].get("content") or "") if prompt else ""
 
 
+def seen_prompts(prompts: Sequence[Completion], columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What the model saw before each completion, whose end may have opened the completion's first tag.
+
+    The column `rendered_prompts` where the trainer gives it, else the texts of the prompts.
+    """
+    rendered = columns.get("rendered_prompts")
+    return list(rendered) if rendered is not None else [prompt_text(prompt) for prompt in prompts]
+
+
 def register(name: str, factory: Callable[..., Reward]) -> None:
     """Make `get(name, **options)` return `factory(**options)`."""
     if not name or ":" in name:

@@ -15,6 +15,7 @@ from envs import Task
 from envs.base import prompt_key
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import StopFlag
+from grpo.scoring import hand_over
 from rewards import RewardSet
 from rewards.base import prompt_text
 
@@ -108,16 +109,10 @@ def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: i
     texts, count = [completion.text for completion in drawn.completions], len(drawn.completions)
     if not count:
         return Record(drawn.number, task, drawn.opened, (), drawn.left_out)
-    conversation = not isinstance(task.prompt, str)
-    columns = {"max_completion_length": max_completion_length, **task.columns}
     ids = [list(completion.ids or ()) for completion in drawn.completions]
-
+    prompts, completions, columns = hand_over(task, drawn.shown, texts, max_completion_length=max_completion_length)
     ask = functools.partial(
-        rewards.score,
-        [task.prompt if conversation else drawn.shown] * count,
-        [[{"role": "assistant", "content": text}] for text in texts] if conversation else texts,
-        completion_ids=ids if all(ids) else None,
-        columns={name: [value] * count for name, value in columns.items()},
+        rewards.score, prompts, completions, completion_ids=ids if all(ids) else None, columns=columns
     )
     scores = ask()
     if scores.failures:

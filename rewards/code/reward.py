@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rewards.base import Completion, Judged, completion_text, prompt_text
+from rewards.base import Completion, Judged, completion_text, prompt_text, seen_prompts
 from rewards.code.answer import programs_in
 from rewards.code.plans import BadTests, Plan, Row, plan_of
 from rewards.code.trial import Verdict, cores, judge
@@ -115,12 +115,13 @@ class CodeReward:
         wanted = [columns.get(name) or [None] * len(completions) for name in COLUMNS]
         plans: dict[Any, Plan | Verdict] = {}
         jobs = []
-        for prompt, completion, *values in zip(prompts, completions, *wanted, strict=True):
-            question = prompt_text(prompt)
+        seen_before = seen_prompts(prompts, columns)
+        for prompt, seen, completion, *values in zip(prompts, seen_before, completions, *wanted, strict=True):
+            question, opened = prompt_text(prompt), opened_by_prompt(seen)
             key = (question, *map(id, values))  # the samples of a prompt share its columns
             if key not in plans:
                 plans[key] = _plan(Row(*values), question)
-            jobs.append(_job(plans[key], question, values[COLUMNS.index("entry_point")], completion))
+            jobs.append(_job(plans[key], question, values[COLUMNS.index("entry_point")], completion, opened=opened))
         verdicts = self._verdicts([job for job in jobs if isinstance(job, Job)])
         result = Judged()
         for job in jobs:
@@ -190,12 +191,14 @@ def _plan(row: Row, question: str) -> Plan | Verdict:
     return plan or Verdict("no_tests", 0, 0, "neither tests, test nor inputs and outputs")
 
 
-def _job(plan: Plan | Verdict, question: str, entry_point: Any, completion: Completion) -> Job | Verdict:
+def _job(
+    plan: Plan | Verdict, question: str, entry_point: Any, completion: Completion, *, opened: bool
+) -> Job | Verdict:
     """The program of a completion with its tests, or the verdict that needs no run."""
     if isinstance(plan, Verdict):
         return plan
     name = entry_point if isinstance(entry_point, str) and entry_point else None
-    code = programs_in(completion_text(completion), question, name, opened=opened_by_prompt(question))
+    code = programs_in(completion_text(completion), question, name, opened=opened)
     return Job(code, plan) if code else Verdict("no_code", 0, len(plan.tests))
 
 

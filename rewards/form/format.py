@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from rewards.base import Completion, Judged, completion_text, prompt_text
+from rewards.base import Completion, Judged, completion_text, seen_prompts
 from rewards.form.template import FILLED, Template, has_box, has_content, has_word, matches, positions, read_template
 from rewards.sections import TURN_MARKS
 
@@ -106,8 +106,8 @@ class _PerCompletion:
         **columns: Any,
     ) -> list[float | None]:
         return Judged(
-            self._measure(self._as_read(completion_text(completion), prompt_text(prompt)), self.template)
-            for prompt, completion in zip(prompts, completions, strict=True)
+            self._measure(self._as_read(completion_text(completion), seen), self.template)
+            for seen, completion in zip(seen_prompts(prompts, columns), completions, strict=True)
         )
 
     def _as_read(self, text: str, prompt: str) -> str:

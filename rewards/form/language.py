@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.base import Completion, Judged, completion_text, prompt_text
+from rewards.base import Completion, Judged, completion_text, seen_prompts
 from rewards.form.scripts import LATIN_LANGUAGES, SCRIPT_OF, latin_words, other_words, prose
 from rewards.sections import first_turn, opened_by_prompt, split
 
@@ -128,13 +128,13 @@ class LanguageReward:
     ) -> list[float | None]:
         targets = [self.target] * len(completions) if language is None else [code or self.target for code in language]
         result = Judged()
-        for prompt, completion, code in zip(prompts, completions, targets, strict=True):
+        for seen, completion, code in zip(seen_prompts(prompts, columns), completions, targets, strict=True):
             if not known(code):
                 result.count("language_unknown", f"column language holds {code!r}, not an ISO 639-1 code it knows")
                 result.append(None)
                 continue
             text = first_turn(completion_text(completion))
-            sections = split(text, opened=opened_by_prompt(prompt_text(prompt)))
+            sections = split(text, opened=opened_by_prompt(seen))
             reasoning = sections.reasoning if sections.reasoning is not None else text
             result.append(language_share(reasoning, code, detector=self.detector))
         return result

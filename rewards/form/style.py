@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.base import Completion, completion_text, prompt_text
+from rewards.base import Completion, completion_text, seen_prompts
 from rewards.sections import opened_by_prompt, split
 
 # Scripts written without blanks: each character is a word.
@@ -113,8 +113,8 @@ class ReasoningStepsReward:
         **columns: Any,
     ) -> list[float | None]:
         values: list[float | None] = []
-        for prompt, completion in zip(prompts, completions, strict=True):
+        for seen, completion in zip(seen_prompts(prompts, columns), completions, strict=True):
             text = completion_text(completion)
-            reasoning = split(text, opened=opened_by_prompt(prompt_text(prompt))).reasoning
+            reasoning = split(text, opened=opened_by_prompt(seen)).reasoning
             values.append(min(1.0, count_steps(text if reasoning is None else reasoning) / self.wanted))
         return values

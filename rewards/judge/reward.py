@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rewards.base import Completion, Judged, completion_text, prompt_text
+from rewards.base import Completion, Judged, completion_text, prompt_text, seen_prompts
 from rewards.judge.cache import VerdictCache
 from rewards.judge.endpoint import Endpoint, EndpointError
 from rewards.judge.protocol import BadReply, Case, addresses_judge, read_verdict, request
@@ -115,7 +115,8 @@ class JudgeReward:
         **columns: Any,
     ) -> list[float | None]:
         domains = [self.domain] * len(completions) if domain is None else [name or self.domain for name in domain]
-        rows = [self._case(*row) for row in zip(prompts, completions, domains, strict=True)]
+        seen = seen_prompts(prompts, columns)
+        rows = [self._case(*row) for row in zip(prompts, seen, completions, domains, strict=True)]
         if self.without_answer and answer is not None:
             rows = [row if gold in (None, "") else NOT_APPLICABLE for row, gold in zip(rows, answer, strict=True)]
         asked = list(dict.fromkeys(row for row in rows if isinstance(row, Case)))
@@ -129,12 +130,12 @@ class JudgeReward:
             result.count(outcome.kind, outcome.said)
         return result
 
-    def _case(self, prompt: Completion, completion: Completion, domain: str) -> Case | Outcome:
+    def _case(self, prompt: Completion, seen: str, completion: Completion, domain: str) -> Case | Outcome:
         """What to ask about a completion, or what it is without asking."""
         question = prompt_text(prompt)
         text: str | None = completion_text(completion)
         if self._rubric.sees == "final":
-            text = split(text or "", opened=opened_by_prompt(question)).final
+            text = split(text or "", opened=opened_by_prompt(seen)).final
         if text is None or not text.strip():
             return Outcome("no_answer", 0.0, "there is no final answer to judge")
         if len(text) > self.max_characters:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.base import Completion, Judged, completion_text, prompt_text
+from rewards.base import Completion, Judged, completion_text, prompt_text, seen_prompts
 from rewards.maths.equality import Comparison, Undecided, numbers_only, same_answer
 from rewards.maths.exact import read_number
 from rewards.maths.final_answer import EXTRACTS, Answer, Extract, final_answer, last_boxes
@@ -78,7 +78,8 @@ class AccuracyReward:
         golds = answer if answer is not None else solution
         if golds is None:
             raise ValueError(f"{self.__name__} needs a column 'answer', got {', '.join(columns) or 'none'}")
-        rows = [self._row(*row) for row in zip(prompts, completions, golds, strict=True)]
+        seen = seen_prompts(prompts, columns)
+        rows = [self._row(*row) for row in zip(prompts, seen, completions, golds, strict=True)]
         pending = [item for row in rows if not isinstance(row, str) for item in row]
         found = shared().outcomes(pending) if pending else {}
         result = Judged()
@@ -93,14 +94,14 @@ class AccuracyReward:
         """End the worker processes; they start again when needed."""
         shared().close()
 
-    def _row(self, prompt: Completion, completion: Completion, gold: Any) -> str | list[Item]:
+    def _row(self, prompt: Completion, seen: str, completion: Completion, gold: Any) -> str | list[Item]:
         """The outcome of one completion, or the comparisons that need sympy."""
         golds = read_gold(gold)
         if not golds:
             return "gold_bad"
         question = prompt_text(prompt)
         text = completion_text(completion)
-        taken = final_answer(text, self.extract, opened=opened_by_prompt(question), lenient=not self.strict)
+        taken = final_answer(text, self.extract, opened=opened_by_prompt(seen), lenient=not self.strict)
         if taken is None or len(taken.text) > MAX_ANSWER:
             return "unparsed" if taken is None else "refused"
         verdicts = [self._compare(reference, taken, question) for reference in golds]

@@ -8,7 +8,7 @@ import pytest
 
 from envs import Task
 from grpo.config import Config
-from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, hand_over, totals
 from rewards import RewardSet
 
 
@@ -44,6 +44,7 @@ def test_a_reward_is_handed_what_trl_would_hand_it(group):
         "completions": ["21 22", "31", "41 42"],
         "ids": [[21, 22, 2], [31, 2], [41, 42]],  # the stop token is part of the completion
         "answer": ["31"] * 3,
+        "rendered_prompts": ["11 12"] * 3,
     }
     assert (result.values, result.totals) == ({"mine": [1.0, 0.0, None]}, [2.0, 0.0, None])
 
@@ -59,6 +60,32 @@ def test_a_conversation_is_handed_over_as_messages(group):
 
     scored(replace(group, prompt=replace(group.prompt, task=task)), mine)
     assert seen == [(messages, [{"role": "assistant", "content": "31"}])]
+
+
+@pytest.mark.parametrize("prompt", ["2+3?", [{"role": "user", "content": "2+3?"}]])
+def test_an_answer_inside_the_thinking_that_the_template_opened_is_not_paid(group, prompt):
+    shown = replace(group.prompt, task=Task("1", prompt, {"answer": "5"}), text="<user>2+3?<assistant><think>\n")
+    texts = (r"so \boxed{5}", r"so</think>\boxed{5}", "so</think>5")  # the first is cut off in its thinking
+    rollouts = tuple(replace(rollout, text=text) for rollout, text in zip(group.rollouts, texts, strict=True))
+    scorer = Scorer(RewardSet({"accuracy": 1.0}))
+    try:
+        assert scorer.score(replace(group, prompt=shown, rollouts=rollouts)).totals == [0.0, 1.0, 1.0]
+    finally:
+        scorer.close()
+
+
+def test_a_rendered_prompt_does_not_take_the_place_of_the_tasks_own(group):
+    prompts, _, columns = hand_over(Task("1", "2+3?"), "<user>2+3?<assistant>", ["5"], max_completion_length=None)
+    assert (prompts, columns) == (["2+3?"], {"rendered_prompts": ["<user>2+3?<assistant>"]})
+
+
+def test_a_completion_begins_with_the_message_it_goes_on_with():
+    messages = [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "<think>\nSum:"}]
+    shown = "<user>2+3?<assistant><think>\nSum:"
+    prompts, completions, columns = hand_over(Task("1", messages), shown, [" 5"], max_completion_length=None)
+    assert prompts == [messages[:1]]
+    assert completions == [[{"role": "assistant", "content": "<think>\nSum: 5"}]]
+    assert columns == {"rendered_prompts": ["<user>2+3?<assistant>"]}
 
 
 def test_a_reward_that_raises_is_counted_and_left_out(group):
