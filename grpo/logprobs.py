@@ -92,3 +92,18 @@ def entropy_of(tempered: mx.array) -> mx.array:
     masses, sums, highest = exp_sums(tempered)
     finite = mx.maximum(tempered, LOWEST)  # 0 * -inf would be NaN
     return (mx.log(sums) + highest - (masses * finite).sum(axis=-1, keepdims=True) / sums).squeeze(-1)
+
+
+def differentiable_entropy(tempered: mx.array) -> mx.array:
+    """`entropy_of` with its gradient: dH / dz = -p (log p + H). [..., vocab] -> [...]."""
+
+    @mx.custom_function
+    def entropy(tempered: mx.array) -> mx.array:
+        return entropy_of(tempered)
+
+    @entropy.vjp
+    def gradient(tempered: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+        logprobs = mx.maximum(tempered - log_sum_exp(tempered)[..., None], LOWEST)
+        return -cotangent[..., None] * exp(logprobs) * (logprobs + output[..., None])
+
+    return cast(mx.array, entropy(tempered))

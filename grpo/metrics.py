@@ -10,6 +10,8 @@ from grpo.learner.optimizer import learning_rate
 from grpo.scoring import GroupScores
 from grpo.types import Group
 
+OWN = "mean/"  # before the sums of a loss's own metrics
+
 
 def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray) -> dict[str, float]:
     """Return the rewards, entropy and completion lengths of a rollout batch."""
@@ -77,6 +79,9 @@ def learner_metrics(totals: Mapping[str, float], norms: Sequence[float], config:
         "updates/dropped": totals["dropped_updates"],
         "updates/skipped": totals["skipped_updates"],
     }
+    for name, total in totals.items():
+        if name.startswith(OWN):  # a loss's own
+            metrics[name.removeprefix(OWN)] = total / tokens
     if config.beta > 0:
         metrics["kl"] = totals["kl"] / tokens
     return metrics

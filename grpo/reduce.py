@@ -4,26 +4,41 @@ Numerator and denominator always come from the same mask: 1 at a trained token, 
 is that of the whole optimizer step when it is passed in; then any split into micro-batches adds up to the same sum.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import mlx.core as mx
 
-LossType = Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo"]
 Unit = Literal["sequence", "token", "budget"]
-
-UNITS: dict[LossType, Unit] = {
-    "grpo": "sequence",  # each sequence counts the same: mean over its tokens, then over sequences
-    "gspo": "sequence",
-    "bnpo": "token",  # each token counts the same
-    "dapo": "token",
-    "cispo": "token",
-    "dr_grpo": "budget",  # each token counts 1 / max_completion_length, whatever the lengths
-}
+# sequence: each sequence counts the same, the mean over its tokens, then over sequences
+# token: each token counts the same
+# budget: each token counts 1 / max_completion_length, whatever the lengths
 
 
-def check_loss_type(loss_type: str) -> None:
-    if loss_type not in UNITS:
-        raise ValueError(f"loss_type must be one of {', '.join(get_args(LossType))}, got {loss_type!r}")
+@dataclass(frozen=True)
+class StepCounts:
+    """What one optimizer step trains on, counted before it is split."""
+
+    sequences: int  # with at least one trained token
+    tokens: int  # trained
+
+    @classmethod
+    def of(cls, lengths: Sequence[int]) -> "StepCounts":
+        """Count completions of these trained tokens; 0 = left out of the loss."""
+        return cls(sum(length > 0 for length in lengths), sum(lengths))
+
+    def denominator(self, unit: Unit, max_completion_length: int | None = None) -> float:
+        """Return what a sum of this unit is divided by; 0.0 if everything is left out."""
+        check_unit(unit)
+        if unit == "token":
+            return float(self.tokens)
+        return float(self.sequences if unit == "sequence" else self.sequences * require_budget(max_completion_length))
+
+
+def check_unit(unit: str) -> None:
+    if unit not in get_args(Unit):
+        raise ValueError(f"unit must be one of {', '.join(get_args(Unit))}, got {unit!r}")
 
 
 def require_budget(max_completion_length: int | None) -> int:
@@ -53,7 +68,7 @@ def sequence_means(values: mx.array, mask: mx.array) -> mx.array:
     return mx.where(counted, values, 0.0).sum(axis=1) / mx.maximum(counted.sum(axis=1), 1)
 
 
-def batch_denominator(mask: mx.array, *, loss_type: LossType, max_completion_length: int | None = None) -> mx.array:
+def batch_denominator(mask: mx.array, *, unit: Unit, max_completion_length: int | None = None) -> mx.array:
     """Count the denominator of this batch alone: its sequences, its tokens, or its token budget.
 
     Args:
@@ -62,23 +77,23 @@ def batch_denominator(mask: mx.array, *, loss_type: LossType, max_completion_len
         scalar; 0 if everything is masked.
     """
     counted = mask != 0
-    if UNITS[loss_type] == "token":
+    if unit == "token":
         return counted.sum()
     sequences = counted.any(axis=1).sum()
-    return sequences if UNITS[loss_type] == "sequence" else sequences * require_budget(max_completion_length)
+    return sequences if unit == "sequence" else sequences * require_budget(max_completion_length)
 
 
 def reduce_loss(
     token_losses: mx.array,
     mask: mx.array,
     *,
-    loss_type: LossType,
+    unit: Unit,
     max_completion_length: int | None = None,
     denominator: float | mx.array | None = None,
 ) -> mx.array:
     """Reduce per-token losses to the loss of a (micro-)batch.
 
-    grpo, gspo: sum_i mean_t(l) / sequences · bnpo, dapo, cispo: sum l / tokens · dr_grpo: sum l / (sequences * budget)
+    sequence: sum_i mean_t(l) / sequences · token: sum l / tokens · budget: sum l / (sequences * max_completion_length)
 
     Args:
         token_losses: [batch, time].
@@ -87,12 +102,9 @@ def reduce_loss(
     Returns:
         scalar; 0 if everything is masked.
     """
-    check_loss_type(loss_type)
+    check_unit(unit)
     if denominator is None:
-        denominator = batch_denominator(mask, loss_type=loss_type, max_completion_length=max_completion_length)
-    if UNITS[loss_type] == "sequence":
-        total = sequence_means(token_losses, mask).sum()
-    else:
-        total = masked_sum(token_losses, mask)
+        denominator = batch_denominator(mask, unit=unit, max_completion_length=max_completion_length)
+    total = sequence_means(token_losses, mask).sum() if unit == "sequence" else masked_sum(token_losses, mask)
     divisor = mx.array(denominator, dtype=mx.float32)
     return total / mx.where(divisor > 0, divisor, 1.0)  # nothing trained in the whole step: 0 / 1

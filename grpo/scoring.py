@@ -97,11 +97,13 @@ def totals(scored: Sequence[GroupScores]) -> np.ndarray:
     )
 
 
-def counted_rewards(scored: Sequence[GroupScores], weights: Mapping[str, float]) -> tuple[np.ndarray, np.ndarray]:
-    """[rewards, prompts, samples] of what counts, NaN where there is no value, and the weights [rewards].
+def counted_rewards(
+    scored: Sequence[GroupScores], weights: Mapping[str, float]
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, [rewards, prompts, samples] of what counts, NaN where there is no value, and the weights [rewards].
 
     Rewards of weight 0 are left out.
     """
     names = [name for name in scored[0].counted if weights[name]]
     values = [[group.counted[name] for group in scored] for name in names]
-    return np.array(values, dtype=np.float32), np.array([weights[name] for name in names], dtype=np.float32)
+    return names, np.array(values, dtype=np.float32), np.array([weights[name] for name in names], dtype=np.float32)

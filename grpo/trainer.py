@@ -16,7 +16,9 @@ import numpy as np
 from rich.progress import Progress
 
 from envs import Env
-from grpo.advantages import decoupled_advantages, group_advantages
+from grpo.algorithms.credit import credit_of
+from grpo.algorithms.resolve import advantage_named
+from grpo.algorithms.seams import Seams
 from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
@@ -31,7 +33,7 @@ from grpo.rollout.sampler import Sampling
 from grpo.runs.coach import Coach
 from grpo.runs.logger import METRICS, RunLogger
 from grpo.runs.loop import Loop, RunState, places
-from grpo.scoring import GroupScores, Scorer, coin_flips, counted_rewards, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, totals
 from grpo.types import Credit, Group, Prompt
 from rewards import RewardSet
 
@@ -58,7 +60,9 @@ class Trainer(Loop[TrainerState]):
         output: Path,
         *,
         resume_from: Path | None = None,
+        seams: Seams | None = None,
     ) -> None:
+        self.seams = seams or Seams()
         self.config, self.policy, self.env = config, policy, env
         self.scorer = Scorer(rewards, config.max_completion_length)
         self.train_prompts = self._prompts("train")
@@ -72,7 +76,8 @@ class Trainer(Loop[TrainerState]):
             prompt_tokens=max(len(prompt.tokens) for prompt in self.train_prompts),
         )
         self.config = config = self.memory_plan.config
-        self.learner = Learner(policy, config)
+        self.learner = Learner(policy, config, self.seams.loss_fn)
+        self.estimator = self.seams.advantage_fn or advantage_named(config.advantage)
         self.coach = Coach(config)
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
         self._open_logger(RunLogger)
@@ -126,6 +131,8 @@ class Trainer(Loop[TrainerState]):
         self.logger.step(step, metrics)
         for warning in self.coach.look(step, metrics):
             self.logger.say(f"  warning: {warning}")
+        for callback in self.seams.callbacks:
+            callback(step, dict(metrics))
 
     def _rollout(self, prompts: Sequence[Prompt], step: int) -> tuple[list[Group], list[GroupScores], float]:
         """Groups and their rewards in the order of the prompts, and when decoding ended; rewards run meanwhile."""
@@ -153,16 +160,8 @@ class Trainer(Loop[TrainerState]):
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
     ) -> tuple[Sequence[Sequence[Credit]], dict[str, float]]:
-        """Return the credit of each completion or token, here its group advantage, and metrics of it."""
-        return self._advantages(scored, rewards).tolist(), {}
-
-    def _advantages(self, scored: Sequence[GroupScores], rewards: np.ndarray) -> np.ndarray:
-        """[prompts, samples]; of the summed rewards, or of each reward on its own (GDPO)."""
-        config = self.config
-        if config.multi_objective_aggregation == "normalize_then_sum" and config.control == "none":
-            values, weights = counted_rewards(scored, config.reward_weights)
-            return np.array(decoupled_advantages(mx.array(values), mx.array(weights)))
-        return np.array(group_advantages(mx.array(rewards), scale=config.scale_rewards))
+        """Return the credit of each completion or token, here by the run's estimator, and metrics of it."""
+        return credit_of(self.estimator, self.config, groups, scored, rewards), {}
 
     def _advance(self, bar: Progress) -> Callable[[int], None]:
         """Called after every decoding step: moves the bar, and ends the step on a signal."""

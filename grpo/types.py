@@ -1,14 +1,17 @@
 """The records that flow through a step: Prompt -> Rollout -> Group -> Segment. Axes are in the field comments."""
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from envs import Message, Task
 
 if TYPE_CHECKING:
     import mlx.core as mx
+
+    from grpo.config import Config
+    from grpo.reduce import Unit
 
 Value = TypeVar("Value")
 Credit = float | tuple[float, ...]  # one advantage for a whole completion, or one a token
@@ -97,10 +100,50 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class LossArrays:
-    """What the loss of a micro-batch takes besides the policy's logprobs."""
+class AdvantageInputs:
+    """What an advantage estimator may look at: a step's groups and what they were given.
 
+    Its result is [prompts, samples], one advantage a completion, or [batch, time], one a token, batch going through the
+    samples of one prompt after another and time being as long as the longest completion at least.
+    """
+
+    rewards: "mx.array"  # [prompts, samples], the weighted sum; NaN where a completion has none
+    by_reward: "dict[str, mx.array]"  # each reward of weight != 0 as counted, [prompts, samples], NaN where missing
+    lengths: "mx.array"  # [prompts, samples], tokens
+    truncated: "mx.array"  # [prompts, samples], bool: no stop token
+    groups: tuple[Group, ...]  # [prompts]
+    config: "Config"
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """What a loss may look at: one micro-batch. What stands at positions of mask 0 has no meaning."""
+
+    policy_logprobs: "mx.array"  # [batch, time], the array with a gradient
     sampler_logprobs: "mx.array"  # [batch, time]
-    reference_logprobs: "mx.array | None"  # [batch, time]; None without a KL term
+    reference_logprobs: "mx.array | None"  # [batch, time]; None with beta 0
     advantages: "mx.array"  # [batch], or [batch, time] where every token has its own
     mask: "mx.array"  # [batch, time], 1 at trained tokens
+    config: "Config"
+    entropies: "mx.array | None" = None  # [batch, time], nats, with a gradient; None unless the loss needs them
+
+
+@dataclass(frozen=True)
+class LossOutputs:
+    """What a loss returns. Positions of mask 0 are left out of everything."""
+
+    token_losses: "mx.array"  # [batch, time]
+    metrics: "dict[str, mx.array]" = field(default_factory=dict)  # each [batch, time]: logged as a mean over tokens
+    unit: "Unit" = "token"  # what the sum is divided by, see grpo.reduce
+
+
+class LossFunction(Protocol):
+    """A loss, the user's or a built-in one.
+
+    With an attribute `needs` that holds "entropies", LossInputs has them; they cost another pass over the vocabulary.
+    """
+
+    def __call__(self, inputs: LossInputs, /) -> LossOutputs: ...
+
+
+AdvantageFunction = Callable[[AdvantageInputs], "mx.array"]

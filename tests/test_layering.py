@@ -18,6 +18,7 @@ MATHS = [
     "kl",
     "losses",
     "reduce",
+    "algorithms.surrogates",
 ]
 MATHS_MAY_IMPORT = {"mlx.core", "typing", "collections.abc", "functools", "dataclasses", "math"}
 MATHS_MAY_IMPORT |= {f"grpo.{name}" for name in MATHS}

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from grpo.config.algorithm import AlgorithmSettings
 from grpo.config.loading import load
 from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings
 
 
-class Config(ModelSettings, LoggedRun):
+class Config(ModelSettings, LoggedRun, AlgorithmSettings):
     """One run of `python -m grpo.train`."""
 
     model: str = Field(
@@ -87,9 +88,6 @@ class Config(ModelSettings, LoggedRun):
         1, ge=1, description="optimizer updates a rollout batch, each on an equal share of its prompts"
     )
     num_iterations: int = Field(1, ge=1, description="passes over each rollout batch")
-    loss_type: Literal["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo"] = Field(
-        "grpo", description="see grpo.losses"
-    )
     scale_rewards: Literal["group", "batch", "none"] = Field(
         "group", description="what the advantages' std is taken over"
     )
@@ -195,6 +193,18 @@ class Config(ModelSettings, LoggedRun):
                 self.multi_objective_aggregation == "sum_then_normalize" or self.scale_rewards == "group",
                 f"multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got {self.scale_rewards}: "
                 "it brings its own scaling",
+            ),
+            (
+                self.multi_objective_aggregation == "sum_then_normalize" or self.advantage == "group",
+                f"multi_objective_aggregation normalize_then_sum needs advantage: group, got {self.advantage}",
+            ),
+            (
+                self.scale_rewards == "group" or self.advantage == "group" or ":" in self.advantage,
+                f"scale_rewards {self.scale_rewards} needs advantage: group, got {self.advantage}, which scales itself",
+            ),
+            (
+                self.advantage != "pass_at_k" or self.pass_k <= self.num_generations,
+                f"pass_k must be at most num_generations, got {self.pass_k} and {self.num_generations}",
             ),
             (
                 self.min_learning_rate <= self.learning_rate,

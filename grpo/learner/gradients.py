@@ -18,9 +18,10 @@ from grpo.config import Config
 from grpo.cpu.fusion import fused_gradients
 from grpo.cpu.lanes import evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.learner.batching import keeps_prompts
-from grpo.model.forward import PromptStates, Rows, completion_logprobs, run_prompts, sum_trees
+from grpo.model.forward import PromptStates, Rows, completion_logprobs, completion_scores, run_prompts, sum_trees
 from grpo.model.policy import Policy
-from grpo.types import LossArrays, Segment
+from grpo.reduce import StepCounts
+from grpo.types import LossInputs, Segment
 
 
 class Differentiable(Protocol):
@@ -33,10 +34,14 @@ class Differentiable(Protocol):
     def advantages(self, segment: Segment, rows: Rows) -> mx.array:
         """Return the advantages of a micro-batch, [batch] or [batch, time]."""
 
-    def __call__(self, policy_logprobs: mx.array, arrays: LossArrays, denominator: float) -> mx.array:
-        """Return the micro-batch's share of the step's loss, a scalar."""
+    @property
+    def needs_entropies(self) -> bool:
+        """Whether the loss needs each token's entropy and its gradient."""
 
-    def sums(self, policy_logprobs: mx.array, arrays: LossArrays) -> dict[str, mx.array]:
+    def __call__(self, inputs: LossInputs, counts: StepCounts) -> tuple[mx.array, dict[str, mx.array]]:
+        """Return the micro-batch's share of the step's loss, a scalar, and sums of the loss's own metrics."""
+
+    def sums(self, inputs: LossInputs) -> dict[str, mx.array]:
         """Return sums over the micro-batch's tokens for the metrics."""
 
 
@@ -70,7 +75,7 @@ class Gradients:
         """Draw the dropout of this step's bundles from the seed and the step."""
         self._dropout_seed = (self.config.seed << 32) + (step << 16)
 
-    def loss_and_gradient(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+    def loss_and_gradient(self, bundle: Sequence[Segment], counts: StepCounts) -> Scored:
         """Return these micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.
 
         Several segments of the same prompts have them run once: their states go into every segment as inputs, and the
@@ -78,9 +83,9 @@ class Gradients:
         then, long ones (and those of more segments than run at a time) are run again.
         """
         with fused_gradients():
-            return self._bundle(bundle, denominator)
+            return self._bundle(bundle, counts)
 
-    def _bundle(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+    def _bundle(self, bundle: Sequence[Segment], counts: StepCounts) -> Scored:
         self._dropout_seed += 1
         if self.config.merge_adapter and self.policy.learns_merged:
             self.policy.merge()
@@ -88,7 +93,7 @@ class Gradients:
         mx.random.seed(self._dropout_seed)
         tokens = sum(map(len, bundle[0].prompts))
         if shared and keeps_prompts(len(bundle), tokens, token_budget=self.config.token_budget, lanes=self.lanes):
-            return self._with_prompts_kept(bundle, denominator)
+            return self._with_prompts_kept(bundle, counts)
         states, reference_states = self._prompt_states(bundle[0].prompts) if shared else (None, None)
         references = self._references(bundle, reference_states)
         scored: list[Scored] = []
@@ -97,7 +102,7 @@ class Gradients:
             wave = slice(start, start + self.lanes)
             lazy = side_by_side(
                 [
-                    partial(self._differentiate, segment, reference, denominator, states)
+                    partial(self._differentiate, segment, reference, counts, states)
                     for segment, reference in zip(bundle[wave], references[wave], strict=True)
                 ]
             )
@@ -109,7 +114,7 @@ class Gradients:
             scored.append(Scored(0.0, self._through_prompts(bundle[0], pulled), {}))
         return _added(scored)
 
-    def _with_prompts_kept(self, bundle: Sequence[Segment], denominator: float) -> Scored:
+    def _with_prompts_kept(self, bundle: Sequence[Segment], counts: StepCounts) -> Scored:
         """Run the prompts once and keep their activations for the backward pass.
 
         The whole bundle is put together inside that gradient, and evaluated piece after piece when it is complete: an
@@ -133,7 +138,7 @@ class Gradients:
             model.update(tree_unflatten(list(trained.items())))
             given = PromptStates.of([mx.stop_gradient(state) for state in states])
             pairs = zip(bundle, references, strict=True)
-            lazy.extend(on_lanes([partial(self._differentiate, *pair, denominator, given) for pair in pairs]))
+            lazy.extend(on_lanes([partial(self._differentiate, *pair, counts, given) for pair in pairs]))
             pulled = _sums([one.pulled for one in lazy])
             return mx.stack(
                 [(state * mx.stop_gradient(by)).sum() for state, by in zip(states, pulled, strict=True)]
@@ -202,26 +207,42 @@ class Gradients:
         return [partial(logprobs, segment) for segment in segments]
 
     def _differentiate(
-        self, segment: Segment, reference: mx.array | None, denominator: float, states: PromptStates | None
+        self, segment: Segment, reference: mx.array | None, counts: StepCounts, states: PromptStates | None
     ) -> LazyScored:
         """Put together one micro-batch's loss, gradient and metric sums."""
         objective, model, rows = self.objective, self.policy.model, Rows.of(segment)
-        given = LossArrays(
+        inputs_of = partial(
+            LossInputs,
             sampler_logprobs=rows.padded(mx.array(rows.trained(segment.sampler_logprobs))),
             reference_logprobs=reference,
             advantages=objective.advantages(segment, rows),
             mask=rows.mask(),
+            config=self.config,
         )
 
-        def loss_of(trained: dict, arrays: list[mx.array]) -> tuple[mx.array, mx.array]:
+        def loss_of(
+            trained: dict, arrays: list[mx.array]
+        ) -> tuple[mx.array, mx.array, mx.array | None, dict[str, mx.array]]:
             model.update(trained)
-            policy = self._logprobs(rows, PromptStates.of(arrays) if arrays else None)
-            return objective(policy, given, denominator), policy
+            given = PromptStates.of(arrays) if arrays else None
+            policy, entropies = (
+                self._scores(rows, given)
+                if objective.needs_entropies
+                else (
+                    self._logprobs(rows, given),
+                    None,
+                )
+            )
+            loss, sums = objective(inputs_of(policy_logprobs=policy, entropies=entropies), counts)
+            return loss, policy, entropies, sums
 
         trained, arrays = model.trainable_parameters(), states.arrays if states else []
-        (loss, policy), (gradient, pulled) = mx.value_and_grad(loss_of, argnums=(0, 1))(trained, arrays)
+        (loss, policy, entropies, sums), (gradient, pulled) = mx.value_and_grad(loss_of, argnums=(0, 1))(
+            trained, arrays
+        )
         model.update(trained)
-        return LazyScored(loss, dict(tree_flatten(gradient)), pulled, objective.sums(policy, given))
+        sums |= objective.sums(inputs_of(policy_logprobs=policy, entropies=entropies))
+        return LazyScored(loss, dict(tree_flatten(gradient)), pulled, sums)
 
     def _logprobs(self, rows: Rows, states: PromptStates | None, *, gradient: bool = True) -> mx.array:
         return completion_logprobs(
@@ -231,6 +252,16 @@ class Gradients:
             chunk_tokens=self.config.logits_chunk,
             states=states,
             gradient=gradient,
+        )
+
+    def _scores(self, rows: Rows, states: PromptStates | None) -> tuple[mx.array, mx.array]:
+        """Return logprobs and entropies of the completion tokens, [batch, time], both with a gradient."""
+        return completion_scores(
+            self.policy,
+            rows,
+            temperature=self.config.temperature,
+            chunk_tokens=self.config.logits_chunk,
+            states=states,
         )
 
     @contextlib.contextmanager

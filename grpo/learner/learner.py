@@ -13,15 +13,15 @@ from grpo.metrics import learner_metrics
 from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
 from grpo.objective import Objective
-from grpo.types import Credit, Group
+from grpo.types import Credit, Group, LossFunction
 
 
 class Learner:
     """Turns rollout batches into optimizer updates."""
 
-    def __init__(self, policy: Policy, config: Config) -> None:
+    def __init__(self, policy: Policy, config: Config, loss: LossFunction | None = None) -> None:
         self.policy, self.config = policy, config
-        self.objective = Objective(config)
+        self.objective = Objective(config, loss)
         self.gradients = Gradients(policy, config, self.objective)
         self.optimizer = Optimizer(policy, config)
 
@@ -56,12 +56,12 @@ class Learner:
             token_budget=self.config.token_budget,
             lanes=self.gradients.lanes,
             keep_truncated=not self.config.mask_truncated_completions,
-            keep_zero=self.objective.has_reference,
+            keep_zero=self.objective.keeps_zero,
         )
-        denominator = self.objective.denominator(groups)
+        counts = self.objective.counts(groups)
         loss, gradient, sums = 0.0, None, Counter[str]()
         for bundle in bundles:
-            scored = self.gradients.loss_and_gradient(bundle, denominator)
+            scored = self.gradients.loss_and_gradient(bundle, counts)
             loss += scored.loss
             gradient = sum_trees(gradient, scored.gradient)
             mx.eval(gradient)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import mlx.core as mx
 
 from grpo.cpu.exponential import LOWEST
-from grpo.logprobs import at_temperature, chosen_logprobs, entropy_of, exp_sums
+from grpo.logprobs import at_temperature, chosen_logprobs, differentiable_entropy, entropy_of, exp_sums
 from grpo.model.head import FrozenHead
 
 # logits of a frozen projection that exist at a time, at most: operations on them stay in cache
@@ -72,6 +72,29 @@ def chunked_logprobs(
         logprobs = _recomputed(chosen, hidden, leaves, chunks)
     entropies = _in_order(lambda hidden, _: entropy_of(tempered(hidden, leaves)), hidden, chunks)
     return logprobs, mx.stop_gradient(entropies)
+
+
+def scores_with_entropy(
+    hidden: mx.array,
+    tokens: mx.array,
+    project: Project,
+    parameters: Any,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+) -> tuple[mx.array, mx.array]:
+    """Logprobs and entropies [n] float32, both with a gradient; arguments as in `chunked_logprobs`.
+
+    Each chunk of logits is made again for the backward pass, whatever the projection.
+    """
+    chunks = [slice(start, start + chunk_tokens) for start in range(0, hidden.shape[0], chunk_tokens)]
+
+    def scores(hidden: mx.array, leaves: Sequence[mx.array], chunk: slice) -> mx.array:  # [chunk, 2]
+        logits = at_temperature(project(_with_leaves(parameters, iter(leaves)), hidden), temperature)
+        return mx.stack([chosen_logprobs(logits, tokens[chunk]), differentiable_entropy(logits)], axis=1)
+
+    both = _recomputed(scores, hidden, _leaves(parameters), chunks)
+    return both[:, 0], both[:, 1]
 
 
 def _in_blocks(

@@ -11,7 +11,7 @@ import mlx.core as mx
 from grpo.attention.caches import CompletionCache, PromptCache, run_trunk, trunk_caches
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.logprobs import predicting_hidden
-from grpo.model.chunks import chunked_logprobs
+from grpo.model.chunks import chunked_logprobs, scores_with_entropy
 from grpo.model.policy import Policy
 from grpo.types import Segment, Value
 
@@ -125,6 +125,24 @@ def completion_logprobs(
         gradient=gradient,
     )
     return rows.padded(flat)
+
+
+def completion_scores(
+    policy: Policy, rows: Rows, *, temperature: float, chunk_tokens: int, states: PromptStates | None = None
+) -> tuple[mx.array, mx.array]:
+    """Logprob and entropy (nats) of each completion token, [batch, time], 0 at padding, both with a gradient.
+
+    Logits exist for one chunk of positions at a time, and again in the backward pass.
+    """
+    logprobs, entropies = scores_with_entropy(
+        _predicting(policy, rows, states),  # [n, hidden]
+        rows.flat_tokens(),
+        policy.project,
+        policy.head_parameters(),
+        temperature=temperature,
+        chunk_tokens=chunk_tokens,
+    )
+    return rows.padded(logprobs), rows.padded(entropies)
 
 
 def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.array:

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import mlx.core as mx
@@ -6,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.advantages import decoupled_advantages, group_advantages
+from grpo.advantages import (
+    decoupled_advantages,
+    group_advantages,
+    leave_one_out_advantages,
+    maximum_likelihood_advantages,
+    pass_at_k_advantages,
+    whitened_advantages,
+)
 
 MISSING = float("nan")
 
@@ -180,3 +188,86 @@ def test_decoupled_shapes_are_checked():
         decoupled_advantages(mx.zeros((2, 3)), mx.zeros(2))
     with pytest.raises(ValueError, match="rewards must be"):
         decoupled_advantages(mx.zeros((2, 3, 4)), mx.zeros(3))
+
+
+# The other estimators, against float64
+
+
+def samples_of(seed, shape=(5, 8)):
+    """Rewards with ties, missing ones and a group without any spread."""
+    random = np.random.default_rng(seed)
+    rewards = random.choice([0.0, 0.3, 1.0, 1.5], shape)
+    rewards[0] = 1.0
+    rewards[1, :3] = np.nan
+    return rewards
+
+
+def present_rows(rewards, function):
+    """`function` of each group's present rewards; 0 at missing ones."""
+    advantages = np.zeros(rewards.shape)
+    for row, mine in zip(rewards, advantages, strict=True):
+        there = ~np.isnan(row)
+        mine[there] = function(row[there])
+    return advantages
+
+
+def best_of_k(row, k):
+    """By going through all sets of k."""
+    sets = list(itertools.combinations(range(len(row)), k))
+    bests = np.array([max(row[i] for i in chosen) for chosen in sets])
+    own = np.array(
+        [np.mean([b for b, chosen in zip(bests, sets, strict=True) if i in chosen]) for i in range(len(row))]
+    )
+    return (own - bests.mean()) / (bests.std() + 1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_estimators_against_float64(seed):
+    rewards = samples_of(seed)
+    given = mx.array(rewards.astype(np.float32))
+    rloo = present_rows(rewards, lambda r: r - (r.sum() - r) / (len(r) - 1))
+    np.testing.assert_allclose(np.array(leave_one_out_advantages(given)), rloo, rtol=1e-5, atol=1e-6)
+    max_rl = present_rows(rewards, lambda r: (r - r.mean()) / (r.mean() + 1e-4))
+    np.testing.assert_allclose(np.array(maximum_likelihood_advantages(given)), max_rl, rtol=1e-5, atol=1e-6)
+    there = ~np.isnan(rewards)
+    whitened = np.where(there, (rewards - rewards[there].mean()) / (rewards[there].std(ddof=1) + 1e-4), 0)
+    np.testing.assert_allclose(np.array(whitened_advantages(given)), whitened, rtol=1e-5, atol=1e-6)
+    centred = present_rows(rewards, lambda r: r - r.mean())
+    whitened = centred / (np.sqrt((centred**2).sum() / (there.sum() - 1)) + 1e-4)
+    np.testing.assert_allclose(np.array(whitened_advantages(given, baseline=True)), whitened, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 5])
+def test_pass_at_k_against_all_sets(k):
+    rewards = samples_of(k)
+    expected = present_rows(rewards, lambda r: best_of_k(r, k))
+    np.testing.assert_allclose(
+        np.array(pass_at_k_advantages(mx.array(rewards.astype(np.float32)), k)), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_pass_at_k_of_one_success_in_four():
+    # k = 2: E[best] = 1 - C(3, 2) / C(4, 2) = 1/2, std 1/2; the success: (1 - 1/2) / (1/2) = 1;
+    # a failure: 1 - C(2, 1) / C(3, 1) = 1/3, (1/3 - 1/2) / (1/2) = -1/3
+    advantages = pass_at_k_advantages(mx.array([[1.0, 0.0, 0.0, 0.0]]), 2, epsilon=0.0)
+    np.testing.assert_allclose(np.array(advantages)[0], [1, -1 / 3, -1 / 3, -1 / 3], rtol=1e-6)
+
+
+def test_equal_rewards_are_worth_nothing_exactly():
+    equal = mx.full((3, 7), 0.1)
+    for advantages in (
+        leave_one_out_advantages(equal),
+        whitened_advantages(equal),
+        whitened_advantages(equal, baseline=True),
+        maximum_likelihood_advantages(equal),
+        pass_at_k_advantages(equal, 3),
+    ):
+        assert np.array(advantages).tolist() == [[0.0] * 7] * 3
+
+
+def test_fewer_rewards_than_a_set_has_are_worth_nothing():
+    rewards = mx.array([[1.0, 0.0, math.nan, math.nan], [1.0, 0.0, 0.0, 0.0]])
+    advantages = np.array(pass_at_k_advantages(rewards, 3))
+    assert (advantages[0] == 0).all() and (advantages[1] != 0).all()
+    with pytest.raises(ValueError, match="k must be between 1 and the 4 samples of a group, got 5"):
+        pass_at_k_advantages(rewards, 5)

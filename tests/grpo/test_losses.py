@@ -4,9 +4,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from grpo.losses import clip_fractions, policy_loss, step_denominator
+from grpo.algorithms.surrogates import Limits
+from grpo.losses import LOSSES, clip_fractions, policy_loss, step_denominator
 
-LOSS_TYPES = ["grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo"]
+LOSS_TYPES = list(LOSSES)
 BUDGET = 9  # max_completion_length
 GARBAGE = (math.nan, math.inf, -math.inf, 1e30, -7.0)
 
@@ -131,7 +132,7 @@ def test_a_ratio_on_the_edge_of_the_range_still_has_its_gradient():
     assert mx.grad(loss)(mx.zeros((1, 1))).item() == pytest.approx(-2.0)
 
 
-@pytest.mark.parametrize("loss_type", [name for name in LOSS_TYPES if name != "cispo"])
+@pytest.mark.parametrize("loss_type", [name for name in LOSS_TYPES if name not in ("cispo", "sapo", "luspo")])
 def test_loss_zero_at_ratio_one_is_no_bug(loss_type):
     # group advantages add up to 0, so equal lengths at ratio 1 give loss 0; the gradient is not
     policy = mx.full((2, 3), -1.0)
@@ -169,7 +170,7 @@ def oracle(policy, batch, loss_type, options, weights_at=None):
         trained = [column for column, counts in enumerate(mask) if counts]
         losses = []
         for column in trained:
-            columns = trained if loss_type == "gspo" or options.get("importance") == "sequence" else [column]
+            columns = trained if loss_type in ("gspo", "luspo") or options.get("importance") == "sequence" else [column]
 
             def ratio_of(logprobs, row=row, columns=columns):
                 return math.exp(np.mean([logprobs[row][c] - batch["sampler"][row][c] for c in columns]))
@@ -178,21 +179,51 @@ def oracle(policy, batch, loss_type, options, weights_at=None):
             ratio, low, high = ratio_of(policy), options.get("clip_low", 0.2), options.get("clip_high", 0.2)
             if loss_type == "cispo":
                 loss = -min(ratio_of(weights_at), high) * advantage * policy[row][column]
+            elif loss_type == "sapo":
+                tau = 1.0 if advantage > 0 else 1.05
+                loss = -4 / tau / (1 + math.exp(-tau * (ratio - 1))) * advantage
+            elif loss_type == "dppo":
+                held = far(weights_at[row][column], batch["sampler"][row][column], advantage, low, high, options)
+                first = min(ratio, options["dual_clip"]) if "dual_clip" in options else ratio
+                loss = 0.0 if held else -first * advantage
+            elif loss_type == "gmpo":
+                loss = gmpo_row(policy[row], batch, row, trained, low, high)
             else:
                 first = min(ratio, options["dual_clip"]) if "dual_clip" in options else ratio
                 loss = -min(first * advantage, min(max(ratio, 1 - low), 1 + high) * advantage)
             if options.get("beta"):
                 difference = batch["reference"][row][column] - policy[row][column]
                 loss += options["beta"] * (math.exp(difference) - difference - 1)
-            losses.append(loss)
+            losses.append(loss * len(trained) if loss_type == "luspo" else loss)
         if losses:
             token_losses.append(losses)
     if not token_losses:
         return 0.0
-    if loss_type in ("grpo", "gspo"):
+    if loss_type in ("grpo", "gspo", "sapo", "gmpo", "luspo"):
         return sum(sum(losses) / len(losses) for losses in token_losses) / options.get("denominator", len(token_losses))
     counts = BUDGET * len(token_losses) if loss_type == "dr_grpo" else sum(map(len, token_losses))
     return sum(map(sum, token_losses)) / options.get("denominator", counts)
+
+
+def far(policy, sampler, advantage, low, high, options):
+    """dppo: whether a token's probability has moved too far the way its advantage pushes it."""
+    p, q = math.exp(policy), math.exp(sampler)
+    if options.get("divergence") == "kl":
+        rest_q, rest_p = max(1 - q, 1e-8), max(1 - p, 1e-8)  # made-up logprobs may be above 0
+        distance = q * math.log(q / p) + rest_q * math.log(rest_q / rest_p)
+    else:
+        distance = abs(p - q)
+    return (advantage > 0 and p > q and distance > high) or (advantage < 0 and p < q and distance > low)
+
+
+def gmpo_row(policy, batch, row, trained, low, high):
+    """gmpo: minus the row's mean advantage times the geometric mean of its ratios, clipped the way A pushes."""
+    advantages = np.broadcast_to(np.atleast_2d(batch["advantages"].T).T, batch["mask"].shape)[row]
+    logs = []
+    for column in trained:
+        log_ratio = policy[column] - batch["sampler"][row][column]
+        logs.append(min(log_ratio, high) if advantages[column] > 0 else max(log_ratio, -low))
+    return -math.exp(np.mean(logs)) * np.mean(advantages[trained])
 
 
 def oracle_gradient(policy, batch, loss_type, options, step=1e-6):
@@ -250,6 +281,8 @@ OPTIONS = [
     {"importance": "sequence"},
     {"clip_low": 0.1, "clip_high": 0.28, "dual_clip": 1.3},
     {"clip_high": 1.1, "beta": 0.3, "denominator": 37.0},
+    {"divergence": "kl", "clip_low": 0.01, "clip_high": 0.02},
+    {"clip_low": 0.05, "clip_high": 0.08, "beta": 0.04},
 ]
 
 
@@ -365,7 +398,7 @@ def test_beta_without_a_reference_is_refused():
 
 
 def test_the_loss_type_must_be_known():
-    with pytest.raises(ValueError, match=r"loss_type must be one of grpo, bnpo, dapo, dr_grpo, gspo, cispo, got 'ppo'"):
+    with pytest.raises(ValueError, match=r"loss_type must be one of grpo, bnpo, .*luspo, got 'ppo'"):
         one_token(1.0, 1.0, loss_type="ppo")
 
 
@@ -422,7 +455,10 @@ FOUR_TOKENS = mx.array([[1, 1, 1, 1, 0]] * 2)
 
 
 def counted(ratios, mask, **options):
-    return [count.item() for count in clip_fractions(mx.log(ratios), mx.zeros(ratios.shape), SIGNS, mask, **options)]
+    return [
+        count.item()
+        for count in clip_fractions(mx.log(ratios), mx.zeros(ratios.shape), SIGNS, mask, limits=Limits(**options))
+    ]
 
 
 def test_clip_counts():
@@ -438,7 +474,7 @@ def test_clip_counts_of_sequences_are_their_tokens():
 
 def test_clip_counts_add_up_over_micro_batches():
     parts = [
-        clip_fractions(mx.log(RATIOS[row]), mx.zeros((1, 5)), SIGNS[row], FOUR_TOKENS[row])
+        clip_fractions(mx.log(RATIOS[row]), mx.zeros((1, 5)), SIGNS[row], FOUR_TOKENS[row], limits=Limits())
         for row in (slice(0, 1), slice(1, 2))
     ]
     assert [sum(part[side].item() for part in parts) for side in (0, 1)] == [2, 2]
@@ -448,3 +484,43 @@ def test_clip_counts_skip_masked_garbage():
     garbage = mx.where(FOUR_TOKENS == 1, RATIOS, math.nan)
     assert counted(garbage, FOUR_TOKENS) == [2, 2]
     assert counted(garbage, mx.zeros((2, 5))) == [0, 0]
+
+
+def test_luspo_is_gspo_times_the_length():
+    # at ratio 1: 4 tokens of advantage 1, 1 token of advantage 3: -(4 * 1 + 1 * 3) / 2 sequences
+    loss = policy_loss(TWO_ROWS, TWO_ROWS, mx.array([1.0, 3.0]), FOUR_AND_ONE, loss_type="luspo")
+    assert loss.item() == pytest.approx(-3.5)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss"),
+    [
+        (1.0, 1.0, -2.0),  # sigmoid(0) * 4 / 1
+        (1.0, -1.0, 2 / 1.05),
+        (2.0, 1.0, -4 / (1 + math.exp(-1.0))),
+    ],
+)
+def test_sapo_fades(ratio, advantage, loss):
+    assert one_token(ratio, advantage, loss_type="sapo").item() == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss"),
+    [
+        (2.9, 1.0, -2.9),  # 0.1 -> 0.29 is 0.19 away: within 0.2 although the ratio is far out
+        (3.1, 1.0, 0.0),  # 0.21 away, the way the advantage pushes
+        (3.1, -1.0, 3.1),  # and against it
+        (0.1, -1.0, 0.1),  # 0.1 -> 0.01: a rare token may fall
+    ],
+)
+def test_dppo_holds_probabilities_not_ratios(ratio, advantage, loss):
+    assert one_token(ratio, advantage, loss_type="dppo").item() == pytest.approx(loss, rel=1e-6)
+
+
+def test_gmpo_is_not_moved_by_one_extreme_ratio():
+    # ratios e^2, 1 and A = 1: the first log-ratio is held at 0.4, the mean is 0.2
+    policy = mx.array([[1.0, -1.0]])
+    loss = policy_loss(
+        policy, mx.array([[-1.0, -1.0]]), mx.array([1.0]), mx.ones((1, 2)), loss_type="gmpo", clip_high=0.4
+    )
+    assert loss.item() == pytest.approx(-math.exp(0.2), rel=1e-6)

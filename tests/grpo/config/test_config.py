@@ -4,17 +4,19 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
 
+from grpo.algorithms.estimators import ADVANTAGES
 from grpo.config import Config, load_config
+from grpo.config.algorithm import ADVANTAGES as ADVANTAGE_NAMES
+from grpo.config.algorithm import LOSS_TYPES
 from grpo.config.layers import build
 from grpo.config.loading import to_yaml
 from grpo.config.reference import describe, keys
 from grpo.config.sections import ColdStart, ConfigError, LoRA, Section
-from grpo.reduce import LossType
+from grpo.losses import LOSSES
 
 ROOT = Path(__file__).parents[3]
 GRPO = ROOT / "grpo"
@@ -96,6 +98,12 @@ def test_a_value_out_of_range_names_its_key(override, key):
             ["multi_objective_aggregation=normalize_then_sum", "scale_rewards=none"],
             "multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got none",
         ),
+        (
+            ["multi_objective_aggregation=normalize_then_sum", "advantage=rloo"],
+            "multi_objective_aggregation normalize_then_sum needs advantage: group, got rloo",
+        ),
+        (["scale_rewards=batch", "advantage=rloo"], "scale_rewards batch needs advantage: group, got rloo"),
+        (["advantage=pass_at_k", "pass_k=17"], "pass_k must be at most num_generations, got 17 and 16"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )
@@ -256,8 +264,9 @@ def test_keys_reach_into_the_sections():
     assert "lora" not in names and len(names) == len(set(names))
 
 
-def test_loss_types_are_those_of_the_maths():
-    assert get_args(Config.model_fields["loss_type"].annotation) == get_args(LossType)
+def test_losses_and_advantages_are_those_of_the_maths():
+    assert tuple(LOSSES) == LOSS_TYPES
+    assert tuple(ADVANTAGES) == ADVANTAGE_NAMES
 
 
 def recipes() -> list[Path]:

@@ -17,6 +17,7 @@ from grpo.learner import batching
 from grpo.learner import gradients as gradients_module
 from grpo.learner.batching import pack
 from grpo.learner.learner import Learner
+from grpo.reduce import StepCounts
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
 from grpo.runs.interrupt import TrainingFailed
@@ -263,7 +264,7 @@ def test_a_longer_neighbour_does_not_change_a_row(tiny, loss_type):
         completions = (*rows, neighbour)
         sampler = tuple((-4.0,) * len(row) for row in completions)
         segment = Segment(((11, 12, 13),), completions, sampler, (1.0, -0.5, 0.0))
-        scored = learner.gradients.loss_and_gradient([segment], 3.0)
+        scored = learner.gradients.loss_and_gradient([segment], StepCounts(3, 3))
         found.append((scored.loss, scored.gradient))
     assert_same(found[1], found[0], 1e-5)
     assert any(leaf.any().item() for leaf in found[0][1].values())
@@ -445,8 +446,8 @@ def test_a_prompt_run_again_for_its_gradient_drops_the_same_values(tiny, monkeyp
     learner, (group, _) = learner_of(policy, tiny.config(beta=0.0)), made_up_groups(tiny)
     policy.model.train()
     (bundle,) = pack([group], [ADVANTAGES[0]], token_budget=1)
-    learner.gradients.loss_and_gradient(bundle, 4.0)
-    learner.gradients.loss_and_gradient(bundle, 4.0)
+    learner.gradients.loss_and_gradient(bundle, StepCounts(4, 4))
+    learner.gradients.loss_and_gradient(bundle, StepCounts(4, 4))
     first, again, other, _ = (np.array(mx.stop_gradient(values)) for values in passes)
     assert (first == again).all()
     assert not (first == other).all()  # the next bundle drops others
@@ -474,7 +475,7 @@ def test_prompts_in_two_parts_have_the_same_gradient(tiny, monkeypatch, beta, fi
         monkeypatch.setattr(policy, "trunk", lambda *rows, seen=runs: (seen.append(1), trunk(*rows))[1])
         monkeypatch.setattr("grpo.attention.caches.DIVIDED", least)
         policy.model.train()
-        scored = learner_of(policy, config).gradients.loss_and_gradient(bundle, 4.0)
+        scored = learner_of(policy, config).gradients.loss_and_gradient(bundle, StepCounts(4, 4))
         found.append((scored.loss, scored.gradient, len(runs)))
     assert_same(found[1][:2], found[0][:2], 1e-5)
     passes = 3 if beta else 2  # the policy's, again for its gradient, and the reference's: one more run for each
@@ -499,7 +500,7 @@ def test_prompts_that_keep_their_activations_have_the_same_gradient(tiny, monkey
         monkeypatch.setattr(batching, "KEPT_PROMPTS", fraction)
         learner = learner_of(policy, config)
         policy.model.train()
-        scored = learner.gradients.loss_and_gradient(bundle, 4.0)
+        scored = learner.gradients.loss_and_gradient(bundle, StepCounts(4, 4))
         found.append((scored.loss, scored.gradient))
     assert_same(found[0], found[1], 1e-5)
     references = 2 if beta else 0
