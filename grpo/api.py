@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 import envs
 from envs.data import from_rows
+from grpo.algorithms.seams import Seams, StepCallback
 from grpo.config import Config
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
@@ -22,6 +23,7 @@ from grpo.runs import checkpoint
 from grpo.runs.directory import claim
 from grpo.runs.interrupt import StopFlag
 from grpo.trainer import Trainer
+from grpo.types import AdvantageFunction, LossFunction
 
 RewardFunction = str | Callable[..., Any]
 # TRL's (transformers') name -> ours, where they differ
@@ -64,7 +66,8 @@ class GRPOTrainer:
         ("accuracy"), "module:function", or functions of TRL's signature; one or several. args: the run's config, a
         GRPOConfig; its reward_weights may be a list, one weight a function (default 1.0 each). train_dataset: rows
         with a `prompt` (and whatever columns the rewards want), e.g. a datasets.Dataset, or an Env. eval_dataset: the
-        same, held out; evaluated every eval_every steps.
+        same, held out; evaluated every eval_every steps. loss_fn, advantage_fn: in place of the config's loss_type and
+        advantage, see `grpo.types`. callbacks: called with the steps done and the step's metrics after each step.
     """
 
     def __init__(
@@ -74,6 +77,10 @@ class GRPOTrainer:
         args: Config,
         train_dataset: "envs.Env | Iterable[dict[str, Any]]",
         eval_dataset: "Iterable[dict[str, Any]] | None" = None,
+        *,
+        loss_fn: LossFunction | None = None,
+        advantage_fn: AdvantageFunction | None = None,
+        callbacks: Sequence[StepCallback] = (),
     ) -> None:
         functions = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs)
         names = [
@@ -88,9 +95,12 @@ class GRPOTrainer:
             update={
                 "reward_weights": weights,
                 "model": model if isinstance(model, str) else "in memory",
+                **({} if loss_fn is None else {"loss_type": _name_of(loss_fn)}),
+                **({} if advantage_fn is None else {"advantage": _name_of(advantage_fn)}),
             }
         )
         self.config, self.output = config, Path(config.output or "runs/trainer")
+        self._seams = Seams(loss_fn, advantage_fn, callbacks=tuple(callbacks))
         self._functions = {n: f for n, f in zip(names, functions, strict=True) if not isinstance(f, str)}
         self._model, self._env = model, _environment(train_dataset, eval_dataset, config.seed)
 
@@ -100,7 +110,8 @@ class GRPOTrainer:
             print("\n".join(self._env.report()))
             start = claim(self.config, self.output, resume=resume, say=print)
             rewards = reward_set(self.config, self._functions)
-            trainer = Trainer(self.config, self._policy(), self._env, rewards, self.output, resume_from=start)
+            options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
+            trainer = Trainer(self.config, self._policy(), self._env, rewards, self.output, **options)
             checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
             summary = trainer.train(stop)
             checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
@@ -110,6 +121,12 @@ class GRPOTrainer:
         if isinstance(self._model, str):
             return load_policy(self.config, self._model)
         return adapt(self.config, *self._model, name="in memory")
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return what a config would call the function by."""
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _environment(train: Any, held_out: Any, seed: int) -> envs.Env:

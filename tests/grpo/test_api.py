@@ -9,6 +9,7 @@ from envs import Env
 from envs.data import from_rows
 from grpo import GRPOConfig, GRPOTrainer
 from grpo.config.sections import ConfigError
+from grpo.types import LossOutputs
 
 ROWS = [{"prompt": f"w{n} w9 w10", "answer": str(n), "hint": n} for n in range(20, 30)]
 
@@ -129,3 +130,26 @@ def test_trls_names_are_taken(theirs, key, ours):
 def test_an_unknown_argument_is_an_error():
     with pytest.raises(ValueError, match="learning_rat"):
         GRPOConfig(learning_rat=1.0)
+
+
+def test_loss_advantage_and_callbacks_from_python(model, settings):
+    seen = []
+
+    def loss(inputs):
+        return LossOutputs(-inputs.policy_logprobs * inputs.advantages[:, None], {"own": inputs.policy_logprobs})
+
+    def advantage(inputs):
+        return inputs.rewards - inputs.rewards.mean(axis=1, keepdims=True)
+
+    trainer = GRPOTrainer(
+        model,
+        even,
+        GRPOConfig(**settings),
+        ROWS,
+        loss_fn=loss,
+        advantage_fn=advantage,
+        callbacks=[lambda step, metrics: seen.append((step, metrics["own"]))],
+    )
+    trainer.train()
+    assert [step for step, _ in seen] == [1, 2] and all(own < 0 for _, own in seen)
+    assert trainer.config.loss_type.endswith("<locals>.loss")

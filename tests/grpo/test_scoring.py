@@ -112,8 +112,9 @@ def test_what_counts_is_stacked_by_reward_without_those_of_weight_zero():
         GroupScores({}, [], {}, {}, {"accuracy": [1.0, None], "measured": [5.0, 5.0], "format": [0.0, 1.0]}),
         GroupScores({}, [], {}, {}, {"accuracy": [0.0, 1.0], "measured": [5.0, 5.0], "format": [1.0, 1.0]}),
     ]
-    values, weights = counted_rewards(groups, {"accuracy": 1.0, "measured": 0.0, "format": 0.5})
+    names, values, weights = counted_rewards(groups, {"accuracy": 1.0, "measured": 0.0, "format": 0.5})
     np.testing.assert_array_equal(values, [[[1.0, math.nan], [0.0, 1.0]], [[0.0, 1.0], [1.0, 1.0]]])
+    assert names == ["accuracy", "format"]
     np.testing.assert_array_equal(weights, [1.0, 0.5])
 
 
