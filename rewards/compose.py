@@ -13,17 +13,22 @@ only through a gate (`rewards.combine`), and watch accuracy on its own.
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rewards.base import Completion, Judged, Reward, adapt, completion_text, get
+from rewards.base import Completion, Judged, Reward, completion_text
 from rewards.combine import Combination, Values, read_gates
+from rewards.users.arguments import CallState, Logged
+from rewards.users.placement import Where, place
+from rewards.users.watchdog import Watchdog
 
 ORDINARY_OUTCOMES = frozenset(
     {"ok", "wrong", "unparsed", "not_applicable", "pass", "fail", "no_code"}
 )  # everything else a reward reports is a failure of its own
-WHOLE_BATCH = frozenset({"raised", "timeout", "not_a_list", "wrong_length"})
+WHOLE_BATCH = frozenset({"raised", "timeout", "died", "not_a_list", "wrong_length"})
+LOOK_SECONDS = 0.2  # between two looks at whether the set was closed meanwhile
 FAILED_CALL = ("not_a_list", "wrong_length", "not_a_number", "not_finite")  # what was returned is no reward
 
 
@@ -38,10 +43,12 @@ class Scores:
     outcomes: dict[str, int] = field(default_factory=dict)  # "NAME/OUTCOME" -> completions, failures or not
     counted: Values = field(default_factory=dict)  # what the totals are made of: `values`, clipped and gated
     applied: dict[str, int] = field(default_factory=dict)  # "NAME/clipped", "NAME/gated" -> completions
+    logged: Logged = field(default_factory=Logged)  # what users' rewards gave to log_extra and log_metric
+    tracebacks: dict[str, str] = field(default_factory=dict)  # reward -> where it raised, hung or crashed
 
 
 class RewardSet:
-    """Named rewards with weights, run in threads under a time limit.
+    """Named rewards with weights under a time limit: ours in threads, users' in a process of their own.
 
     Args:
         weights: reward name (as for `rewards.get`) -> weight; 0 = computed and logged, not counted.
@@ -51,6 +58,11 @@ class RewardSet:
         functions: rewards by name that are already callables, used instead of looking the name up.
         gates: reward name -> the reward that has to hold for it to count, "format" or "language>=0.8".
         clip: reward name -> (low, high).
+        process: where users' rewards run: "own", the main thread of a process that a hang or crash of theirs costs
+            one batch, or "trainer", threads of this one.
+
+    Attributes:
+        notes: lines for the user: which rewards run in this process although `process` is "own", and why.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class RewardSet:
         functions: Mapping[str, Callable[..., Any]] | None = None,
         gates: Mapping[str, str] | None = None,
         clip: Mapping[str, tuple[float, float]] | None = None,
+        process: Where = "own",
     ) -> None:
         options, functions = options or {}, functions or {}
         self.combination = Combination(weights, clip or {}, read_gates(gates or {}))
@@ -71,10 +84,10 @@ class RewardSet:
             raise ValueError(f"timeout_seconds must be positive, got {timeout_seconds}")
         self.weights = {name: float(weight) for name, weight in weights.items()}
         self.timeout_seconds = timeout_seconds
-        self._rewards: dict[str, Reward] = {
-            name: adapt(functions[name], name) if name in functions else get(name, **options.get(name, {}))
-            for name in weights
-        }
+        self._placed = place(list(weights), functions, options, process, timeout_seconds)
+        self.notes = self._placed.notes
+        self._watchdog = Watchdog(timeout_seconds)
+        self._closed_times = 0
         self._hanging: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
@@ -89,17 +102,31 @@ class RewardSet:
         completions: Sequence[Completion],
         completion_ids: Sequence[Sequence[int]] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
+        state: CallState | None = None,
     ) -> Scores:
         """Run every reward on every completion; columns hold one value a completion."""
+        state = state or CallState()
         call: dict[str, Any] = {"completion_ids": None, **(columns or {})}
         call |= {"prompts": prompts, "completions": completions}
         if completion_ids is not None:
             call["completion_ids"] = completion_ids
         if len(prompts) != len(completions):
             raise ValueError(f"prompts and completions must be equally many, got {len(prompts)} and {len(completions)}")
-        deadline = time.monotonic() + self.timeout_seconds
-        runs = {name: self._start(name, call, len(completions)) for name in self._rewards}
-        judged = {name: self._finish(name, run, deadline, len(completions)) for name, run in runs.items()}
+        deadline, rows = time.monotonic() + self.timeout_seconds, len(completions)
+        runs = {name: self._start(name, call, rows, state) for name in self._placed.here}
+        users = self._placed.process.score(call, rows, self._placed.sent, state) if self._placed.process else None
+        found = {name: self._finish(name, run, deadline, rows) for name, run in runs.items()}
+        logged = Logged()
+        tracebacks: dict[str, str] = {}
+        for name, run in runs.items():
+            if run is not None and run.result is not None:
+                logged.add(run.logged)
+                tracebacks |= {name: run.traceback} if run.traceback else {}
+        if users is not None:
+            found |= users.judged
+            logged.add(users.logged)
+            tracebacks |= users.tracebacks
+        judged = {name: found[name] for name in self.weights}
         values = {name: list(result) for name, result in judged.items()}
         outcomes = {f"{name}/{kind}": n for name, result in judged.items() for kind, n in result.outcomes.items()}
         failures = {key: n for key, n in outcomes.items() if key.rpartition("/")[2] not in ORDINARY_OUTCOMES}
@@ -111,12 +138,26 @@ class RewardSet:
         counted = self.combination.count(values)
         totals: list[float | None] = [None] * len(completions)
         return Scores(
-            values, counted.totals if values else totals, failures, messages, outcomes, counted.values, counted.applied
+            values,
+            counted.totals if values else totals,
+            failures,
+            messages,
+            outcomes,
+            counted.values,
+            counted.applied,
+            logged,
+            tracebacks,
         )
 
     def close(self) -> None:
-        """Free what the rewards hold (worker processes). A closed set may be used again; it starts them anew."""
-        for reward in self._rewards.values():
+        """Free what the rewards hold (worker processes), and end the calls that wait for one.
+
+        A closed set may be used again; it starts them anew.
+        """
+        self._closed_times += 1
+        if self._placed.process is not None:
+            self._placed.process.close()
+        for reward in self._placed.here.values():
             close = getattr(reward, "close", None)
             if close is not None:
                 close()
@@ -127,34 +168,47 @@ class RewardSet:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _start(self, name: str, call: Mapping[str, Any], rows: int) -> "_Run | None":
+    def _start(self, name: str, call: Mapping[str, Any], rows: int, state: CallState) -> "_Run | None":
         with self._lock:
             hanging = self._hanging.get(name)
             if hanging is not None and hanging.is_alive():
                 return None
             self._hanging.pop(name, None)
-        run = _Run(self._rewards[name], call, rows)
+        guarded = name in self._placed.guarded
+        run = _Run(self._placed.here[name], call, rows, state if guarded else None, self._closed_times)
+        if guarded:
+            self._watchdog.start()
         run.thread.start()
         return run
 
     def _finish(self, name: str, run: "_Run | None", deadline: float, rows: int) -> Judged:
         if run is None:
-            return _all_failed(rows, "timeout", "skipped: an earlier call of it has not returned yet")
-        run.thread.join(max(0.0, deadline - time.monotonic()))
+            return all_failed(rows, "timeout", "skipped: an earlier call of it has not returned yet")
+        while run.thread.is_alive() and time.monotonic() < deadline and run.closed_times == self._closed_times:
+            run.thread.join(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+        if name in self._placed.guarded:
+            self._watchdog.stop()
         result = run.result
         if result is None:
             with self._lock:
                 self._hanging[name] = run.thread
-            return _all_failed(rows, "timeout", f"no result after {self.timeout_seconds:g} s; left out")
+            ended = run.closed_times != self._closed_times
+            late = "the run ended while it was at work" if ended else f"no result after {self.timeout_seconds:g} s"
+            return all_failed(rows, "timeout", f"{late}; left out")
         return result
 
 
 class _Run:
     """One call of one reward in a daemon thread; `result` is None until it is over."""
 
-    def __init__(self, reward: Reward, call: Mapping[str, Any], rows: int) -> None:
+    def __init__(
+        self, reward: Reward, call: Mapping[str, Any], rows: int, state: CallState | None, closed_times: int
+    ) -> None:
+        """`state`: given to a user's reward as trainer_state, with log_extra and log_metric."""
         self.result: Judged | None = None
-        self._reward, self._call, self._rows = reward, call, rows
+        self.logged, self.traceback, self.closed_times = Logged(), "", closed_times
+        extra = {} if state is None else self.logged.arguments(state)
+        self._reward, self._call, self._rows = reward, {**call, **extra}, rows
         self.thread = threading.Thread(target=self._run, name="reward", daemon=True)
 
     def _run(self) -> None:
@@ -162,16 +216,17 @@ class _Run:
             self.result = checked(self._reward(**self._call), self._rows)
         except BaseException as error:  # the boundary: whatever a reward does is recorded, not raised
             text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-            self.result = _all_failed(self._rows, "raised", f"raised {text}")
+            self.traceback = traceback.format_exc()
+            self.result = all_failed(self._rows, "raised", f"raised {text}")
 
 
 def checked(returned: Any, rows: int) -> Judged:
     """What a reward returned as one finite float or None a completion; anything else is None and counted."""
     if isinstance(returned, str | bytes | Mapping) or not isinstance(returned, Iterable):
-        return _all_failed(rows, "not_a_list", f"returned {type(returned).__name__}, not a list of {rows} numbers")
+        return all_failed(rows, "not_a_list", f"returned {type(returned).__name__}, not a list of {rows} numbers")
     items = list(returned)
     if len(items) != rows:
-        return _all_failed(rows, "wrong_length", f"returned {len(items)} values for {rows} completions")
+        return all_failed(rows, "wrong_length", f"returned {len(items)} values for {rows} completions")
     result = Judged()
     if isinstance(returned, Judged):
         result = Judged(outcomes=returned.outcomes, messages=returned.messages)
@@ -200,5 +255,5 @@ def _said(name: str, kind: str, text: str, completions: Sequence[Completion]) ->
     return f"reward {name}: {text}"
 
 
-def _all_failed(rows: int, kind: str, message: str) -> Judged:
+def all_failed(rows: int, kind: str, message: str) -> Judged:
     return Judged([None] * rows, outcomes={kind: rows}, messages={kind: message})

@@ -115,8 +115,12 @@ class ChildProcess:
 
     def send(self, message: Mapping[str, Any], deadline: float) -> None:
         """Write one line. A process that has ended is no error here: its missing reply tells."""
+        self.send_bytes(json.dumps(message).encode() + b"\n", deadline)
+
+    def send_bytes(self, message: bytes, deadline: float) -> None:
+        """Write bytes, for a child that knows where they end; otherwise as `send`."""
         self._next_look = time.monotonic() + self.watch_seconds
-        rest = memoryview(json.dumps(message).encode() + b"\n")
+        rest = memoryview(message)
         while rest:
             try:
                 rest = rest[os.write(self._in.fileno(), rest) :]
@@ -140,6 +144,14 @@ class ChildProcess:
         del self._buffer[: end + 1]
         return line
 
+    def rest(self, deadline: float) -> bytes:
+        """All output up to its end."""
+        while chunk := self.chunk(deadline):
+            self._buffer += chunk
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
     def chunk(self, deadline: float) -> bytes:
         """Output as it comes; empty at its end."""
         self._wait(lambda seconds: wait_for(self._out, select.POLLIN, seconds), deadline)
@@ -150,15 +162,21 @@ class ChildProcess:
         self._wait(self._ends, deadline)
         return int(self._process.returncode)
 
-    def close(self) -> None:
-        """Kill the process and everything in its session, also when the process itself has ended."""
-        if self._closed:  # the number may be another's by now
+    def kill(self) -> None:
+        """Kill the session, from any thread: one that waits for a reply gets Died. `close` is still to be called."""
+        if self._closed:
             return
-        self._closed = True
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             self._process.kill()
+
+    def close(self) -> None:
+        """Kill the process and everything in its session, also when the process itself has ended."""
+        if self._closed:  # the number may be another's by now
+            return
+        self.kill()
+        self._closed = True
         self._ends(CLOSE_SECONDS)
         for pipe in (self._in, self._out, self._process.stderr):
             if pipe is not None:

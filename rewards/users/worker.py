@@ -1,0 +1,108 @@
+"""The process in which users' rewards run, in its main thread: `signal.alarm` works there, and a hang or crash ends it.
+
+A message in is 8 bytes of length and a pickle: first the order, {"path", "rewards", "timeout_seconds"}, then one for
+each batch, {"names", "rows", "state", "call"}. Out come JSON lines: {"failed"} for the order, then one for each reward
+of the batch. A stack that ends the process (no reply in time, a segfault) comes the same way, as faulthandler writes
+it: in C, so also where a reward holds the interpreter lock.
+"""
+
+import faulthandler
+import json
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import IO, Any
+
+from rewards.base import Reward, adapt, get
+from rewards.compose import all_failed, checked
+from rewards.users.arguments import Logged
+from rewards.users.packing import unpack
+
+ORPHAN_SECONDS = 1.0
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a reward that reads its input must not read ours
+    os.dup2(2, 1)  # what it prints goes to standard error
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    os.register_at_fork(after_in_child=lambda: _leave(inbox, outbox))
+    faulthandler.enable(outbox)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    order = _read(inbox)
+    sys.path[:] = order["path"]
+    rewards, failed = _load(order["rewards"])
+    _write(outbox, {"failed": failed})
+    own = os.getpid()
+    while (batch := _read(inbox)) is not None:
+        for name in batch["names"]:
+            faulthandler.dump_traceback_later(order["timeout_seconds"], exit=True, file=outbox)
+            reply = _call(rewards[name], batch)
+            faulthandler.cancel_dump_traceback_later()
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            if os.getpid() != own:  # a reward forked, and its child came back here
+                os._exit(0)
+            _write(outbox, {"name": name} | reply)
+
+
+def _call(reward: Reward, batch: dict[str, Any]) -> dict[str, Any]:
+    """One reward on a batch; it gets lists of its own, which it may change."""
+    logged, trace = Logged(), None
+    try:
+        returned = reward(**pickle.loads(batch["call"]), **logged.arguments(batch["state"]))
+        judged = checked(returned, batch["rows"])
+    except BaseException as error:  # the boundary: whatever a reward does is recorded, not raised
+        text, trace = " ".join(f"{type(error).__name__}: {error}".split())[:300], traceback.format_exc()
+        judged = all_failed(batch["rows"], "raised", f"raised {text}")
+    return {
+        "values": list(judged),
+        "outcomes": dict(judged.outcomes),
+        "messages": judged.messages,
+        "traceback": trace,
+        "columns": logged.columns,
+        "metrics": logged.metrics,
+    }
+
+
+def _load(order: dict[str, Any]) -> tuple[dict[str, Reward], dict[str, str]]:
+    """The rewards by name, each a packed function or the options of "module:function", and those that can't be had."""
+    rewards, failed = {}, {}
+    for name, made_of in order.items():
+        try:
+            rewards[name] = adapt(unpack(made_of), name) if isinstance(made_of, bytes) else get(name, **made_of)
+        except BaseException as error:  # the user's module may fail in any way while it is imported
+            failed[name] = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return rewards, failed
+
+
+def _read(inbox: IO[bytes]) -> Any:
+    """The next message; None at the end of the input."""
+    length = inbox.read(8)
+    return pickle.loads(inbox.read(int.from_bytes(length, "big"))) if len(length) == 8 else None
+
+
+def _write(outbox: IO[bytes], reply: dict[str, Any]) -> None:
+    outbox.write(json.dumps(reply, default=str).encode() + b"\n")
+    outbox.flush()
+
+
+def _leave(*pipes: IO[bytes]) -> None:
+    """In a process that a reward forks: keep nothing open that the trainer waits on."""
+    for pipe in pipes:
+        os.dup2(os.open(os.devnull, os.O_RDWR), pipe.fileno())
+
+
+def _end_with_parent(parent: int) -> None:
+    """A trainer that was killed leaves no reward behind."""
+    while os.getppid() == parent:
+        time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
