@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from grpo.config import Config
+from grpo.metrics import logged_metrics
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
-from grpo.scoring import Scorer
+from grpo.scoring import Scorer, results
 from grpo.types import Prompt
 
 
@@ -40,7 +41,7 @@ def evaluate(
         kv_bits=config.kv_bits,
     )
     groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
-    scored = [future.result() for future in [scorer.submit(group) for group in groups]]
+    scored = results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)
     figures: dict[str, float] = {}
     for name in scored[0].values:
         values = [value for group in scored for value in group.values[name] if value is not None]
@@ -51,6 +52,7 @@ def evaluate(
         figures["accuracy_low"], figures["accuracy_high"] = interval(
             [float(np.mean(values)) for values in each if values]
         )
+    figures |= logged_metrics(scored, figures)
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     figures["mean_length"] = float(np.mean([rollout.trained_tokens for rollout in rollouts]))
     figures["truncated"] = float(np.mean([rollout.stop_reason == "length" for rollout in rollouts]))

@@ -1,7 +1,7 @@
 """The metrics of a step: of its rollouts, of each reward, and of its updates."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -62,6 +62,15 @@ def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:
         failures.update(group.failures)
     metrics |= {f"rewards/{kind}": count / completions for kind, count in sorted(applied.items())}
     return metrics | {f"rewards/failed/{kind}": float(count) for kind, count in sorted(failures.items())}
+
+
+def logged_metrics(scored: Sequence[GroupScores], taken: Collection[str] = ()) -> dict[str, float]:
+    """Means of what rewards gave to log_metric, by its name, or logged/NAME where the run has a metric NAME already."""
+    logged: dict[str, list[float]] = {}
+    for group in scored:
+        for name, values in group.metrics.items():
+            logged.setdefault(f"logged/{name}" if name in taken else name, []).extend(values)
+    return {name: float(np.mean(values)) for name, values in logged.items()}
 
 
 def learner_metrics(totals: Mapping[str, float], norms: Sequence[float], config: Config, step: int) -> dict[str, float]:

@@ -48,6 +48,8 @@ def open_run(
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
+    for note in rewards.notes:
+        say(f"  note: {note}")
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
     trainer = make(config, policy, env, rewards, output, resume_from=start)
     say(trainer.memory_plan.said)
@@ -80,6 +82,7 @@ def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | Non
             functions=functions,
             gates=config.reward_gates,
             clip=config.reward_clip,
+            process=config.reward_process,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

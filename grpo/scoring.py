@@ -1,7 +1,7 @@
 """Rewards of groups, worked out while the rest of the batch is still being decoded."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 from envs import Task
 from grpo.config import Config
 from grpo.types import Group
-from rewards import RewardSet, Scores
+from rewards import CallState, RewardSet
+
+LOOK_SECONDS = 0.2  # between two looks at whether the run was told to stop
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,9 @@ class GroupScores:
     messages: dict[str, str]  # "NAME/OUTCOME" -> one line
     counted: dict[str, list[float | None]] = field(default_factory=dict)  # clipped and gated: what the totals sum
     applied: dict[str, int] = field(default_factory=dict)  # "NAME/clipped", "NAME/gated" -> completions
+    columns: dict[str, list[Any]] = field(default_factory=dict)  # by a reward's log_extra
+    metrics: dict[str, list[float]] = field(default_factory=dict)  # by a reward's log_metric
+    tracebacks: dict[str, str] = field(default_factory=dict)  # reward -> where it raised, hung or crashed
 
 
 def hand_over(
@@ -50,34 +55,83 @@ def hand_over(
 
 
 class Scorer:
-    """Hands finished groups to the rewards in threads of its own; rewards that need processes have theirs."""
+    """Hands finished groups to the rewards in threads of its own; rewards that need processes have theirs.
+
+    `state` is what rewards get as trainer_state.
+    """
 
     def __init__(self, rewards: RewardSet, max_completion_length: int | None = None) -> None:
         self.rewards, self.max_completion_length = rewards, max_completion_length
+        self.state = CallState()
         self.threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rewards")
 
     def submit(self, group: Group) -> "Future[GroupScores]":
         """Score a group in the background."""
         return self.threads.submit(self.score, group)
 
+    def submit_all(self, groups: Sequence[Group]) -> "list[Future[GroupScores]]":
+        """Score all groups in the background, each reward called once."""
+        whole = self.threads.submit(self.score_all, groups)
+        return [self.threads.submit(lambda place: whole.result()[place], place) for place in range(len(groups))]
+
     def score(self, group: Group) -> GroupScores:
         """The rewards of a group's completions."""
-        prompts, completions, columns = hand_over(
-            group.prompt.task,
-            group.prompt.text,
-            [rollout.text for rollout in group.rollouts],
-            max_completion_length=self.max_completion_length,
+        return self.score_all([group])[0]
+
+    def score_all(self, groups: Sequence[Group]) -> list[GroupScores]:
+        """The rewards of several groups, each reward called once for all of them.
+
+        Counts, messages and metrics of the call stand with the first group.
+        """
+        handed = [
+            hand_over(
+                group.prompt.task,
+                group.prompt.text,
+                [rollout.text for rollout in group.rollouts],
+                max_completion_length=self.max_completion_length,
+            )
+            for group in groups
+        ]
+        names = dict.fromkeys(name for _, _, columns in handed for name in columns)
+        scores = self.rewards.score(
+            [prompt for prompts, _, _ in handed for prompt in prompts],
+            [completion for _, completions, _ in handed for completion in completions],
+            completion_ids=[list(rollout.tokens) for group in groups for rollout in group.rollouts],
+            columns={
+                name: [value for rows, _, columns in handed for value in columns.get(name, [None] * len(rows))]
+                for name in names
+            },
+            state=self.state,
         )
-        ids = [list(rollout.tokens) for rollout in group.rollouts]
-        scores: Scores = self.rewards.score(prompts, completions, completion_ids=ids, columns=columns)
-        return GroupScores(
-            scores.values, scores.totals, scores.failures, scores.messages, scores.counted, scores.applied
-        )
+        found: list[GroupScores] = []
+        start = 0
+        for group in groups:
+            part = slice(start, start := start + len(group.rollouts))
+            found.append(
+                GroupScores(
+                    {name: values[part] for name, values in scores.values.items()},
+                    scores.totals[part],
+                    *((scores.failures, scores.messages) if not found else ({}, {})),
+                    {name: values[part] for name, values in scores.counted.items()},
+                    {} if found else scores.applied,
+                    {name: values[part] for name, values in scores.logged.columns.items()},
+                    {} if found else scores.logged.metrics,
+                    {} if found else scores.tracebacks,
+                )
+            )
+        return found
 
     def close(self) -> None:
         """Drop pending groups and free the rewards' workers."""
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.rewards.close()
+
+
+def results(pending: "Sequence[Future[GroupScores]]", check: Callable[[], None]) -> list[GroupScores]:
+    """Wait for scores; `check` is called meanwhile and may raise, for a run that is told to stop."""
+    while wait(pending, LOOK_SECONDS).not_done:
+        check()
+    return [future.result() for future in pending]
 
 
 def coin_flips(config: Config, step: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
 from grpo.learner.learner import Learner
 from grpo.memory.plan import plan
-from grpo.metrics import rollout_metrics
+from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
@@ -33,9 +33,9 @@ from grpo.rollout.sampler import Sampling
 from grpo.runs.coach import Coach
 from grpo.runs.logger import METRICS, RunLogger
 from grpo.runs.loop import Loop, RunState, places
-from grpo.scoring import GroupScores, Scorer, coin_flips, totals
+from grpo.scoring import GroupScores, Scorer, coin_flips, results, totals
 from grpo.types import Credit, Group, Prompt
-from rewards import RewardSet
+from rewards import CallState, RewardSet
 
 
 @dataclass
@@ -94,6 +94,8 @@ class Trainer(Loop[TrainerState]):
         """Run one rollout batch and its updates."""
         start = time.monotonic()
         prompts = self._batch_of(step)
+        epochs = self.config.prompts_per_step / len(self.train_prompts)
+        self.scorer.state = CallState(step, self.config.steps, step * epochs, self.config.steps * epochs)
         groups, scored, decoded = self._rollout(prompts, step)
         rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
         advantages, credited = self.credit(groups, scored, rewards)
@@ -113,6 +115,7 @@ class Trainer(Loop[TrainerState]):
             "tokens_per_second": tokens / max(decoded - start, 1e-9),
             "memory/peak_bytes": float(mx.get_peak_memory()),
         }
+        metrics |= logged_metrics(scored, metrics)
         if self.config.completions_every and step % self.config.completions_every == 0:
             self.logger.completions(step + 1, groups, scored, advantages)
         self.state.unlogged = metrics
@@ -151,11 +154,16 @@ class Trainer(Loop[TrainerState]):
         pending: dict[int, Future[GroupScores]] = {}
         with self.logger.progress("sampling", config.batch * config.max_completion_length) as bar:
             for index, group in generate(self.policy, prompts, request, self._advance(bar)):
-                groups[index], pending[index] = group, self.scorer.submit(group)
+                groups[index] = group
+                if config.reward_batch == "group":
+                    pending[index] = self.scorer.submit(group)
         decoded = time.monotonic()
-        scored = [pending[index].result() for index in range(len(prompts))]
+        ordered = [groups[index] for index in range(len(prompts))]
+        if config.reward_batch == "step":
+            pending = dict(enumerate(self.scorer.submit_all(ordered)))
+        scored = results([pending[index] for index in range(len(prompts))], self.stop.check)
         self._report(scored)
-        return [groups[index] for index in range(len(prompts))], scored, decoded
+        return ordered, scored, decoded
 
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray

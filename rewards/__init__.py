@@ -8,5 +8,6 @@ costs no time: sympy and lingua are loaded by the first text that needs them, sy
 
 from rewards.base import Completion, Judged, Reward, get, names, register
 from rewards.compose import RewardSet, Scores
+from rewards.users.arguments import CallState
 
-__all__ = ["Completion", "Judged", "Reward", "RewardSet", "Scores", "get", "names", "register"]
+__all__ = ["CallState", "Completion", "Judged", "Reward", "RewardSet", "Scores", "get", "names", "register"]

@@ -94,7 +94,8 @@ class RewardSet:
     @property
     def required_columns(self) -> frozenset[str]:
         """The columns that some reward can't do without."""
-        return frozenset().union(*(getattr(reward, "required_columns", ()) for reward in self._rewards.values()))
+        here = (getattr(reward, "required_columns", ()) for reward in self._placed.here.values())
+        return frozenset().union(*here, self._placed.process.required_columns if self._placed.process else ())
 
     def score(
         self,

@@ -20,7 +20,7 @@ from grpo.rollout.prompts import fitting, render
 from grpo.rollout.sampler import Sampling
 from grpo.runs.checkpoint import write_text
 from grpo.runs.interrupt import StopFlag
-from grpo.scoring import Scorer
+from grpo.scoring import Scorer, results
 
 FILE, LENGTH = "held_out.json", "length"
 Z = 1.96  # 95%
@@ -103,8 +103,8 @@ def measure(product: Product, held_out: HeldOut, seed: int) -> dict[str, list[fl
     try:
         with StopFlag() as stop:
             found = sorted(generate(policy, prompts, request, lambda _: stop.check()), key=lambda pair: pair[0])
-        groups = [group for _, group in found]
-        scored = [future.result() for future in [scorer.submit(group) for group in groups]]
+            groups = [group for _, group in found]
+            scored = results([scorer.submit(group) for group in groups], stop.check)
     finally:
         scorer.close()
     tasks: dict[str, list[float | None]] = {

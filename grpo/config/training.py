@@ -66,6 +66,15 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
     reward_timeout_seconds: float = Field(
         60.0, gt=0, description="a reward that takes longer on one batch is left out of it"
     )
+    reward_process: Literal["own", "trainer"] = Field(
+        "own",
+        description="where your rewards run: a process of their own, which a crash or hang costs one batch, or the "
+        "trainer's, which it may take along",
+    )
+    reward_batch: Literal["group", "step"] = Field(
+        "group",
+        description="completions a reward is called with: one prompt's, while others are sampled, or the whole step's",
+    )
     control: Literal["none", "random_reward"] = Field(
         "none", description="random_reward = train on coin flips instead: what such a run gains is not learning"
     )

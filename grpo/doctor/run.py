@@ -66,6 +66,7 @@ def _reward_set(config: Config) -> "RewardSet":
         config.reward_timeout_seconds,
         gates=config.reward_gates,
         clip=config.reward_clip,
+        process=config.reward_process,
     )
 
 

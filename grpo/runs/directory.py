@@ -14,7 +14,15 @@ from grpo.runs import checkpoint
 from grpo.runs.command import CONFIG_FILE
 
 # what may differ when a run is resumed: how long it is, what is looked at and kept, not what is learned
-FREE_TO_CHANGE = {"output", "steps", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
+FREE_TO_CHANGE = {
+    "output",
+    "steps",
+    "save_every",
+    "keep_checkpoints",
+    "completions_every",
+    "wandb_project",
+    "reward_process",
+}
 
 
 Say = Callable[[str], None]

@@ -78,6 +78,8 @@ class RunLogger:
                         "tokens": len(rollout.tokens),
                         "stop_reason": rollout.stop_reason,
                     }
+                    if scores.columns:  # of log_extra
+                        row["logged"] = {name: values[i] for name, values in scores.columns.items() if i < len(values)}
                     file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     def progress(self, what: str, total: int) -> Progress:

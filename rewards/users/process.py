@@ -42,10 +42,10 @@ class UserProcess:
 
     Attributes:
         failed: name -> why the reward can't be had there.
+        required_columns: columns that some reward can't do without.
     """
 
     def __init__(self, rewards: Mapping[str, Made], timeout_seconds: float) -> None:
-        self._names = list(rewards)
         self._order: dict[str, Any] = {
             "rewards": dict(rewards),
             "timeout_seconds": timeout_seconds,
@@ -54,9 +54,12 @@ class UserProcess:
         self._timeout = timeout_seconds
         self._lock = threading.Lock()
         self._closed_times = 0
+        self.failed: dict[str, str] = {}
+        self.required_columns: set[str] = set()
+        self._loaded = 0  # of the rewards being imported
         self._child: ChildProcess | None = self._start()
-        self._ready = False
-        self.failed = self._wait_until_ready(self._child)
+        while not self._ready:
+            self._import()
 
     def score(self, call: Mapping[str, Any], rows: int, names: Sequence[str], state: CallState) -> UserScores:
         """Call the rewards of these names on a batch. Whatever happens there is None for every completion, and said."""
@@ -133,16 +136,30 @@ class UserProcess:
             child.send_bytes(len(message).to_bytes(8, "big") + message, time.monotonic() + START_SECONDS)
         return child
 
-    def _wait_until_ready(self, child: ChildProcess) -> dict[str, str]:
+    def _import(self) -> None:
+        """Wait for the first imports; a reward whose import ends the process is not tried again."""
+        child = self._child = self._child or self._start()
         try:
-            line = child.line(time.monotonic() + START_SECONDS)
+            self.failed |= self._wait_until_ready(child)
+        except (Late, Died) as error:
+            name = list(self._order["rewards"])[self._loaded]
+            self.failed[name] = f"importing it: {_end_of(error)}"
+            del self._order["rewards"][name]
+            self._end()
+
+    def _wait_until_ready(self, child: ChildProcess) -> dict[str, str]:
+        """Wait for the imports; return name -> why it can't be had. Raises Late or Died."""
+        deadline, failed = time.monotonic() + START_SECONDS, {}
+        for place, name in enumerate(self._order["rewards"]):
+            self._loaded = place
+            line = child.line(deadline)
             if not line.startswith(b"{"):
                 raise Died(child.wait(time.monotonic() + GRACE_SECONDS))
-        except (Late, Died) as error:
-            self._end()
-            return dict.fromkeys(self._names, f"importing it: {_end_of(error)}")
+            reply = json.loads(line)
+            if reply["failed"] is not None:
+                failed[name] = reply["failed"]
+            self.required_columns.update(reply.get("required_columns", ()))
         self._ready = True
-        failed: dict[str, str] = json.loads(line)["failed"]
         return failed
 
     def _end(self) -> None:

@@ -1,9 +1,9 @@
 """The process in which users' rewards run, in its main thread: `signal.alarm` works there, and a hang or crash ends it.
 
 A message in is 8 bytes of length and a pickle: first the order, {"path", "rewards", "timeout_seconds"}, then one for
-each batch, {"names", "rows", "state", "call"}. Out come JSON lines: {"failed"} for the order, then one for each reward
-of the batch. A stack that ends the process (no reply in time, a segfault) comes the same way, as faulthandler writes
-it: in C, so also where a reward holds the interpreter lock.
+each batch, {"names", "rows", "state", "call"}. Out come JSON lines: {"failed", "required_columns"} for each reward of
+the order, then one for each of a batch. A stack that ends the process (no reply in time, a segfault) comes the same way, as faulthandler
+writes it: in C, so also where a reward holds the interpreter lock.
 """
 
 import faulthandler
@@ -36,8 +36,14 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     order = _read(inbox)
     sys.path[:] = order["path"]
-    rewards, failed = _load(order["rewards"])
-    _write(outbox, {"failed": failed})
+    rewards: dict[str, Reward] = {}
+    for name, made_of in order["rewards"].items():
+        try:
+            rewards[name] = adapt(unpack(made_of), name) if isinstance(made_of, bytes) else get(name, **made_of)
+            _write(outbox, {"failed": None, "required_columns": sorted(getattr(rewards[name], "required_columns", ()))})
+        except BaseException as error:  # the user's module may fail in any way while it is imported
+            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            _write(outbox, {"failed": said})
     own = os.getpid()
     while (batch := _read(inbox)) is not None:
         for name in batch["names"]:
@@ -67,17 +73,6 @@ def _call(reward: Reward, batch: dict[str, Any]) -> dict[str, Any]:
         "columns": logged.columns,
         "metrics": logged.metrics,
     }
-
-
-def _load(order: dict[str, Any]) -> tuple[dict[str, Reward], dict[str, str]]:
-    """The rewards by name, each a packed function or the options of "module:function", and those that can't be had."""
-    rewards, failed = {}, {}
-    for name, made_of in order.items():
-        try:
-            rewards[name] = adapt(unpack(made_of), name) if isinstance(made_of, bytes) else get(name, **made_of)
-        except BaseException as error:  # the user's module may fail in any way while it is imported
-            failed[name] = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-    return rewards, failed
 
 
 def _read(inbox: IO[bytes]) -> Any:
