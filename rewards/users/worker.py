@@ -2,8 +2,8 @@
 
 A message in is 8 bytes of length and a pickle: first the order, {"path", "rewards", "timeout_seconds"}, then one for
 each batch, {"names", "rows", "state", "call"}. Out come JSON lines: {"failed", "required_columns"} for each reward of
-the order, then one for each of a batch. A stack that ends the process (no reply in time, a segfault) comes the same way, as faulthandler
-writes it: in C, so also where a reward holds the interpreter lock.
+the order, then one for each of a batch. A stack that ends the process (no reply in time, a segfault) comes the same
+way, as faulthandler writes it: in C, so also where a reward holds the interpreter lock.
 """
 
 import faulthandler

@@ -60,7 +60,7 @@ def test_a_stretched_schedule_is_said(tmp_path):
 
 @pytest.mark.parametrize("key", sorted(FREE_TO_CHANGE))
 def test_what_does_not_change_the_learning_may_differ(folder, key):
-    value = "elsewhere" if key in ("output", "wandb_project") else 7
+    value = {"output": "elsewhere", "wandb_project": "elsewhere", "reward_process": "trainer"}.get(key, 7)
     assert claim(Config(seed=3, **{key: value}), folder, resume=True, say=silent) is None
 
 
