@@ -1,6 +1,9 @@
 """The core on a real instruct model, SmolLM2-135M as an MLX directory named by GRPO_TEST_MODEL."""
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -102,3 +105,31 @@ def test_the_adapter_loads_in_mlx_lm(policy, trained):
     expected, found = np.array(policy.model(tokens)), np.array(model(tokens))
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
     assert {path.name for path in Path(trained.folder).iterdir()} == {"adapters.safetensors", "adapter_config.json"}
+
+
+def test_a_step_on_the_plain_path_is_the_same(tmp_path):
+    """One step of the command with grpo/cpu and without."""
+    metrics = {}
+    for plain in ("0", "1"):
+        settings = {
+            "model": MODEL,
+            "data": "arithmetic",
+            "steps": 1,
+            "eval_every": 0,
+            "prompts_per_step": 1,
+            "num_generations": 4,
+            "max_completion_length": TOKENS,
+            "dtype": "float32",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", "grpo.train", "--output", str(tmp_path / plain)]
+            + [f"{key}={value}" for key, value in settings.items()],
+            env={**os.environ, "GRPO_PLAIN": plain},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        metrics[plain] = json.loads((tmp_path / plain / "metrics.jsonl").read_text())
+    for name in ("reward", "entropy", "completions/mean_length", "grad_norm"):
+        assert metrics["1"][name] == pytest.approx(metrics["0"][name], rel=1e-2, abs=1e-5), name

@@ -111,3 +111,26 @@ def test_a_step_is_the_same_both_ways(tmp_path):
     assert cpu.pop("tokens") == plain.pop("tokens")
     for name, value in cpu.items():
         assert plain[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+
+
+def test_a_run_is_the_same_both_ways(runs):
+    """Three steps of a run of the command, from one model: what its curves show."""
+    metrics = {}
+    for value in ("0", "1"):
+        arguments = runs.arguments(f"way{value}", "steps=3", "beta=0.04", "eval_every=0")
+        done = subprocess.run(
+            [sys.executable, "-m", "grpo.train", *arguments],
+            cwd=runs.modules,
+            env={**os.environ, switch.VARIABLE: value, "PYTHONPATH": os.pathsep.join([str(runs.modules), *sys.path])},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert ("plain path" in done.stdout) is (value == "1")
+        lines = (runs.folder(f"way{value}") / "metrics.jsonl").read_text().splitlines()
+        metrics[value] = [json.loads(line) for line in lines]
+    assert len(metrics["0"]) == 3
+    for cpu, plain in zip(metrics["0"], metrics["1"], strict=True):
+        for name in ("reward", "kl", "grad_norm", "loss", "completions/mean_length", "entropy"):
+            assert plain[name] == pytest.approx(cpu[name], rel=1e-3, abs=1e-5), name
