@@ -17,6 +17,7 @@ from grpo.cpu import switch
 from grpo.model import miniature
 from grpo.model.loading import load_policy
 from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
+from grpo.model.targets import described
 from grpo.runs import checkpoint
 from grpo.runs.directory import CONFIG_FILE, Say, claim
 from grpo.runs.interrupt import StopFlag
@@ -51,6 +52,8 @@ def open_run(
     for note in rewards.notes:
         say(f"  note: {note}")
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
+    if policy.adapters:
+        say(described(policy.model))
     trainer = make(config, policy, env, rewards, output, resume_from=start)
     say(trainer.memory_plan.said)
     # last, when nothing more can be refused: a directory with a config in it holds a run

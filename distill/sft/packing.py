@@ -69,7 +69,7 @@ def packed_hidden(policy: Policy, rows: Sequence[Sequence[int]]) -> mx.array:
 def padded_hidden(policy: Policy, rows: Sequence[Sequence[int]]) -> mx.array:
     """The same from right-padded rows, for architectures that can't be packed."""
     tokens = pad_rows(rows)  # [batch, time]
-    hidden = policy.trunk(tokens)
+    hidden = policy.trunk(tokens, policy.whole_caches())
     places = [i * tokens.shape[1] + t for i, row in enumerate(rows) for t in range(len(row))]
     return hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
 
@@ -82,7 +82,7 @@ def packs(policy: Policy) -> bool:
     rows = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [3, 1, 2], [2, 2, 1, 4, 1, 3]]
     try:
         packed = packed_hidden(policy, rows)
-        alone = mx.concatenate([policy.trunk(mx.array([row]))[0] for row in rows])
+        alone = mx.concatenate([policy.trunk(mx.array([row]), policy.whole_caches())[0] for row in rows])
         scale, difference = mx.abs(alone).max(), mx.abs(packed - alone).max()
         tolerance = 1e-4 if alone.dtype == mx.float32 else 5e-2
         return bool((difference <= tolerance * scale + 1e-6).item())

@@ -30,7 +30,7 @@ def causal_attention(
         window: keys a query sees, itself included; None = all before it.
         block: queries whose weights exist at a time.
     Returns:
-        [..., heads, time, dims].
+        [..., heads, time, dims of the values].
     """
     time = keys.shape[-2]
     earlier = time - queries.shape[-2]
@@ -98,4 +98,4 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array, 
         )
 
     rows = queries.reshape(*before, kv_heads, heads // kv_heads * n, dims)
-    return cast("tuple[mx.array, ...]", attend(rows, keys, values))[0].reshape(queries.shape)
+    return cast("tuple[mx.array, ...]", attend(rows, keys, values))[0].reshape(*queries.shape[:-1], -1)

@@ -43,6 +43,11 @@ class PrefixLayout:
         return mx.array(self.by_row)
 
     @functools.cached_property
+    def prompt_of_row(self) -> mx.array:
+        """Return the prompt of each row, [batch]."""
+        return mx.array([prompt for prompt, count in enumerate(self.counts) for _ in range(count)])
+
+    @functools.cached_property
     def slots(self) -> tuple[mx.array, mx.array] | None:
         """Return the row in each of the prompts x samples slots, and the slot of each row.
 

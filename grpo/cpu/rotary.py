@@ -37,6 +37,8 @@ class Table:
 
     def rotate(self, x: mx.array, offset: int | mx.array) -> mx.array:
         """Rotate x [batch, heads, time, dims] from position `offset` on, one for all or [batch]."""
+        if isinstance(offset, mx.array) and offset.ndim == 0:
+            offset = int(np.array(offset))
         here, there = self._at(offset, x.shape[2])
         if x.shape[2] == 1:  # decoding, where the number of operations is what costs
             return cast(mx.array, _combined(x, x @ self.exchange, here, there))

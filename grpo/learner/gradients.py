@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from grpo.attention.caches import prompt_parts
+from grpo.attention.trunk import prompt_parts
 from grpo.config import Config
 from grpo.cpu.fusion import fused_gradients
 from grpo.cpu.lanes import evaluate, lane, lanes, on_lanes, side_by_side
@@ -126,17 +126,19 @@ class Gradients:
         if self.objective.has_reference:
             with self._reference():
                 with lane(1):
-                    reference_states = run_prompts(self.policy, bundle[0].prompts).arrays
-                references = [*on_lanes(self._reference_passes(bundle, PromptStates.of(reference_states)))]
+                    reference = run_prompts(self.policy, bundle[0].prompts)
+                reference_states = reference.arrays
+                references = [*on_lanes(self._reference_passes(bundle, reference))]
         states: list[mx.array] = []
         lazy: list[LazyScored] = []
 
         def through(*leaves: mx.array) -> mx.array:
             model.update(tree_unflatten(list(zip(trained, leaves, strict=True))))
             with lane(0):
-                states.extend(run_prompts(self.policy, bundle[0].prompts).arrays)
+                prompts = run_prompts(self.policy, bundle[0].prompts)
+            states.extend(prompts.arrays)
             model.update(tree_unflatten(list(trained.items())))
-            given = PromptStates.of([mx.stop_gradient(state) for state in states])
+            given = prompts.holding([mx.stop_gradient(state) for state in states])
             pairs = zip(bundle, references, strict=True)
             lazy.extend(on_lanes([partial(self._differentiate, *pair, counts, given) for pair in pairs]))
             pulled = _sums([one.pulled for one in lazy])
@@ -156,16 +158,17 @@ class Gradients:
         """Return the prompt states of the policy and, with a KL term, of the reference; neither has a gradient."""
         parts = self._prompt_parts(prompts)
 
-        def policy() -> list[mx.array]:
-            return [mx.stop_gradient(array) for array in run_prompts(self.policy, prompts, parts).arrays]
+        def policy() -> PromptStates:
+            states = run_prompts(self.policy, prompts, parts)
+            return states.holding([mx.stop_gradient(array) for array in states.arrays])
 
-        def reference() -> list[mx.array]:
+        def reference() -> PromptStates:
             with self._reference():
                 return policy()
 
         made = on_lanes([policy, reference] if self.objective.has_reference else [policy])
-        evaluate(made, max(parts, len(made)))
-        return PromptStates.of(made[0]), PromptStates.of(made[1]) if len(made) > 1 else None
+        evaluate([states.arrays for states in made], max(parts, len(made)))
+        return made[0], made[1] if len(made) > 1 else None
 
     def _prompt_parts(self, prompts: Sequence[Sequence[int]]) -> int:
         """Return the number of parts in which prompts run apart from their completions."""
@@ -224,7 +227,7 @@ class Gradients:
             trained: dict, arrays: list[mx.array]
         ) -> tuple[mx.array, mx.array, mx.array | None, dict[str, mx.array]]:
             model.update(trained)
-            given = PromptStates.of(arrays) if arrays else None
+            given = states.holding(arrays) if states else None
             policy, entropies = (
                 self._scores(rows, given)
                 if objective.needs_entropies

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.tuner.lora import LoRALinear
+from mlx_lm.tuner.lora import LoRALinear, LoRASwitchLinear
 
 from grpo.cpu.blas import load_blas
 from grpo.cpu.fusion import here
@@ -82,12 +82,14 @@ def _adapted(scale: float, weight: mx.array) -> Any:
     return product
 
 
-def install(model: nn.Module) -> dict[str, LoRALinear]:
+def install(model: nn.Module) -> dict[str, LoRALinear | LoRASwitchLinear]:
     """Return all LoRA layers by name; those on plain weights can merge from now on.
 
-    A quantised weight keeps its adapter beside it: adding and rounding again would make another policy.
+    A quantised weight keeps its adapter beside it: adding and rounding again would make another policy. So do experts:
+    copies of all of them would double the model.
     """
-    adapters: dict[str, Any] = {name: part for name, part in model.named_modules() if isinstance(part, LoRALinear)}
+    kinds = LoRALinear | LoRASwitchLinear
+    adapters: dict[str, Any] = {name: part for name, part in model.named_modules() if isinstance(part, kinds)}
     for part in adapters.values():
         if type(part) is LoRALinear and type(part.linear) is nn.Linear:
             part.__class__ = MergingLoRA

@@ -166,7 +166,11 @@ def _over_blocks(
         inside = (places >= ids.start) & (places < ids.stop)
         own = mx.take_along_axis(values, mx.clip(places - ids.start, 0, ids.stop - ids.start - 1), axis=-1)
         chosen = mx.where(inside, own, chosen)
-    slopes = head.rows(tokens).astype(mx.float32) / temperature - pulled / total if gradient else total
+    if not gradient:
+        return (chosen - mx.log(total) - highest)[:, 0], total
+    ones = mx.ones((hidden.shape[0],), hidden.dtype)
+    own_slopes = mx.vjp(lambda states: [head.chosen(states, tokens)], [hidden], [ones])[1][0]
+    slopes = own_slopes.astype(mx.float32) / temperature - pulled / total
     return (chosen - mx.log(total) - highest)[:, 0], slopes
 
 

@@ -5,11 +5,12 @@ The prompt once a group, the vocabulary once a completion token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
-from grpo.attention.caches import CompletionCache, PromptCache, run_trunk, trunk_caches
 from grpo.attention.layout import PrefixLayout, pad_rows
+from grpo.attention.trunk import arrays_of, has_states, holding, rows_after, run_apart, run_trunk, trunk_caches
 from grpo.logprobs import predicting_hidden
 from grpo.model.chunks import chunked_logprobs, scores_with_entropy
 from grpo.model.policy import Policy
@@ -72,32 +73,30 @@ class Rows:
 
 @dataclass(frozen=True)
 class PromptStates:
-    """What completions need from their prompts: keys and values of every layer, and the last token's hidden state."""
+    """What completions need from their prompts: the caches of every layer and the last token's hidden state."""
 
-    keys: list[mx.array]  # [layers] of [prompts, kv_heads, time, dims]
-    values: list[mx.array]
+    caches: list[Any]
     last: mx.array  # [prompts, hidden]
 
     @property
     def arrays(self) -> list[mx.array]:
-        """All states as one list, in the order that `of` takes."""
-        return [*self.keys, *self.values, self.last]
+        """Everything that may have a gradient as one list, in the order that `holding` takes."""
+        return [*arrays_of(self.caches), self.last]
 
-    @classmethod
-    def of(cls, arrays: Sequence[mx.array]) -> "PromptStates":
-        """Make the states of a list made by `arrays`."""
-        layers = len(arrays) // 2
-        return cls(list(arrays[:layers]), list(arrays[layers:-1]), arrays[-1])
+    def holding(self, arrays: Sequence[mx.array]) -> "PromptStates":
+        """Return the same states with other arrays."""
+        return PromptStates(holding(self.caches, arrays[:-1]), arrays[-1])
 
 
 def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]], parts: int = 1) -> PromptStates:
     """Run each prompt once through the network, in `parts` parts."""
     caches = trunk_caches(policy.model)
+    if has_states(caches) and len({len(prompt) for prompt in prompts}) > 1:
+        last, caches = run_apart(policy.trunk, prompts, lambda _: trunk_caches(policy.model))
+        return PromptStates(caches, last)
     hidden = run_trunk(policy.trunk, pad_rows(prompts), caches, parts=parts)  # [prompts, time, hidden]
     last = hidden[mx.arange(len(prompts)), mx.array([len(prompt) - 1 for prompt in prompts])]
-    keys, values = [cache.keys for cache in caches], [cache.values for cache in caches]
-    assert all(part is not None for part in (*keys, *values))
-    return PromptStates(keys, values, last)  # type: ignore[arg-type]
+    return PromptStates(caches, last)
 
 
 def completion_logprobs(
@@ -156,7 +155,7 @@ def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.a
     last = mx.repeat(states.last, samples, axis=0)  # [batch, hidden]
     if rows.width == 1:
         return last
-    caches = [CompletionCache(PromptCache(*parts), layout) for parts in zip(states.keys, states.values, strict=True)]
+    caches = rows_after(states.caches, layout, policy.rows_cache)
     hidden = policy.trunk(pad_rows(rows.completions), caches)  # [batch, time, hidden]
     shifted = predicting_hidden(hidden, last)
     return shifted.reshape(-1, shifted.shape[-1])[rows.flat_places()]
@@ -167,7 +166,7 @@ def _predicting_plain(policy: Policy, rows: Rows) -> mx.array:
     samples = len(rows.completions) // len(rows.prompts)
     whole = [rows.prompts[i // samples] + row for i, row in enumerate(rows.completions)]
     tokens = pad_rows(whole)
-    hidden = policy.trunk(tokens)  # [batch, time, hidden]
+    hidden = policy.trunk(tokens, policy.whole_caches())  # [batch, time, hidden]
     ends = [i * tokens.shape[1] + len(row) - 1 for i, row in enumerate(whole)]
     places = [range(end - length, end) for end, length in zip(ends, rows.lengths, strict=True)]
     return hidden.reshape(-1, hidden.shape[-1])[mx.array(rows.trained(places))]

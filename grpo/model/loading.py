@@ -12,8 +12,10 @@ from mlx_lm.utils import load as load_from_mlx_lm
 from grpo.config.sections import ConfigError, LoRA, ModelSettings
 from grpo.cpu.blas import load_blas
 from grpo.cpu.switch import serves
+from grpo.model.mending import mend
 from grpo.model.policy import ADAPTER_CONFIG, Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
+from grpo.model.targets import adapted_names
 
 
 def load_policy(config: ModelSettings, model_path: str) -> Policy:
@@ -29,6 +31,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
 
     fine_tune none trains nothing: a teacher.
     """
+    mend(model)
     on_cpu = _on_cpu()
     dtype = {
         "auto": mx.float32 if on_cpu else None,
@@ -78,18 +81,7 @@ def _add_adapters(model: nn.Module, lora: LoRA, seed: int, *, dora: bool) -> dic
     count = blocks if lora.layers < 0 else lora.layers
     if not 1 <= count <= blocks:
         raise ConfigError(f"lora.layers must be -1 or 1 to {blocks}, the blocks of this model, got {lora.layers}")
-    linear = {
-        name
-        for layer in model.layers
-        for name, part in layer.named_modules()
-        if isinstance(part, nn.Linear | nn.QuantizedLinear)
-    }
-    keys = sorted(
-        linear if lora.targets == "all" else {name for name in linear if name.rsplit(".", 1)[-1] in lora.targets}
-    )
-    if not keys:
-        names = sorted({name.rsplit(".", 1)[-1] for name in linear})
-        raise ConfigError(f"lora.targets {lora.targets} names no linear layer of this model; it has {', '.join(names)}")
+    keys = adapted_names(model, lora, experts=not dora)
     parameters = {"rank": lora.rank, "scale": lora.alpha / lora.rank, "dropout": lora.dropout, "keys": keys}
     mx.random.seed(seed)
     linear_to_lora_layers(model, count, parameters, use_dora=dora)

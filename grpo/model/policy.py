@@ -6,6 +6,7 @@ vocabulary".
 
 import contextlib
 import json
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.tuner.lora import LoRASwitchLinear
 
-from grpo.attention.caches import CompletionCache, trunk_caches
+from grpo.attention.caches import CompletionCache, GroupedRepeatedCache, RepeatedCache, RowsCache
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.routing import install_routing
+from grpo.attention.trunk import has_states, rows_after, run_apart, trunk_caches
 from grpo.cpu import norm, rotary
 from grpo.cpu.switch import serves
 from grpo.model.adapters import MergingLoRA
@@ -43,10 +47,18 @@ class Policy:
             rotary.install(model)
             norm.install(model)
         self.trunk, self.head = find_head(model)
+        self.rows_cache: type[RowsCache] = CompletionCache
         self.sharing_refused = _sharing_refused(self)
         self.shares_prefixes = self.sharing_refused is None
         self.adapters = install_adapters(model)
         self.reference_parameters: dict[str, mx.array] | None = None
+
+    def whole_caches(self) -> list[Any]:
+        """Return caches to begin with, for rows that run from their first token on: layers may need one to be right."""
+        try:
+            return trunk_caches(self.model)
+        except NotImplementedError:
+            return make_prompt_cache(self.model)
 
     @property
     def stop_tokens(self) -> set[int]:
@@ -155,6 +167,7 @@ class Policy:
         return self.reference_parameters is None and all(
             isinstance(part, MergingLoRA) and part.linear.weight.dtype == mx.float32 and not part.has_dropout
             for part in self.adapters.values()
+            if not isinstance(part, LoRASwitchLinear)
         )
 
     @contextlib.contextmanager
@@ -185,17 +198,39 @@ def _on_cpu() -> bool:
 
 
 def _sharing_refused(policy: Policy) -> str | None:
-    """Return why completions run after a shared prompt do not give what whole rows give, None if they do."""
-    if not install_routing(policy.model):
-        return "its attention is not mlx_lm's scaled_dot_product_attention"
+    """Return why completions run after a shared prompt do not give what whole rows give, None if they do.
+
+    Tried with a shared attention first, then with the model's own; `rows_cache` is what was tried last.
+    """
+    install_routing(policy.model)
+    refused = None
+    for policy.rows_cache in (CompletionCache, RepeatedCache, GroupedRepeatedCache):
+        try:
+            refused = _differs(policy)
+        except Exception as error:  # a foreign architecture may refuse a foreign cache in any way; whole rows serve it
+            refused = f"{_place_of(error)}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if refused is None:
+            return None
+    return refused
+
+
+def _differs(policy: Policy) -> str | None:
     prompts, rows = [[1, 2, 3, 4, 5], [3, 1, 2]], [[4, 5, 6], [2, 2, 1]]
     layout = PrefixLayout(tuple(map(len, prompts)), (1, 1))
-    try:
-        caches = trunk_caches(policy.model)
+    caches = trunk_caches(policy.model)
+    if has_states(caches):
+        _, caches = run_apart(policy.trunk, prompts, lambda _: trunk_caches(policy.model))
+    else:
         policy.trunk(pad_rows(prompts), caches)
-        shared = policy.trunk(mx.array(rows), [CompletionCache(cache, layout) for cache in caches])
-        whole = [policy.trunk(mx.array([prompt + row]))[0, -3:] for prompt, row in zip(prompts, rows, strict=True)]
-        same = close(shared, mx.stack(whole))
-    except Exception as error:  # a foreign architecture may refuse a foreign cache in any way; whole rows serve it
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return None if same else "completions after a shared prompt differ from whole rows"
+    shared = policy.trunk(mx.array(rows), rows_after(caches, layout, policy.rows_cache))
+    whole = [
+        policy.trunk(mx.array([prompt + row]), make_prompt_cache(policy.model))[0, -3:]
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
+    return None if close(shared, mx.stack(whole)) else "completions after a shared prompt differ from whole rows"
+
+
+def _place_of(error: Exception) -> str:
+    """Return the layer's code that an error comes from, for the log."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mlx_lm" in frame.filename]
+    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno} ({frames[-1].line}): " if frames else ""

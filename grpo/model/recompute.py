@@ -1,17 +1,22 @@
 """Gradient checkpointing: activations inside a block are dropped and recomputed in the backward pass.
 
-mlx_lm's own checkpointing knows no caches with a gradient; here a prompt's keys and values go in and out of each
-block as arguments and results, so that their gradient is kept.
+mlx_lm's own checkpointing knows no caches with a gradient; here everything a block is given and all that its caches
+hold go in and out of it as arguments and results, so that their gradient is kept.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx_lm.models.cache import CacheList
 
-from grpo.attention.caches import CompletionCache, PromptCache
+from grpo.attention.caches import PromptCache, RowsCache, StateCache
+from grpo.attention.trunk import singles
 from grpo.cpu.fusion import here
+
+Arrays = Sequence[mx.array | None]
 
 
 def recompute_blocks(model: nn.Module) -> None:
@@ -24,82 +29,97 @@ def recompute_blocks(model: nn.Module) -> None:
 
 
 def _recomputing(plain: Any) -> Any:
-    def call(layer: nn.Module, x: mx.array, mask: Any = None, cache: Any = None, **rest: Any) -> Any:
+    def call(layer: nn.Module, *given: Any, **named: Any) -> Any:
         if not (getattr(layer, "recomputes", False) and layer.training):
-            return plain(layer, x, mask, cache, **rest)
-        if type(cache) is PromptCache:
-            output, cache.keys, cache.values = _prompt_block(plain, layer, x, mask, cache, rest)
-            return output
-        if type(cache) is CompletionCache:
-            return _completion_block(plain, layer, x, mask, cache, rest)
-
-        def block(parameters: Any, x: mx.array) -> Any:
-            return _with_parameters(layer, parameters, lambda: plain(layer, x, mask, cache, **rest))
-
-        return _recomputed(block, layer.trainable_parameters(), x)
+            return plain(layer, *given, **named)
+        return _block(plain, layer, [list(given), named])
 
     call.recomputes_blocks = True  # type: ignore[attr-defined]
     return call
 
 
-def _prompt_block(
-    plain: Any, layer: nn.Module, x: mx.array, mask: Any, cache: PromptCache, rest: dict[str, Any]
-) -> Any:
-    def block(parameters: Any, x: mx.array, *earlier: mx.array) -> Any:
-        inner = PromptCache(*earlier)
-        output = _with_parameters(layer, parameters, lambda: plain(layer, x, mask, inner, **rest))
-        return output, inner.keys, inner.values
+def _block(plain: Any, layer: nn.Module, given: list[Any]) -> Any:
+    """Call the block as a recomputed function of its parameters, all arrays it is given and what its caches hold."""
+    caches = list(_caches(given))
+    before = [list(cache.arrays) for cache in caches]
+    parameters = dict(tree_flatten(layer.trainable_parameters()))
+    dropped = _random_key() if _has_dropout(layer) else None
+    shape: list[Any] = []  # the block's output and what its caches then hold, arrays of one run
 
-    earlier = [] if cache.keys is None or cache.values is None else [cache.keys, cache.values]
-    return _recomputed(block, layer.trainable_parameters(), x, *earlier)
+    def run(*arrays: mx.array) -> tuple[mx.array, ...]:
+        if dropped is not None:
+            mx.random.seed(dropped)  # the same again when it is recomputed
+        rest = iter(arrays)
+        kept = layer.trainable_parameters()
+        layer.update(tree_unflatten([(name, next(rest)) for name in parameters]))
+        args, named = tree_map(lambda leaf: next(rest) if _is_float(leaf) else leaf, given, is_leaf=_is_cache)
+        for cache, held in zip(caches, before, strict=True):
+            cache.arrays = _filled(held, rest)
+        output = plain(layer, *args, **named)
+        shape[:] = output, [list(cache.arrays) for cache in caches]
+        for cache, held in zip(caches, before, strict=True):
+            cache.arrays = held
+        layer.update(kept)
+        return tuple(_floats(shape))
+
+    results = iter(recomputed(run, *parameters.values(), *_floats(given), *_floats(before)))
+    output, after = tree_map(lambda leaf: next(results) if _is_float(leaf) else leaf, shape)
+    for cache, held in zip(caches, after, strict=True):
+        cache.arrays = held
+    return output
 
 
-def _completion_block(
-    plain: Any, layer: nn.Module, x: mx.array, mask: Any, cache: CompletionCache, rest: dict[str, Any]
-) -> Any:
-    def block(parameters: Any, x: mx.array, keys: mx.array, values: mx.array) -> Any:
-        inner = CompletionCache(PromptCache(keys, values), cache.layout)
-        return _with_parameters(layer, parameters, lambda: plain(layer, x, mask, inner, **rest))
-
-    return _recomputed(block, layer.trainable_parameters(), x, cache.prefix_keys, cache.prefix_values)
-
-
-def _recomputed(block: Any, parameters: Any, *inputs: mx.array) -> Any:
-    """Return block(parameters, *inputs), recomputed for the gradient once that has arrived.
+def recomputed(run: Callable[..., Sequence[mx.array]], *inputs: mx.array) -> tuple[mx.array, ...]:
+    """Return run(*inputs), recomputed for the gradient once that has arrived.
 
     mx.checkpoint lets a block be made again as soon as its output is there, so that in a graph with several results
     (the gradient of a prompt's states among them) all blocks could be alive at a time.
     """
-    named = dict(tree_flatten(parameters))
-    names, leaves = list(named), list(named.values())
+    function = mx.custom_function(lambda *arrays: tuple(run(*arrays)))
 
-    def flat(*arrays: mx.array) -> Any:
-        return block(tree_unflatten(list(zip(names, arrays[: len(names)], strict=True))), *arrays[len(names) :])
-
-    run = mx.custom_function(flat)
-
-    @run.vjp
+    @function.vjp
     @here
     def gradient(primals: Any, cotangents: Any, _outputs: Any) -> Any:
         primals = list(primals) if isinstance(primals, tuple | list) else [primals]
         cotangents = list(cotangents) if isinstance(cotangents, tuple | list) else [cotangents]
-        after = mx.depends(primals, cotangents)
-
-        def results(*arrays: mx.array) -> list[mx.array]:
-            outputs = flat(*arrays)
-            return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
-
-        pulled = mx.vjp(results, after, cotangents)[1]
+        pulled = mx.vjp(lambda *arrays: list(run(*arrays)), mx.depends(primals, cotangents), cotangents)[1]
         pulled = mx.depends(pulled, pulled)  # or what makes the later ones would stay until they are asked for
         return tuple(pulled) if len(pulled) > 1 else pulled[0]
 
-    return run(*leaves, *inputs)
+    return cast("tuple[mx.array, ...]", function(*inputs))
 
 
-def _with_parameters(layer: nn.Module, parameters: Any, run: Any) -> Any:
-    """Run the block with these arrays in place of its own; what is closed over gets no gradient."""
-    kept = layer.trainable_parameters()
-    layer.update(parameters)
-    result = run()
-    layer.update(kept)
-    return result
+def _has_dropout(layer: nn.Module) -> bool:
+    return any(isinstance(part, nn.Dropout) and part._p_1 < 1 for part in layer.modules())
+
+
+def _random_key() -> int:
+    high, low = cast("list[int]", mx.random.state[0].tolist())  # type: ignore[index]
+    return (high << 32) + low
+
+
+def _caches(tree: Any) -> Iterator[Any]:
+    """Yield the caches of this package among what a block is given."""
+    if isinstance(tree, dict | list | tuple):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _caches(part)
+    elif isinstance(tree, CacheList):
+        yield from singles([tree])
+    elif isinstance(tree, PromptCache | RowsCache | StateCache):
+        yield tree
+
+
+def _is_cache(leaf: Any) -> bool:
+    return isinstance(leaf, CacheList | PromptCache | RowsCache | StateCache)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, mx.array) and mx.issubdtype(leaf.dtype, mx.floating)
+
+
+def _floats(tree: Any) -> list[mx.array]:
+    return [leaf for _, leaf in cast("Any", tree_flatten(tree, is_leaf=_is_cache)) if _is_float(leaf)]
+
+
+def _filled(held: Arrays, rest: Iterator[mx.array]) -> list[mx.array | None]:
+    return [next(rest) if _is_float(array) else array for array in held]

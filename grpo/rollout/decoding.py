@@ -1,14 +1,23 @@
-"""Keys and values of a batch that is decoded token by token, whose rows leave and join.
+"""Keys, values and states of a batch that is decoded token by token, whose rows leave and join.
 
 Axes as in grpo.attention.caches.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 
-from grpo.attention.caches import CompletionCache, PromptCache
+from grpo.attention.caches import (
+    CompletionCache,
+    GroupedRepeatedCache,
+    PromptCache,
+    RepeatedCache,
+    RowsCache,
+    StateCache,
+)
 from grpo.attention.layout import PrefixLayout
+from grpo.attention.trunk import each, singles, stacked
 from grpo.rollout.columns import Columns
 
 HAND_OVER = 4  # layers whose operations go to the device at a time
@@ -43,16 +52,14 @@ class Places:
             mx.async_eval(*arrays)
 
 
-class DecodeCache(CompletionCache):
-    """Cache of one layer while rows are decoded token by token: own keys and values in blocks, one column a step."""
+class _Columnwise(RowsCache):
+    """Own keys and values in blocks of memory, one column a step."""
 
     has_gradient = False
 
     def __init__(self, prompt: PromptCache, places: Places, keys: Columns, values: Columns) -> None:
         super().__init__(prompt, places.layout)
         self.places = places
-        # as [dims, prompt] in memory: products of few rows with it are then small ones to a BLAS, and wake no thread
-        self.prefix_keys = mx.contiguous(self.prefix_keys.swapaxes(-1, -2)).swapaxes(-1, -2)
         self.own_keys, self.own_values = keys, values
         self.move_to(0)
 
@@ -60,7 +67,7 @@ class DecodeCache(CompletionCache):
         """Set the number of columns already written."""
         self.columns, self.offset = columns, self.places.after(columns)
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+    def with_own(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         self.own_keys.write(self.columns, keys)
         self.own_values.write(self.columns, values)
         self.move_to(self.columns + 1)
@@ -68,7 +75,11 @@ class DecodeCache(CompletionCache):
         return self.own_keys.read(self.columns), self.own_values.read(self.columns)
 
     def query_positions(self, time: int) -> mx.array:
-        return super().query_positions(time) - 1  # update_and_fetch has already counted this token
+        return super().query_positions(time) + (self.asked_at() - self.columns)
+
+    def asked_at(self) -> int:
+        """Return the column of the query when masks are made: `attend` asks when its token has been counted."""
+        return self.columns - 1
 
     def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
         columns, late = mx.arange(keys), max(self.places.starts) > 0
@@ -80,50 +91,110 @@ class DecodeCache(CompletionCache):
             seen = near if seen is None else seen & near
         return seen
 
+    def joined(self, more: PromptCache, places: Places, rows: int) -> "_Columnwise":
+        """Return these rows with so many of other prompts behind them."""
+        pairs = zip(self.arrays[:2], more.arrays, strict=True)
+        prompt = PromptCache(
+            *(None if a is None or b is None else stacked([a, b]) for a, b in pairs), window=self.window
+        )
+        cache = type(self)(prompt, places, self.own_keys.with_more_rows(rows), self.own_values.with_more_rows(rows))
+        cache.move_to(self.columns)
+        return cache
 
-def start(prompts: Sequence[PromptCache], layout: PrefixLayout, *, kv_bits: int = 0) -> list[DecodeCache]:
-    """Return the caches of all layers for rows whose decoding begins."""
-    places = Places(layout)
-    return [DecodeCache(prompt, places, Columns(kv_bits), Columns(kv_bits)) for prompt in prompts]
+    def keep(self, rows: mx.array, prompts: mx.array | None, places: Places, unused: int) -> "_Columnwise":
+        """Return these rows of these prompts (None: all) without the first `unused` columns."""
+        prefix = self.arrays[:2]
+        if prompts is not None:
+            prefix = [array if array is None else array[prompts, :, : places.layout.width] for array in prefix]
+        prompt = PromptCache(*prefix, window=self.window)
+        cache = type(self)(prompt, places, self.own_keys.keep(rows, unused), self.own_values.keep(rows, unused))
+        cache.move_to(self.columns - unused)
+        return cache
 
 
-def join(caches: Sequence[DecodeCache], more: Sequence[PromptCache], layout: PrefixLayout) -> list[DecodeCache]:
+class DecodeCache(_Columnwise, CompletionCache):
+    """Cache of one layer while rows are decoded token by token, with attention of its own."""
+
+    def __init__(self, prompt: PromptCache, places: Places, keys: Columns, values: Columns) -> None:
+        super().__init__(prompt, places, keys, values)
+        # as [dims, prompt] in memory: products of few rows with it are then small ones to a BLAS, and wake no thread
+        if self.prefix_keys is not None:
+            self.prefix_keys = mx.contiguous(self.prefix_keys.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+class RepeatedDecodeCache(_Columnwise, RepeatedCache):
+    """The same for the model's own attention; it asks for its mask before its token is counted."""
+
+    def asked_at(self) -> int:
+        return self.columns
+
+    def own_width(self, time: int) -> int:
+        return self.columns + time
+
+
+class GroupedRepeatedDecodeCache(RepeatedDecodeCache):
+    """The same where the model's scores have five axes."""
+
+    mask_axes = 5
+
+
+DECODE_CACHES: dict[type[RowsCache], type[_Columnwise]] = {
+    CompletionCache: DecodeCache,
+    RepeatedCache: RepeatedDecodeCache,
+    GroupedRepeatedCache: GroupedRepeatedDecodeCache,
+}
+
+
+def start(
+    prompts: Sequence[Any], layout: PrefixLayout, *, kind: type[RowsCache] = CompletionCache, kv_bits: int = 0
+) -> list[Any]:
+    """Return the caches of all layers for rows whose decoding begins, of the kind they have in training."""
+    places, kind_of_decoding = Places(layout), DECODE_CACHES[kind]
+
+    def begun(prompt: Any) -> Any:
+        if isinstance(prompt, StateCache):
+            return prompt.rows(layout.prompt_of_row)
+        return kind_of_decoding(prompt, places, Columns(kv_bits), Columns(kv_bits))
+
+    return each(begun, prompts)
+
+
+def join(caches: Sequence[Any], more: Sequence[Any], layout: PrefixLayout) -> list[Any]:
     """Add the rows of more prompts after the rows being decoded."""
-    before, columns, rows = caches[0].places, caches[0].columns, sum(layout.counts)
-    both = PrefixLayout(before.layout.lengths + layout.lengths, before.layout.counts + layout.counts)
-    places = Places(both, before.starts + [columns] * rows)
-    joined = []
-    for old, new in zip(caches, more, strict=True):
-        assert new.keys is not None and new.values is not None
-        prompt = PromptCache(_stack(old.prefix_keys, new.keys), _stack(old.prefix_values, new.values))
-        cache = DecodeCache(prompt, places, old.own_keys.with_more_rows(rows), old.own_values.with_more_rows(rows))
-        cache.move_to(columns)
-        joined.append(cache)
-    return joined
+    first, rows = _first(caches), sum(layout.counts)
+    places = None
+    if first is not None:
+        before = first.places
+        both = PrefixLayout(before.layout.lengths + layout.lengths, before.layout.counts + layout.counts)
+        places = Places(both, before.starts + [first.columns] * rows)
+
+    def joined(old: Any, new: Any) -> Any:
+        if isinstance(old, StateCache):
+            pairs = zip(old.arrays, new.rows(layout.prompt_of_row).arrays, strict=True)
+            return old.holding([None if a is None or b is None else mx.concatenate([a, b]) for a, b in pairs])
+        return old.joined(new, places, rows)
+
+    return each(joined, caches, more)
 
 
-def keep(caches: Sequence[DecodeCache], rows: Sequence[int]) -> list[DecodeCache]:
+def keep(caches: Sequence[Any], rows: Sequence[int]) -> list[Any]:
     """Keep these rows (ascending) alone; drop columns that none of them uses."""
-    before, columns = caches[0].places, caches[0].columns
+    first, chosen = _first(caches), mx.array(list(rows))
+    if first is None:
+        return each(lambda cache: cache.rows(chosen), caches)
+    before = first.places
     layout, left = before.layout.keep(rows)
     starts = [before.starts[row] for row in rows]
     unused = min(starts)
     places = Places(layout, [start - unused for start in starts])
-    chosen, prompts = mx.array(list(rows)), mx.array(left)
-    kept = []
-    for old in caches:
-        prompt = PromptCache(old.prefix_keys, old.prefix_values)
-        if len(left) < before.layout.prompts:
-            prompt.keys = old.prefix_keys[prompts, :, : layout.width]
-            prompt.values = old.prefix_values[prompts, :, : layout.width]
-        cache = DecodeCache(prompt, places, old.own_keys.keep(chosen, unused), old.own_values.keep(chosen, unused))
-        cache.move_to(columns - unused)
-        kept.append(cache)
-    return kept
+    prompts = mx.array(left) if len(left) < before.layout.prompts else None
+
+    def kept(cache: Any) -> Any:
+        return cache.rows(chosen) if isinstance(cache, StateCache) else cache.keep(chosen, prompts, places, unused)
+
+    return each(kept, caches)
 
 
-def _stack(first: mx.array, second: mx.array) -> mx.array:
-    """Prompts after one another, the shorter ones padded on the right; [prompts, kv_heads, time, dims]."""
-    width = max(first.shape[2], second.shape[2])
-    parts = [mx.pad(part, [(0, 0), (0, 0), (0, width - part.shape[2]), (0, 0)]) for part in (first, second)]
-    return mx.concatenate(parts)
+def _first(caches: Sequence[Any]) -> _Columnwise | None:
+    """Return a cache of keys and values, if a layer has one that it uses."""
+    return next((cache for cache in singles(caches) if isinstance(cache, _Columnwise) and cache.own_keys.parts), None)

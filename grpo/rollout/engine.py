@@ -13,8 +13,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from grpo.attention.caches import PromptCache, prompt_parts, run_trunk, trunk_caches
 from grpo.attention.layout import PrefixLayout, pad_rows, shared_length
+from grpo.attention.trunk import arrays_of, each, has_states, prompt_parts, run_apart, run_trunk, trunk_caches
 from grpo.config.sections import ConfigError
 from grpo.cpu.fusion import without_gradient
 from grpo.cpu.lanes import evaluate, lane, lanes
@@ -108,7 +108,7 @@ class _Engine:
         self.finished: dict[int, list[_Row]] = {}
         shared = shared_length([prompt.tokens for prompt in prompts]) if len(prompts) > 1 else 0
         self.shared = shared if shared >= SHARED_FROM else 0  # tokens of a system prompt, of examples to follow
-        self.shared_caches: list[PromptCache] = []
+        self.shared_caches: list[Any] = []
 
     def run(self) -> Iterator[tuple[int, Group]]:
         """Decode until every group is out."""
@@ -154,27 +154,37 @@ class _Engine:
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
         """Return the hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
-        caches = trunk_caches(self.policy.model)
-        if self.shared:
-            if not self.shared_caches:
-                self._run(mx.array([list(tokens[0][: self.shared])]), caches)
-                self.shared_caches = caches
-            caches = [cache.of(len(tokens)) for cache in self.shared_caches]
-        hidden = self._run(pad_rows([row[self.shared :] for row in tokens]), caches)  # [prompts, time, hidden]
-        last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
+        rest = [row[self.shared :] for row in tokens]
+        caches = self._fresh(len(tokens))
+        if has_states(caches) and layout.ragged:
+            with without_gradient():
+                last, caches = run_apart(self.policy.trunk, rest, self._fresh)
+        else:
+            hidden = self._run(pad_rows(rest), caches)  # [prompts, time, hidden]
+            last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
         return mx.repeat(last, self.request.samples, axis=0), caches
 
-    def _run(self, tokens: mx.array, caches: list[PromptCache]) -> mx.array:
+    def _fresh(self, prompts: int) -> list[Any]:
+        """Return the caches of so many prompts, after the tokens that all begin with."""
+        caches = trunk_caches(self.policy.model)
+        if not self.shared:
+            return caches
+        if not self.shared_caches:
+            self._run(mx.array([list(self.prompts[0].tokens[: self.shared])]), caches)
+            self.shared_caches = caches
+        return each(lambda cache: cache.of(prompts), self.shared_caches)
+
+    def _run(self, tokens: mx.array, caches: list[Any]) -> mx.array:
         """Run prompts after the cached tokens, -> [prompts, time, hidden]."""
         parts = prompt_parts(*tokens.shape)
         with without_gradient():
             hidden = run_trunk(self.policy.trunk, tokens, caches, parts=parts)
         if parts > 1:
-            evaluate([hidden, *((cache.keys, cache.values) for cache in caches)], parts)
+            evaluate([hidden, *arrays_of(caches)], parts)
         return hidden
 
     def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
-        return decoding.start(fresh, layout, kv_bits=self.request.kv_bits)
+        return decoding.start(fresh, layout, kv_bits=self.request.kv_bits, kind=self.policy.rows_cache)
 
     def _join(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return decoding.join(self.caches, fresh, layout)

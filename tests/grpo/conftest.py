@@ -14,11 +14,13 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from envs import Task
 from grpo.config import Config, load_config
 from grpo.config.sections import ColdStart
+from grpo.model.mending import mend
 from grpo.model.policy import Policy
 from grpo.model.recompute import recompute_blocks
 from grpo.types import Group, Prompt, Rollout
@@ -59,6 +61,97 @@ KINDS: dict[str, dict[str, Any]] = {
         "sliding_window_pattern": 2,
     },
     "gemma2": {"model_type": "gemma2", "query_pre_attn_scalar": 8},  # soft-capped scores: attention of its own
+    "gpt_oss": {  # attention sinks, windows, routed experts with biases
+        "model_type": "gpt_oss",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 4,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_scaling": None,
+    },
+    "qwen3_moe": {
+        "model_type": "qwen3_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 16,
+        "norm_topk_prob": True,
+    },
+    "deepseek_v3": {  # latent keys and values
+        "model_type": "deepseek_v3",
+        "moe_intermediate_size": 16,
+        "n_shared_experts": 1,
+        "n_routed_experts": 4,
+        "num_experts_per_tok": 2,
+        "routed_scaling_factor": 1.0,
+        "kv_lora_rank": 8,
+        "q_lora_rank": 8,
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "v_head_dim": 4,
+        "n_group": 2,
+        "topk_group": 1,
+        "moe_layer_freq": 1,
+        "first_k_dense_replace": 1,
+    },
+    "qwen3_5": {  # gated delta layers and attention, a nested language model
+        "model_type": "qwen3_5",
+        "text_config": {
+            **SHAPE,
+            "model_type": "qwen3_5",
+            "full_attention_interval": 2,
+            "linear_num_value_heads": 4,
+            "linear_num_key_heads": 2,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_conv_kernel_dim": 3,
+            "partial_rotary_factor": 0.5,
+        },
+    },
+    "falcon_h1": {  # a scan and attention in the same layer
+        "model_type": "falcon_h1",
+        "mamba_d_conv": 4,
+        "mamba_d_head": 8,
+        "mamba_d_ssm": 32,
+        "mamba_d_state": 8,
+        "mamba_n_groups": 1,
+        "mamba_n_heads": 4,
+        "mamba_rms_norm": False,
+    },
+    "lfm2": {  # convolutions
+        "model_type": "lfm2",
+        "norm_eps": 1e-5,
+        "conv_bias": True,
+        "conv_L_cache": 3,
+        "block_dim": 32,
+        "block_ff_dim": 64,
+        "block_multiple_of": 32,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": False,
+        "full_attn_idxs": [1],
+    },
+    "gemma3n": {  # keys and values shared between layers, capped logits inside the language model
+        "model_type": "gemma3n",
+        "text_config": {
+            **SHAPE,
+            "model_type": "gemma3n",
+            "num_hidden_layers": 4,
+            "num_kv_shared_layers": 2,
+            "vocab_size_per_layer_input": VOCAB,
+            "sliding_window": 4,
+            "rope_local_base_freq": 10000.0,
+            "final_logit_softcapping": 3.0,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+            "activation_sparsity_pattern": [0.0] * 4,
+            "hidden_size_per_layer_input": 8,
+            "altup_num_inputs": 2,
+            "altup_coef_clip": 1.0,
+            "altup_correct_scale": True,
+            "altup_active_idx": 0,
+            "laurel_rank": 4,
+        },
+    },
 }
 
 
@@ -80,6 +173,7 @@ class Tiny:
 
     kinds = tuple(KINDS)
     vocab, stops = VOCAB, STOPS
+    tokenizer = Tokenizer
 
     def shape(self, kind: str = "llama", **overrides: Any) -> dict[str, Any]:
         return {**SHAPE, **KINDS[kind], **overrides}
@@ -90,6 +184,7 @@ class Tiny:
         module = importlib.import_module(f"mlx_lm.models.{shape['model_type']}")
         mx.random.seed(seed)
         model = module.Model(module.ModelArgs.from_dict(shape))
+        mend(model)
         leaves = [
             (
                 name,
@@ -301,13 +396,16 @@ def runs(
 
 @pytest.fixture
 def whole_rows() -> Any:
-    """The oracle of everything that shares prompts: prompt and completion in one row, no cache, one row at a time."""
+    """The oracle of everything that shares prompts: prompt and completion in one row, mlx_lm's caches, row by row."""
 
     def logprobs(
         model: nn.Module, prompt: Sequence[int], completion: Sequence[int], temperature: float = 1.0
     ) -> mx.array:
         """Logprobs of the completion's tokens, [time]."""
-        logits = model(mx.array([[*prompt, *completion]]))[0].astype(mx.float32) / temperature  # [time, vocab]
+        logits = (
+            model(mx.array([[*prompt, *completion]]), cache=make_prompt_cache(model))[0].astype(mx.float32)
+            / temperature
+        )  # [time, vocab]
         places = mx.arange(len(completion)) + len(prompt) - 1  # a token is predicted one position earlier
         scores = logits[places]
         chosen = mx.take_along_axis(scores, mx.array(list(completion))[:, None], axis=-1)[:, 0]

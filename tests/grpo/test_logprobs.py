@@ -236,7 +236,7 @@ def frozen_head(weight, bias=0.0):
         return hidden @ weight[ids].T + mx.broadcast_to(mx.array(bias), (weight.shape[0],))[ids]
 
     asked = []
-    return FrozenHead(weight.shape[0], block, lambda ids: weight[ids]), asked
+    return FrozenHead(weight.shape[0], block, lambda hidden, ids: (hidden * weight[ids]).sum(axis=-1)), asked
 
 
 def in_blocks(hidden, tokens, head, chunk_tokens, *, gradient=True):

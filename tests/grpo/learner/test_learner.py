@@ -439,7 +439,7 @@ def test_a_prompt_run_again_for_its_gradient_drops_the_same_values(tiny, monkeyp
 
     def recording(*arguments):
         states = plain(*arguments)
-        passes.append(states.values[-1])
+        passes.append(states.caches[-1].values)
         return states
 
     monkeypatch.setattr(gradients_module, "run_prompts", recording)
@@ -473,7 +473,7 @@ def test_prompts_in_two_parts_have_the_same_gradient(tiny, monkeypatch, beta, fi
     for least in (1 << 30, 2):
         runs = []
         monkeypatch.setattr(policy, "trunk", lambda *rows, seen=runs: (seen.append(1), trunk(*rows))[1])
-        monkeypatch.setattr("grpo.attention.caches.DIVIDED", least)
+        monkeypatch.setattr("grpo.attention.trunk.DIVIDED", least)
         policy.model.train()
         scored = learner_of(policy, config).gradients.loss_and_gradient(bundle, StepCounts(4, 4))
         found.append((scored.loss, scored.gradient, len(runs)))

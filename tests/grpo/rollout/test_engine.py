@@ -87,7 +87,7 @@ def test_prompts_may_run_in_two_parts(tiny, kind, monkeypatch):
     prompts = [replace(prompt, tokens=heading + prompt.tokens) for prompt in tiny.prompts(LENGTHS)]
     widths, trunk = [], policy.trunk
     whole = sample(policy, prompts)
-    monkeypatch.setattr("grpo.attention.caches.DIVIDED", 2)
+    monkeypatch.setattr("grpo.attention.trunk.DIVIDED", 2)
     monkeypatch.setattr(policy, "trunk", lambda rows, caches: (widths.append(rows.shape[1]), trunk(rows, caches))[1])
     divided = sample(policy, prompts)
     assert sum(widths[:2]) == 40 and widths[0] == 22 and sum(widths[2:4]) == max(LENGTHS)
