@@ -10,6 +10,7 @@ from grpo.metrics import logged_metrics
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.stopping import stops
 from grpo.scoring import Scorer, results
 from grpo.types import Prompt
 
@@ -39,6 +40,7 @@ def evaluate(
         max_rows=max(config.max_rows, config.eval_samples),
         merge_adapter=config.merge_adapter,
         kv_bits=config.kv_bits,
+        stops=stops(config, policy.tokenizer),
     )
     groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
     scored = results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)

@@ -28,8 +28,9 @@ from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
-from grpo.rollout.prompts import fitting, render
+from grpo.rollout.prompts import fitting
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
 from grpo.runs.logger import METRICS, RunLogger
 from grpo.runs.loop import Loop, RunState, places
@@ -65,6 +66,7 @@ class Trainer(Loop[TrainerState]):
         self.seams = seams or Seams()
         self.config, self.policy, self.env = config, policy, env
         self.scorer = Scorer(rewards, config.max_completion_length)
+        self.notes: list[str] = []  # what the prompts' reader should be told
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
         if config.beta > 0:
@@ -81,6 +83,8 @@ class Trainer(Loop[TrainerState]):
         self.coach = Coach(config)
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
         self._open_logger(RunLogger)
+        for note in self.notes:
+            self.logger.say(f"  note: {note}")
         self._replay()
         self._seen_messages: set[str] = set()
 
@@ -149,6 +153,7 @@ class Trainer(Loop[TrainerState]):
             max_rows=config.max_rows,
             merge_adapter=config.merge_adapter,
             kv_bits=config.kv_bits,
+            stops=stops(config, self.policy.tokenizer),
         )
         groups: dict[int, Group] = {}
         pending: dict[int, Future[GroupScores]] = {}
@@ -195,16 +200,10 @@ class Trainer(Loop[TrainerState]):
 
     def _prompts(self, split: str) -> list[Prompt]:
         tasks = self.env.tasks(split)
-        prompts, too_long = fitting([render(task, self.policy.tokenizer, self.config) for task in tasks], self.config)
+        prompts, notes = fitting(tasks, self.policy.tokenizer, self.config, split)
         if split == "train" and not prompts:
-            raise ConfigError(
-                f"data {self.config.data}: no prompt to train on: {len(tasks)} tasks, {too_long} of them longer than "
-                f"max_prompt_length {self.config.max_prompt_length}"
-            )
-        if too_long:
-            self.env.notes.append(
-                f"{too_long} of {len(tasks)} {split} prompts are longer than max_prompt_length and are left out"
-            )
+            raise ConfigError(f"data {self.config.data}: no prompt to train on: {len(tasks)} tasks, {' '.join(notes)}")
+        self.notes += [note for note in notes if note not in self.notes]
         return prompts
 
     def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> "Settings":
+        if self.system_prompt and self.template not in ("chat", "r1"):
+            raise ValueError(f"system_prompt needs template chat or r1, got {self.template}: nothing else shows it")
         if self.steers and not self.opens_thinking and self.template != "chat":
             raise ValueError("a thinking budget needs --think or --template r1: thinking counts from the <think> there")
         if self.max_thinking is not None and self.max_thinking < self.min_thinking:

@@ -16,8 +16,9 @@ from grpo.evaluate import interval
 from grpo.model.frozen import load_teacher
 from grpo.opening import reward_set
 from grpo.rollout.engine import Request, generate
-from grpo.rollout.prompts import fitting, render
+from grpo.rollout.prompts import fitting
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.stopping import stops
 from grpo.runs.checkpoint import write_text
 from grpo.runs.interrupt import StopFlag
 from grpo.scoring import Scorer, results
@@ -86,9 +87,7 @@ def measure(product: Product, held_out: HeldOut, seed: int) -> dict[str, list[fl
     config = _config(held_out, seed)
     env = envs.make(held_out.data, **{"seed": seed, **held_out.data_options})
     policy = load_teacher(str(product.model), product.adapter)
-    prompts, _ = fitting(
-        [render(task, policy.tokenizer, config) for task in env.tasks(held_out.split)[: held_out.tasks]], config
-    )
+    prompts, _ = fitting(env.tasks(held_out.split)[: held_out.tasks], policy.tokenizer, config, held_out.split)
     if len(prompts) < 2:
         raise ConfigError(f"held_out: {held_out.data} has {len(prompts)} problems in {held_out.split}, needs 2 or more")
     request = Request(
@@ -98,6 +97,7 @@ def measure(product: Product, held_out: HeldOut, seed: int) -> dict[str, list[fl
         seed=seed,
         stream="eval",
         max_rows=held_out.max_rows,
+        stops=stops(config, policy.tokenizer),
     )
     scorer = Scorer(reward_set(config), held_out.max_completion_length)
     try:

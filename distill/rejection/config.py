@@ -46,7 +46,18 @@ class RejectionConfig(Section):
     split: str = Field("train", description="of the environment")
     max_prompts: int | None = Field(None, ge=1, description="prompts, from the start of the split; none = all")
     template: Literal["chat", "plain", "r1_zero"] = Field("chat", description="how a task becomes a prompt")
-    system_prompt: str | None = Field(None, description="system message of the chat template")
+    system_prompt: str | None = Field(
+        None, description="system message of the chat template, in the place of the tasks' own"
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the chat template, e.g. {enable_thinking: false}"
+    )
+    stop: list[str] = Field(
+        default_factory=list, description="texts that end a completion once the model has written one; it keeps them"
+    )
+    stop_tokens: list[int | str] = Field(
+        default_factory=list, description="tokens, by id or text, that end a completion besides the model's own"
+    )
     max_prompt_length: int = Field(1024, ge=1, description="tokens; a longer prompt is left out and counted")
 
     samples: int = Field(8, ge=1, description="completions of each prompt (K)")
@@ -124,6 +135,10 @@ class RejectionConfig(Section):
         if self.server is not None and (self.adapter is not None or self.template != "chat"):
             raise ValueError("with server the server has the model's adapter and template: leave adapter out, "
                              "template: chat")  # fmt: skip
+        if self.server is not None and self.stop_tokens:
+            raise ValueError("with server stop_tokens can't be given, stop can")
+        if self.template != "chat" and (self.system_prompt or self.chat_template_kwargs):
+            raise ValueError(f"system_prompt and chat_template_kwargs need template: chat, got {self.template}")
         return self
 
     @property

@@ -11,6 +11,7 @@ from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.prompts import render
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.stopping import stops
 from rewards.sections import opened_by_prompt
 
 OnTokens = Callable[[int], None]
@@ -73,6 +74,7 @@ class ModelSampler:
             stream="sample",
             max_rows=config.max_rows,
             numbers=fitting,
+            stops=stops(self.rendering, self.policy.tokenizer),
         )
         for place, group in generate(self.policy, [prompts[number] for number in fitting], request, on_tokens):
             completions = [Completion(r.text, len(r.tokens), r.stop_reason, r.tokens) for r in group.rollouts]
@@ -82,5 +84,6 @@ class ModelSampler:
 def rendering(config: RejectionConfig) -> Config:
     """How tasks become prompts, for grpo."""
     same: dict[str, Any] = {name: getattr(config, name) for name in ("model", "seed", "cold_start", "template",
-                                                                    "system_prompt", "max_prompt_length")}  # fmt: skip
+                                                                    "system_prompt", "chat_template_kwargs", "stop",
+                                                                    "stop_tokens", "max_prompt_length")}  # fmt: skip
     return Config(**same)

@@ -18,6 +18,7 @@ from distill.rejection.config import RejectionConfig
 from distill.rejection.samplers import Completion, Drawn, OnTokens
 from envs import Task
 from grpo.config.sections import ConfigError
+from grpo.rollout.prompts import chat_messages
 from rewards.base import prompt_text
 from rewards.judge.endpoint import Endpoint, EndpointError
 
@@ -38,7 +39,11 @@ class ServerSampler:
                 config.server_model,
                 config.max_completion_length,
                 config.temperature,
-                {"top_p": config.top_p},
+                {
+                    "top_p": config.top_p,
+                    **({"stop": config.stop} if config.stop else {}),
+                    **({"chat_template_kwargs": config.chat_template_kwargs} if config.chat_template_kwargs else {}),
+                },
                 KEY_VARIABLE,
             )
         except ValueError:
@@ -57,9 +62,7 @@ class ServerSampler:
                     yield Drawn(number, prompt_text(tasks[number].prompt), completions)
 
     def _complete(self, task: Task, number: int, sample: int) -> Completion:
-        messages = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else list(task.prompt)
-        if self.config.system_prompt is not None:
-            messages = [{"role": "system", "content": self.config.system_prompt}, *messages]
+        messages = chat_messages(task, self.config.system_prompt, [])
         more = {"seed": request_seed(self.config.seed, number, sample)} if self.config.server_seeds else {}
         for attempt in range(ATTEMPTS):
             try:

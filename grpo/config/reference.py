@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 # sections whose keys may hold dots
-FREE_FORM = ("reward_weights", "reward_gates", "reward_clip", "data_options")
+FREE_FORM = ("reward_weights", "reward_gates", "reward_clip", "data_options", "chat_template_kwargs")
 
 
 @dataclass(frozen=True)

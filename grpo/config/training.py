@@ -40,7 +40,19 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
     template: Literal["chat", "plain", "r1_zero"] = Field(
         "chat", description="how a task becomes a prompt: the model's chat template, as it is, or R1-Zero's"
     )
-    system_prompt: str | None = Field(None, description="system message of the chat template")
+    system_prompt: str | None = Field(
+        None, description="system message of the chat template, in the place of the tasks' own"
+    )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the chat template, e.g. {enable_thinking: false}"
+    )
+    stop: list[str] = Field(
+        default_factory=list, description="texts that end a completion once the model has written one; it keeps them"
+    )
+    stop_tokens: list[int | str] = Field(
+        default_factory=list,
+        description="tokens, by id or text, that end a completion besides the model's own and its template's",
+    )
     max_prompt_length: int = Field(1024, ge=1, description="tokens; a longer prompt is left out and counted")
 
     reward_weights: dict[str, float] = Field(
@@ -180,6 +192,11 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
                 f"top_p must be 1 in training, got {self.top_p}: {unfiltered} (evaluations have eval_top_p)",
             ),
             (self.top_k == 0, f"top_k must be 0 in training, got {self.top_k}: {unfiltered}"),
+            (
+                self.template == "chat" or not (self.system_prompt or self.chat_template_kwargs),
+                f"system_prompt and chat_template_kwargs need template: chat, got {self.template}",
+            ),
+            (all(self.stop), "stop must hold texts that are not empty"),
             (
                 self.prompts_per_step % self.num_updates == 0,
                 f"prompts_per_step must be a multiple of num_updates, got {self.prompts_per_step} and "

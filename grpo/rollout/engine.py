@@ -21,6 +21,7 @@ from grpo.cpu.lanes import evaluate, lane, lanes
 from grpo.model.policy import Policy
 from grpo.rollout import decoding
 from grpo.rollout.sampler import Draw, Sampling, draw
+from grpo.rollout.stopping import Stops
 from grpo.types import Group, Prompt, Rollout
 
 SHARED_FROM = 32  # tokens that all prompts must begin with for these to be run once for all
@@ -52,6 +53,7 @@ class Request:
     kv_bits: int = 0  # of the completions' keys and values while they are decoded; 0 = whole
     numbers: Sequence[int] | None = None  # [prompts]
     steer: Callable[[], Steer] | None = None
+    stops: Stops | None = None  # None = the model's end tokens
 
 
 @dataclass
@@ -102,6 +104,7 @@ class _Engine:
         self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
     ) -> None:
         self.policy, self.prompts, self.request, self.on_tokens = policy, prompts, request, on_tokens
+        self.stops = request.stops or Stops(frozenset(policy.stop_tokens))
         self.waiting = deque(range(len(prompts)))
         self.rows: list[_Row] = []
         self.caches: list[Any] = []
@@ -219,7 +222,7 @@ class _Engine:
     def _look_at(self, last: Draw) -> Iterator[tuple[int, Group]]:
         """Read the drawn tokens, finish the rows that end and emit groups whose rows are all finished."""
         tokens, logprobs, entropies = (np.array(part).tolist() for part in (last.tokens, last.logprobs, last.entropies))
-        stops, added = self.policy.stop_tokens, 0
+        added = 0
         for row, token, logprob, entropy in zip(self.rows, tokens, logprobs, entropies, strict=True):
             if row.stop_reason is not None:
                 continue
@@ -227,7 +230,7 @@ class _Engine:
             row.logprobs.append(logprob)
             row.entropies.append(entropy)
             added += 1
-            if token in stops:
+            if self.stops.ends(row.tokens, self.policy.tokenizer):
                 row.stop_reason = "stop"
             elif len(row.tokens) == self.request.max_tokens:
                 row.stop_reason = "length"
@@ -264,7 +267,7 @@ class _Engine:
         return Group(self.prompts[index], tuple(self._rollout(row) for row in rows))
 
     def _rollout(self, row: _Row) -> Rollout:
-        shown = row.tokens[:-1] if row.stop_reason == "stop" else row.tokens
+        shown = row.tokens[:-1] if row.tokens[-1] in self.stops.tokens else row.tokens
         text = self.policy.tokenizer.decode(shown)
         assert row.stop_reason in ("stop", "length")
         return Rollout(tuple(row.tokens), tuple(row.logprobs), tuple(row.entropies), text, row.stop_reason)  # type: ignore[arg-type]

@@ -1,10 +1,12 @@
 """Turn a task into the tokens the model sees. Text is tokenised once, here; a template's own BOS is never doubled."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from envs import Task
+from envs.conversation import Message
 from grpo.config import Config
-from grpo.config.sections import ConfigError
+from grpo.rollout.template import ChatTemplate
 from grpo.types import Prompt
 
 # The prompt of DeepSeek-R1-Zero, arXiv 2501.12948, table 1.
@@ -16,14 +18,20 @@ R1_ZERO = (
 )
 
 
-def render(task: Task, tokenizer: Any, config: Config) -> Prompt:
+def render(
+    task: Task, tokenizer: Any, config: Config, *, tools: Sequence[Any] | None = None, notes: list[str] | None = None
+) -> Prompt:
     """Render the task as text and tokens with `config.template`.
 
-    Raises ConfigError where the model has no chat template and one is asked for.
+    `tools` are shown by a chat template; what had to be changed for it is added to `notes`, once. Raises ConfigError
+    where the model has no chat template and one is asked for, or where it can't render the messages.
     """
     if config.template == "chat":
-        text = _chat(task, tokenizer, config.system_prompt)
+        template = ChatTemplate(tokenizer, config.chat_template_kwargs)
+        text = template.opening(chat_messages(task, config.system_prompt, template.notes), tools)
         tokens = tokenizer.encode(text, add_special_tokens=False)
+        if notes is not None:
+            notes += [note for note in template.notes if note not in notes]
     else:
         text = _plain(task)
         if config.template == "r1_zero":
@@ -32,15 +40,15 @@ def render(task: Task, tokenizer: Any, config: Config) -> Prompt:
     return Prompt(task, tuple(tokens), text)
 
 
-def _chat(task: Task, tokenizer: Any, system_prompt: str | None) -> str:
-    if not tokenizer.has_chat_template:
-        raise ConfigError(
-            "template: chat needs a model with a chat template, this one has none: use template: plain or r1_zero"
-        )
+def chat_messages(task: Task, system_prompt: str | None, notes: list[str]) -> list[Message]:
+    """The task's messages; a system prompt of the config takes the place of the task's own."""
     messages = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else list(task.prompt)
-    if system_prompt is not None:
-        messages = [{"role": "system", "content": system_prompt}, *messages]
-    return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    if system_prompt is None:
+        return messages
+    if messages[0]["role"] in ("system", "developer"):
+        notes.append("system_prompt takes the place of the tasks' own system message")
+        messages = messages[1:]
+    return [{"role": "system", "content": system_prompt}, *messages]
 
 
 def _plain(task: Task) -> str:
@@ -49,7 +57,18 @@ def _plain(task: Task) -> str:
     return "\n\n".join(message["content"] for message in task.prompt)
 
 
-def fitting(prompts: list[Prompt], config: Config) -> tuple[list[Prompt], int]:
-    """Return the prompts within max_prompt_length, and the number of those beyond it."""
+def fitting(tasks: Sequence[Task], tokenizer: Any, config: Config, split: str) -> tuple[list[Prompt], list[str]]:
+    """Return the rendered tasks within max_prompt_length, and what their reader should be told, a line each."""
+    notes: list[str] = []
+    prompts = [render(task, tokenizer, config, notes=notes) for task in tasks]
     kept = [prompt for prompt in prompts if 0 < len(prompt.tokens) <= config.max_prompt_length]
-    return kept, len(prompts) - len(kept)
+    beyond = [prompt for prompt in prompts if len(prompt.tokens) > config.max_prompt_length]
+    if beyond:
+        longest = max(len(prompt.tokens) for prompt in beyond)
+        notes.append(
+            f"{len(beyond)} of {len(prompts)} {split} prompts are longer than max_prompt_length "
+            f"{config.max_prompt_length} and are left out, the first {beyond[0].task.id}; the longest has {longest}"
+        )
+    if empty := len(prompts) - len(kept) - len(beyond):
+        notes.append(f"{empty} of {len(prompts)} {split} prompts have no token and are left out")
+    return kept, notes

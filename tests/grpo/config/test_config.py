@@ -88,6 +88,11 @@ def test_a_value_out_of_range_names_its_key(override, key):
     [
         (["top_p=0.9"], "top_p must be 1 in training, got 0.9"),
         (["top_k=5"], "top_k must be 0 in training, got 5"),
+        (
+            ["template=plain", "system_prompt=x"],
+            "chat_template_kwargs need template: chat, got plain",
+        ),
+        (["stop=['']"], "stop must hold texts that are not empty"),
         (["prompts_per_step=3", "num_updates=2"], "prompts_per_step must be a multiple of num_updates, got 3 and 2"),
         (["max_rows=8"], "max_rows must be at least num_generations, got 8 and 16"),
         (["fine_tune=full", "adapter=somewhere"], "adapter needs fine_tune: lora"),

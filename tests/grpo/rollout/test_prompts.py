@@ -3,7 +3,7 @@
 import pytest
 
 from envs import Task
-from grpo.config import Config
+from grpo.config import Config, load_config
 from grpo.config.sections import ConfigError
 from grpo.rollout.prompts import R1_ZERO, fitting, render
 
@@ -71,6 +71,36 @@ def test_a_model_without_a_chat_template_is_refused_one():
 
 
 def test_prompts_that_are_too_long_or_empty_are_left_out_and_counted(tiny):
-    prompts = [tiny.prompt([8] * length) for length in (3, 0, 4, 5)]
-    kept, left_out = fitting(prompts, Config(max_prompt_length=4))
-    assert ([len(prompt.tokens) for prompt in kept], left_out) == ([3, 4], 2)
+    tasks = [Task(f"task {n}", " ".join(["8"] * n)) for n in (3, 0, 4, 5, 6)]
+    tokenizer = tiny.policy().tokenizer
+    kept, notes = fitting(tasks, tokenizer, Config(template="plain", max_prompt_length=4), "train")
+    assert [len(prompt.tokens) for prompt in kept] == [3, 4]
+    too_long = "2 of 5 train prompts are longer than max_prompt_length 4 and are left out"
+    assert notes == [
+        f"{too_long}, the first task 5; the longest has 6",
+        "1 of 5 train prompts have no token and are left out",
+    ]
+
+
+def test_a_last_message_of_the_assistant_is_gone_on_with():
+    messages = [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "Sum:"}]
+    assert rendered(messages).text == "\x01<user>2+3?<assistant>Sum:"
+
+
+def test_one_system_message_the_configs():
+    messages = [{"role": "system", "content": "Be long."}, {"role": "user", "content": "2+3?"}]
+    notes = []
+    prompt = render(Task("1", messages), Tokenizer(), Config(system_prompt="Be brief."), notes=notes)
+    assert prompt.text == "\x01<system>Be brief.<user>2+3?<assistant>"
+    assert notes == ["system_prompt takes the place of the tasks' own system message"]
+
+
+def test_notes_of_many_tasks_are_said_once():
+    tasks = [Task(str(n), [{"role": "system", "content": "?"}, {"role": "user", "content": "?"}]) for n in range(5)]
+    assert len(fitting(tasks, Tokenizer(), Config(system_prompt="!"), "train")[1]) == 1
+
+
+@pytest.mark.parametrize("key", ["system_prompt=x", "chat_template_kwargs.x=1"])
+def test_what_only_a_chat_template_shows_needs_one(key):
+    with pytest.raises(ConfigError, match="need template: chat, got plain"):
+        load_config(None, ["template=plain", key])

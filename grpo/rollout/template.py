@@ -1,0 +1,122 @@
+"""A model's chat template: the text the model goes on from, and the token that ends its turn."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envs.conversation import Message
+from grpo.config.sections import ConfigError
+
+OPENED = "<think>"  # what templates of reasoning models write before the model does
+OF_THE_TRAINER = frozenset({"messages", "tools", "add_generation_prompt", "continue_final_message", "tokenize"})
+SAID = "4711"  # stands for what the assistant says, in a turn rendered to see how it ends
+
+
+class ChatTemplate:
+    """The chat template of a tokenizer, with the arguments of a config; `notes` says what had to be changed for it."""
+
+    def __init__(
+        self, tokenizer: Any, arguments: Mapping[str, Any] | None = None, *, others: str = "plain or r1_zero"
+    ) -> None:
+        """Raises ConfigError if there is none, or if it does not read one of the arguments."""
+        if not tokenizer.has_chat_template:
+            raise ConfigError(
+                f"template: chat needs a model with a chat template, this one has none: use template: {others}"
+            )
+        self.tokenizer, self.arguments = tokenizer, dict(arguments or {})
+        self.notes: list[str] = []
+        self._check_arguments()
+
+    def opening(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> str:
+        """The text that the model goes on from: its turn's opening, or the beginning that its last message makes."""
+        begun = ""
+        if messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls"):
+            begun, messages = messages[-1]["content"], messages[:-1]
+        text = self._rendered(messages, tools, add_generation_prompt=True)
+        return text + without_opened(text, begun)
+
+    def whole(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> str:
+        """The text of a conversation that is over."""
+        return self._rendered(messages, tools)
+
+    def end_of_turn(self) -> int | None:
+        """The special token that ends the assistant's turn; None where the template writes none after it."""
+        turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+        try:
+            tail = self.whole(turn).rpartition(SAID)[2]
+        except ConfigError:
+            return None
+        tokens = self.tokenizer.encode(tail, add_special_tokens=False) if tail else []
+        special = getattr(self.tokenizer, "all_special_ids", ())
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        return tokens[0] if tokens and (tokens[0] in special or tokens[0] in added) else None
+
+    def _rendered(self, messages: Sequence[Message], tools: Sequence[Any] | None, **how: Any) -> str:
+        """Rendered as they are; where the template refuses or drops a system message, with that in the user's turn."""
+        try:
+            text, problem = self._apply(messages, tools, how), None
+        except Exception as error:  # a template raises what it likes, jinja2 the rest
+            text, problem = "", error
+        system = messages[0]["content"].strip() if messages and messages[0]["role"] in ("system", "developer") else ""
+        if system and system not in text:
+            try:
+                text, problem = self._apply(folded(messages), tools, how), None
+            except Exception as error:
+                problem = problem or error
+            else:
+                self._note("the chat template takes no system message: it begins the user's first message instead")
+        if problem is not None:
+            roles = ", ".join(message["role"] for message in messages)
+            reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
+            raise ConfigError(f"the model's chat template can't render messages of the roles {roles}: {reason}")
+        return text
+
+    def _apply(self, messages: Sequence[Message], tools: Sequence[Any] | None, how: Mapping[str, Any]) -> str:
+        more = {"tools": list(tools)} if tools else {}
+        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, **how, **more, **self.arguments)
+        return text
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _check_arguments(self) -> None:
+        """An argument that the template never reads would change nothing, in silence."""
+        known = variables_of(str(getattr(self.tokenizer, "chat_template", None))) if self.arguments else None
+        for name in self.arguments:
+            if name in OF_THE_TRAINER:
+                raise ConfigError(f"chat_template_kwargs.{name} is the trainer's own: leave it out")
+            if known is not None and name not in known:
+                said = ", ".join(sorted(known - OF_THE_TRAINER)) or "none"
+                raise ConfigError(f"chat_template_kwargs.{name}: the chat template does not read it, only {said}")
+
+
+@functools.lru_cache(maxsize=16)
+def variables_of(template: str) -> frozenset[str] | None:
+    """The variables a template reads; None where that can't be found out."""
+    from jinja2 import TemplateError, meta
+    from jinja2.sandbox import SandboxedEnvironment
+
+    try:
+        parsed = SandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
+    except TemplateError:  # such as the blocks that transformers adds
+        return None
+    return frozenset(meta.find_undeclared_variables(parsed)) or None  # no template of text: rendered by a program
+
+
+def folded(messages: Sequence[Message]) -> list[Message]:
+    """The messages without their first, the system's, whose text begins the user's first message."""
+    system, *rest = messages
+    place = next((n for n, message in enumerate(rest) if message["role"] == "user"), None)
+    if place is None:
+        return [{"role": "user", "content": system["content"]}, *rest]
+    both = f"{system['content']}\n\n{rest[place]['content']}"
+    return [*rest[:place], {**rest[place], "content": both}, *rest[place + 1 :]]
+
+
+def without_opened(opening: str, said: str) -> str:
+    """What the assistant says, less the `<think>` that the opening of its turn ends with already."""
+    if not (opening.rstrip().endswith(OPENED) and said.lstrip().startswith(OPENED)):
+        return said
+    rest = said.lstrip().removeprefix(OPENED)
+    return rest.removeprefix("\n") if opening.endswith("\n") else rest
