@@ -11,6 +11,8 @@ from grpo.report.reading import Row, Run, number, read_lines
 MOST_CHARACTERS = 12_000  # of one text; a longer one loses its middle
 TAG = re.compile(r"(</?(?:think|answer)>)")
 
+SHOWN = ("completion", "rewards", "reward", "advantage", "tokens", "stop_reason")  # of a row
+
 Piece = tuple[str, str]  # css class, text
 
 
@@ -30,6 +32,7 @@ class Completion:
 class GroupShown:
     step: int
     prompt: str
+    answer: str | None  # the gold one
     completions: list[Completion]  # best advantage first
     samples: int
     reward_names: list[str]
@@ -58,7 +61,9 @@ def _group(file: Path, run: Run) -> GroupShown | None:
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name in _rewards(row)))
-    return GroupShown(_step(file) or 0, shortened(str(rows[0].get("prompt", ""))), _folded(rows), len(rows), names)
+    prompt, answer = shortened(str(rows[0].get("prompt", ""))), rows[0].get("answer")
+    gold = None if answer is None else shortened(str(answer))
+    return GroupShown(_step(file) or 0, prompt, gold, _folded(rows), len(rows), names)
 
 
 def _rewards(row: Row) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def _folded(rows: Sequence[Row]) -> list[Completion]:
     """The completions, those equal in everything once, with best and worst reward marked if there is a difference."""
     counted: dict[str, Completion] = {}
     for row in rows:
-        key = repr(sorted(row.items(), key=str))
+        key = repr([row.get(name) for name in SHOWN])
         counted[key] = replace(counted[key], times=counted[key].times + 1) if key in counted else _completion(row)
     rewards = [one.reward for one in counted.values() if one.reward is not None]
     marks = {max(rewards): "best", min(rewards): "worst"} if len(set(rewards)) > 1 else {}

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from grpo.config.sections import LoggedRun
+from grpo.runs.rows import completion_rows, to_line
 from grpo.scoring import GroupScores
 from grpo.types import Credit, Group
 
@@ -62,25 +63,12 @@ class RunLogger:
     def completions(
         self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[Credit]]
     ) -> None:
-        """Write completions/step_NNNNNN.jsonl: each completion with its rewards and advantage."""
+        """Write completions/step_NNNNNN.jsonl, see `grpo.runs.rows`."""
         folder = self.output / "completions"
         folder.mkdir(exist_ok=True)
-        with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8") as file:
+        with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8", errors="replace") as file:
             for group, scores, group_advantages in zip(groups, scored, advantages, strict=True):
-                for i, rollout in enumerate(group.rollouts):
-                    row = {
-                        "task": group.prompt.task.id,
-                        "prompt": group.prompt.text,
-                        "completion": rollout.text,
-                        "rewards": {name: values[i] for name, values in scores.values.items()},
-                        "reward": scores.totals[i],
-                        "advantage": group_advantages[i],
-                        "tokens": len(rollout.tokens),
-                        "stop_reason": rollout.stop_reason,
-                    }
-                    if scores.columns:  # of log_extra
-                        row["logged"] = {name: values[i] for name, values in scores.columns.items() if i < len(values)}
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.writelines(to_line(row) for row in completion_rows(group, scores, group_advantages))
 
     def progress(self, what: str, total: int) -> Progress:
         """Show a bar for the tokens of one rollout and remove it at the end; nothing without a terminal."""
