@@ -17,6 +17,7 @@ _CODE_LINE = re.compile(
 )
 _BEGINNING = re.compile(r"(?:def|class|import|async def) \w|from \S+ import |@\w+|#!")
 _STOPS = re.compile(r"\n(?=def |class |if |print\(|assert |#|@|\S+\n*\Z)")
+_DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign)
 _BODY_ENDS = ("return", "yield", "raise")
 
 
@@ -127,7 +128,7 @@ def _is_code(line: str) -> bool:
 
 def _as_body(text: str, started: str, entry_point: str | None) -> tuple[str, ...]:
     """Readings of a text as the body of the function that the prompt begins; none if it is no body."""
-    if not started or entry_point is None or f"def {entry_point}" in text:
+    if not started or entry_point is None or not entry_point.isidentifier() or f"def {entry_point}" in text:
         return ()
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines or _BEGINNING.match(lines[0]) or not any(line.lstrip().startswith(_BODY_ENDS) for line in lines):
@@ -152,16 +153,60 @@ def _dedented(lines: Sequence[str], opening: str) -> str:
 
 
 def code_in_prompt(prompt: str, entry_point: str | None) -> str:
-    """The Python of a prompt that defines `entry_point`: a fenced block, all of it, or from its first import on."""
-    if entry_point is None or f"def {entry_point}" not in prompt or len(prompt) > LONGEST_PROMPT:
+    """The Python of a prompt that defines `entry_point`: a fenced block, all of it, or from its first import on.
+
+    Of a prompt that begins `class Solution`, what stands before it: imports, classes of nodes, helpers.
+    """
+    if entry_point is None or len(prompt) > LONGEST_PROMPT:
         return ""
-    lines = prompt.splitlines(keepends=True)
-    starts = [at for at, line in enumerate(lines) if line.startswith(("from ", "import ", "def ", "class ", "@"))]
-    for code in (last_block(prompt) or "", prompt, "".join(lines[starts[0] :]) if starts else ""):
-        try:
-            defined = [node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
+    name = entry_point.rpartition(".")[2]
+    if f"def {name}" not in prompt:
+        return _prelude(prompt) if name != entry_point else ""
+    for code in _codes(prompt):
+        defined = [node.name for node in _statements(code) if isinstance(node, ast.FunctionDef)]
         if entry_point in defined:
             return code
+    return _prelude(prompt)
+
+
+def _codes(prompt: str) -> list[str]:
+    """The readings of a prompt as code."""
+    lines = prompt.splitlines(keepends=True)
+    starts = [
+        at for at, line in enumerate(lines) if line.startswith(("from ", "import ", "def ", "class ", "@", "# Def"))
+    ]
+    return [last_block(prompt) or "", prompt, "".join(lines[starts[0] :]) if starts else ""]
+
+
+def _defines(code: str) -> bool:
+    """Whether code is Python that defines something and does no more."""
+    body = _statements(code)
+    return bool(body) and all(isinstance(node, _DEFINITIONS) for node in body)
+
+
+def _statements(code: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(code).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def _prelude(prompt: str) -> str:
+    """What stands before `class Solution`, with the definitions that LeetCode writes as comments."""
+    for code in _codes(prompt):
+        before = _uncommented(("\n" + code).partition("\nclass Solution")[0])
+        if _defines(before):
+            return before
     return ""
+
+
+def _uncommented(code: str) -> str:
+    """The code, where comments after "# Definition for" that are code count as such."""
+    lines, opened = [], False
+    for line in code.splitlines(keepends=True):
+        if line.startswith("# Definition for"):
+            opened = True
+            continue
+        opened = opened and line.startswith("#")
+        lines.append(line[1:].removeprefix(" ") if opened else line)
+    return "".join(lines)

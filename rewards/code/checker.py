@@ -3,91 +3,56 @@
 The program's process never sees a test, and nothing of the program ever runs here: what comes back are exact built-in
 values, or handles whose every use is another message. (Sandboxed all the same: tests come from a data set.)
 
-Requests: {"setup", "imports", "names", "entry_point"} -> {"remote": [names]} or {"error"}; {"test", "function"} ->
-{"verdict", "calls", "text"}, and before that any number of {"ask": request for the program}, each answered by
-{"reply"}.
+Requests: {"setup", "imports", "names", "exceptions", "entry_point"} -> {"remote": [names]} or {"error"}; {"test",
+"function"} -> {"verdict", "calls", "opaque", "text"}, and before that any number of {"ask": request for the program},
+each answered by {"reply"}.
 """
 
 import builtins
 import collections
+import functools
 import importlib
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from rewards.code.program import described, provide_header
-from rewards.code.values import Malformed, decode, encode
+from rewards.code.program import described, provide_header, shared_classes
+from rewards.code.remote import Remote, Unjudgeable, Wire
+from rewards.code.values import Malformed
 from rewards.sandbox.guard import Channel, Confinement, seal
 
 
-class Wire:
-    """The way to the program, through the parent."""
+def raised(error: dict[str, Any], names: Mapping[str, Any]) -> Exception:
+    """The program's exception as the tests know it, marked as the program's.
 
-    def __init__(self, channel: Channel) -> None:
-        self.channel = channel
-        self.calls = 0
-        self.current = 0  # id of the request being worked on
-
-    def ask(self, request: dict[str, Any]) -> Any:
-        """The value, or the exception, that the program answers a request with."""
-        self.calls += 1
-        self.channel.send({"id": self.current, "ask": {**request, "refs": True}})
-        answer = self.channel.receive()
-        self.current = answer["id"]
-        reply = answer["reply"]
-        if "error" in reply:
-            raise raised(reply["error"])
-        return decode(reply["value"], lambda number: Remote(self, {"ref": number}))
-
-
-class Remote:
-    """A function or object of the program. It equals nothing but itself and holds no value."""
-
-    def __init__(self, wire: Wire, target: Any) -> None:
-        self.__dict__.update(_wire=wire, _target=target)
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        sent = [_encoded(list(arguments)), _encoded(keywords)]
-        return self._wire.ask({"call": self._target, "args": sent[0], "kwargs": sent[1]})
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or not isinstance(self._target, dict):
-            raise AttributeError(name)
-        return self._wire.ask({"get": self._target, "name": name})
-
-    def __bool__(self) -> bool:
-        return self._wire.ask({"truth": self._target}) is True if isinstance(self._target, dict) else True
-
-
-class Unjudgeable(BaseException):
-    """A test that needs what messages can't carry."""
-
-
-def _encoded(value: Any) -> Any:
-    def refer(found: Any) -> int:
-        if isinstance(found, Remote) and isinstance(found._target, dict):
-            return int(found._target["ref"])
-        raise Unjudgeable(f"an argument of type {type(found).__name__} can't be sent to the program")
-
-    return encode(value, refer)
-
-
-def raised(error: dict[str, Any]) -> Exception:
-    """The program's exception as the nearest built-in one, marked as the program's."""
-    for name in error.get("types", []):
-        kind = getattr(builtins, str(name), None)
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            break
-    else:
-        kind = RuntimeError
-    if issubclass(kind, StopIteration | StopAsyncIteration):
-        kind = RuntimeError  # it would end the test's own loop (`all(map(f, ...))`, `for`) as if that were through
+    Of the first class with a name of the tests' own and of the first built-in one.
+    """
+    kinds: list[type[Exception]] = []
+    for known in (names, vars(builtins)):
+        found = (known.get(str(name)) for name in error.get("types", []))
+        kinds += [kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception)][:1]
+    if not kinds or any(issubclass(kind, StopIteration | StopAsyncIteration) for kind in kinds):
+        kinds = [RuntimeError]  # the others end the test's own loop (`all(map(f, ...))`, `for`) as if it were through
+    types, text = tuple(map(str, error.get("types", []))), str(error.get("text"))
     try:
-        made = kind(str(error.get("text")))
+        return _combined(tuple(kinds), types)(text)
     except TypeError:  # UnicodeDecodeError and the like want more
-        made = RuntimeError(str(error.get("text")))
-    made.of_program = True  # type: ignore[attr-defined]
-    return made
+        return _combined((RuntimeError,), types)(text)
+
+
+@functools.lru_cache(maxsize=64)
+def _combined(kinds: tuple[type[Exception], ...], types: tuple[str, ...]) -> type[Exception]:
+    """A class that a test catches by the name of any of `kinds`."""
+    bases = tuple(kind for kind in kinds if not any(kind is not other and issubclass(other, kind) for other in kinds))
+
+    def missing(self: Exception, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise Unjudgeable(f"a test looks at {name} of an exception of the program, of which only the text is sent")
+
+    methods: dict[str, Any] = {"of_program": types, "__getattr__": missing, "__str__": lambda self: str(self.args[0])}
+    return type(types[0] if types else bases[0].__name__, tuple(dict.fromkeys(bases)), methods)
 
 
 def serve(channel: Channel, confinement: Confinement) -> None:
@@ -96,9 +61,10 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     if request is None:
         return
     seal(confinement)
-    wire = Wire(channel)
     module = ModuleType("tests")
     sys.modules["tests"] = module
+    wire = Wire(channel, {})
+    wire.exceptions = lambda error: raised(error, module.__dict__)
     try:
         remote = prepare(module.__dict__, request, wire)
         reply: dict[str, Any] = {"remote": remote}
@@ -106,9 +72,10 @@ def serve(channel: Channel, confinement: Confinement) -> None:
         reply = {"error": described(error)}
     channel.send({"id": request["id"], **reply})
     while (request := channel.receive()) is not None:
-        wire.current, wire.calls = request["id"], 0
+        wire.current, wire.calls, wire.opaque = request["id"], 0, False
         verdict, text = judge(module.__dict__, request)
-        channel.send({"id": wire.current, "verdict": verdict, "calls": wire.calls, "text": text})
+        said = {"verdict": verdict, "calls": wire.calls, "opaque": wire.opaque, "text": text}
+        channel.send({"id": wire.current, **said})
 
 
 def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[str]:
@@ -119,7 +86,11 @@ def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[
     known = set(vars(builtins))
     provide_header()  # a setup may rely on it as the program does
     exec(compile(request["setup"], "setup.py", "exec"), names)
+    wire.shared |= shared_classes(names, request["entry_point"] is not None)
     exec(compile(request["imports"], "imports.py", "exec"), names)
+    for name in request["exceptions"]:  # of the program, that tests catch by name
+        if name not in names and name not in known:
+            names[name] = type(name, (Exception,), {"__module__": "answer"})
     remote = []
     for name, called in request["names"].items():
         if name == "candidate" and request["entry_point"] is not None:
@@ -128,8 +99,8 @@ def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[
             if name != request["entry_point"] and not called and name in sys.stdlib_module_names:
                 names[name] = importlib.import_module(name)
                 continue
-            if name != request["entry_point"] and name in collections.__all__:
-                continue  # deque, Counter: of the header
+            if name != request["entry_point"] and (name in collections.__all__ or name in wire.shared):
+                continue  # deque, Counter, ListNode: of the header
             names[name] = Remote(wire, name)
             remote.append(name)
     if request["entry_point"] is not None:
@@ -159,7 +130,7 @@ def judge(names: dict[str, Any], request: dict[str, Any]) -> tuple[str, str]:
         return "bad", str(error)[:200]
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"[:200]
-        if getattr(error, "of_program", False):
+        if "of_program" in vars(type(error)):
             return "error", text
         return ("bad" if isinstance(error, ImportError) else "fail"), text
     return "pass", ""

@@ -2,11 +2,13 @@
 
 It holds nothing but the program and one input at a time; what it says is believed to be its output and no more.
 
-Requests: {"code", "setup"} -> {"loaded"} or {"error"}; {"call": name or {"ref": n}, "args", "kwargs"}, {"get": {"ref":
-n}, "name"} and {"truth": {"ref": n}} -> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input": text} ->
-{"output", "status"}; without forks {"script", "input"} -> raw output until the end.
+Requests: {"code", "setup"} -> {"loaded"} or {"error"}; {"call": name or {"ref": n}, "args", "kwargs"}, {"op": name,
+"args"}, {"get": name or {"ref": n}, "name"}, {"find": name}, {"advance": {"ref": n}, "count"} and {"truth": {"ref": n}}
+-> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input": text} -> {"output", "status", "said"}; without
+forks {"script", "input"} -> raw output until the end.
 """
 
+import atexit
 import builtins
 import contextlib
 import importlib
@@ -14,12 +16,13 @@ import importlib.util
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from rewards.code.values import decode, encode
+from rewards.code.leetcode import ListNode, TreeNode, called
+from rewards.code.remote import OPERATIONS
+from rewards.code.values import decode, encode, pack
 from rewards.sandbox.guard import Channel, Confinement, seal
 
 # What graders of LiveCodeBench and APPS import before a program: modules, and every public name of these.
@@ -42,6 +45,7 @@ HEADER = (
     "typing",
 )
 RECURSION_LIMIT = 50_000  # as these graders set it
+LONGEST_MESSAGE = 1000  # bytes
 MEMORY_STATUS = 86  # exit code for a MemoryError
 _CODE_NAME = "answer.py"
 
@@ -88,9 +92,20 @@ def provide_header() -> None:
         module = importlib.import_module(name)
         found |= {public: getattr(module, public) for public in _public(module)}
     found |= {name: sys.modules[name] for name in (*HEADER, "sys", "os")}  # over functions of the same name
+    found |= {"ListNode": ListNode, "TreeNode": TreeNode}
     for name, value in found.items():
         vars(builtins).setdefault(name, value)
     sys.setrecursionlimit(RECURSION_LIMIT)
+
+
+def shared_classes(names: Mapping[str, Any], nodes: bool) -> dict[str, type]:
+    """The classes that a setup defines, which both processes know; `nodes`: and those of LeetCode's header."""
+    shared: dict[str, type] = {"ListNode": ListNode, "TreeNode": TreeNode} if nodes else {}
+    for name, value in names.items():
+        own = isinstance(value, type) and value.__module__ == names.get("__name__")
+        if own and value.__name__ == name and not issubclass(value, BaseException):
+            shared[name] = value
+    return shared
 
 
 def _public(module: ModuleType) -> list[str]:
@@ -112,18 +127,27 @@ def compiled(code: str | list[str]) -> Any:
 class Program:
     """A loaded answer: its names, and the objects that could not be sent."""
 
-    def __init__(self, setup: str, code: str | list[str]) -> None:
+    def __init__(self, setup: str, code: str | list[str], *, nodes: bool) -> None:
         module = ModuleType("answer")
         sys.modules["answer"] = module  # dataclasses and pickle look a class's module up
         self.names = module.__dict__
         self.kept: list[Any] = []
+        self._numbers: dict[int, int] = {}
+        self._failed: dict[int, BaseException] = {}  # iterators that raised after the items last sent
         exec(compile(setup, "setup.py", "exec"), self.names)
+        self.shared = shared_classes(self.names, nodes)
         exec(compiled(code), self.names)
+        for name in self.shared:
+            own = self.names.get(name)
+            if isinstance(own, type):  # the answer defined it again
+                self.shared[name] = own
 
-    def keep(self, value: Any) -> int:
-        """A number for an object that stays here."""
-        self.kept.append(value)
-        return len(self.kept) - 1
+    def keep(self, value: Any) -> dict[str, Any]:
+        """The data that stands for an object that stays here."""
+        if id(value) not in self._numbers:
+            self._numbers[id(value)] = len(self.kept)
+            self.kept.append(value)
+        return {"ref": self._numbers[id(value)]}
 
     def target(self, name: str) -> Any:
         """What a name means: a global, a method by `Class.method`, or a method of `Solution` (LeetCode's form)."""
@@ -139,22 +163,51 @@ class Program:
 
     def answer(self, request: dict[str, Any]) -> Any:
         """The value a request asks for, encoded."""
-        refer = self.keep if request.get("refs") else None
         if "truth" in request:
             return bool(self.kept[request["truth"]["ref"]])
+        if "advance" in request:
+            return encode(self._advance(request["advance"]["ref"], request["count"]), self.keep)
+        if "find" in request:
+            return pack(self.target(request["find"]), self.keep, self.shared)
         if "get" in request:
-            return encode(getattr(self.kept[request["get"]["ref"]], request["name"]), refer)
-        call = request["call"]
-        function = self.target(call) if isinstance(call, str) else self.kept[call["ref"]]
-        arguments = decode(request["args"], self.kept.__getitem__)
-        keywords = decode(request["kwargs"], self.kept.__getitem__)
-        value = function(*arguments, **keywords)
-        return bool(value) if request.get("as_truth") else encode(value, refer)
+            return pack(getattr(self._meant(request["get"]), request["name"]), self.keep, self.shared)
+        arguments = decode(request["args"], self.kept.__getitem__, self.shared)
+        if "op" in request:
+            return pack(OPERATIONS[request["op"]](*arguments), self.keep, self.shared)
+        function = self._meant(request["call"])
+        keywords = decode(request["kwargs"], self.kept.__getitem__, self.shared)
+        if request.get("refs"):
+            return pack(function(*arguments, **keywords), self.keep, self.shared)
+        if request.get("leetcode"):
+            value = called(function, arguments, keywords, self.shared)
+        else:
+            value = function(*arguments, **keywords)
+        return bool(value) if request.get("as_truth") else encode(value)
+
+    def _meant(self, target: Any) -> Any:
+        return self.target(target) if isinstance(target, str) else self.kept[target["ref"]]
+
+    def _advance(self, number: int, count: int) -> tuple[list[Any], bool]:
+        """The next items of an iterator, at most `count`, and whether it has ended."""
+        if number in self._failed:
+            raise self._failed.pop(number)
+        items: list[Any] = []
+        while len(items) < count:
+            try:
+                items.append(next(self.kept[number]))
+            except StopIteration:
+                return items, True
+            except BaseException as error:
+                if not items:
+                    raise
+                self._failed[number] = error
+                break
+        return items, False
 
 
 def _serve_calls(channel: Channel, request: dict[str, Any]) -> None:
     try:
-        program = Program(request["setup"], request["code"])
+        program = Program(request["setup"], request["code"], nodes=request.get("nodes", False))
     except BaseException as error:  # whatever an untrusted program raises, SystemExit too
         channel.send({"id": request["id"], "error": described(error)})
         return
@@ -181,7 +234,7 @@ def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confin
     code = request["script"]
     channel.send({"id": request["id"], "loaded": True})
     while (request := channel.receive()) is not None:
-        given, written = os.memfd_create("input"), os.memfd_create("output")
+        given, written, said = (os.memfd_create(name) for name in ("input", "output", "said"))
         rest = memoryview(request["input"].encode("utf-8", "surrogateescape"))
         while rest:
             rest = rest[os.write(given, rest) :]
@@ -190,15 +243,26 @@ def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confin
         if child == 0:
             os.dup2(given, 0)
             os.dup2(written, 1)
-            os.closerange(3, 256)
-            run_script(code, confinement)
+            os.dup2(said, 3)
+            os.closerange(4, 256)
+            run_script(code, confinement, 3)
         _, status, used = os.wait4(child, 0)
-        os.lseek(written, 0, os.SEEK_SET)
-        with open(written, "rb") as file:
-            output = file.read()
         os.close(given)
-        reply = {"output": output.decode("utf-8", "replace"), "status": os.waitstatus_to_exitcode(status)}
+        output, message = _content(written), _content(said, LONGEST_MESSAGE)
+        reply = {"output": output, "status": os.waitstatus_to_exitcode(status), "said": message}
         channel.send({"id": request["id"], **reply, "cpu_seconds": used.ru_utime + used.ru_stime})
+
+
+def _content(descriptor: int, most: int = -1) -> str:
+    """What was written to a file in memory, which is closed."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb") as file:
+        return file.read(most).decode("utf-8", "replace")
+
+
+def _one_line(error: BaseException) -> str:
+    said = described(error)
+    return f"{said['types'][0]}: {said['text']}"
 
 
 def _run_here(channel: Channel, request: dict[str, Any], confinement: Confinement) -> None:
@@ -215,8 +279,11 @@ def _run_here(channel: Channel, request: dict[str, Any], confinement: Confinemen
     run_script(request["script"], confinement)
 
 
-def run_script(code: str | list[str], confinement: Confinement) -> None:
-    """Run a program as `__main__` and end the process with its exit code. Does not return."""
+def run_script(code: str | list[str], confinement: Confinement, said: int = 2) -> None:
+    """Run a program as `__main__` and end the process with its exit code. Does not return.
+
+    `said` is the descriptor that the exception it ends with is written to.
+    """
     status = 0
     try:
         seal(confinement)
@@ -228,13 +295,16 @@ def run_script(code: str | list[str], confinement: Confinement) -> None:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except MemoryError:
         status = MEMORY_STATUS
-    except BaseException:
-        traceback.print_exc()
+    except BaseException as error:
+        with contextlib.suppress(BaseException):
+            os.write(said, _one_line(error).encode("utf-8", "replace"))
         status = 1
     with contextlib.suppress(BaseException):
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()  # where fast programs write their output
     try:
         sys.stdout.flush()
     except BaseException:  # output over its limit: not all of it was written

@@ -131,6 +131,9 @@ class CodeReward:
             if verdict.helpers:
                 names = ", ".join(verdict.helpers)
                 result.count("helper_of_program", f"tests use {names} of the program itself: define it in setup")
+            if verdict.opaque:
+                said = "a program failed with an object of its own class where a value was compared: it equals none"
+                result.count("own_object", said)
         if verdicts and not self._described:
             self._described = True
             description = describe(self.isolation)

@@ -4,7 +4,6 @@ The verdict is made in this process alone, from values of exact types; the progr
 decide nothing. One process a program (two where tests have to be run), killed afterwards.
 """
 
-import ast
 import math
 import os
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.code.compare import call_holds, output_holds
+from rewards.code.names import caught_names, free_names
 from rewards.code.plans import Call, Calls, Checks, Pairs, Plan
 from rewards.code.program import MEMORY_STATUS
 from rewards.code.values import Malformed, check, decode
@@ -36,6 +36,7 @@ class Verdict:
     total: int
     message: str = ""
     helpers: tuple[str, ...] = ()  # names, entry point apart, that the tests took from the program
+    opaque: bool = False  # whether it failed a test that compared an object of its own with a value
 
 
 class Stop(Exception):
@@ -82,6 +83,7 @@ class Trial:
         self._renew()
         self.passed = 0
         self.outcome, self.message = "pass", ""
+        self.opaque = False
 
     def _renew(self) -> None:
         """Begin the wall-clock time of a program, or of one of its inputs."""
@@ -114,7 +116,8 @@ class Trial:
 
     def _verdict(self, plan: Plan, helpers: Sequence[str] = ()) -> Verdict:
         passed = 0 if self.outcome in ("forged", "bad_tests") else self.passed
-        return Verdict(self.outcome, passed, len(plan.tests), self.message, tuple(helpers))
+        opaque = self.opaque and self.outcome == "fail"
+        return Verdict(self.outcome, passed, len(plan.tests), self.message, tuple(helpers), opaque)
 
     def _note(self, outcome: str, message: str = "") -> None:
         """Count one test. Raises Stop after the first that fails, unless all are wanted."""
@@ -153,17 +156,18 @@ class Trial:
 
     # Calls
 
-    def _load(self, program: SandboxProcess, setup: str) -> None:
-        code = self.code
-        reply = program.ask({"code": code, "setup": setup}, self.deadline)
+    def _load(self, program: SandboxProcess, setup: str, *, nodes: bool) -> None:
+        """`nodes`: whether LeetCode's classes of nodes may be arguments; they are the program's own otherwise."""
+        reply = program.ask({"code": self.code, "setup": setup, "nodes": nodes}, self.deadline)
         if reply != {"loaded": True}:
             raise Stop(*_error(reply))
 
     def _calls(self, plan: Calls, program: SandboxProcess) -> None:
-        self._load(program, plan.setup)
+        self._load(program, plan.setup, nodes=True)
         for call in plan.tests:
             truth = call.kind in ("true", "false")
             request = {"call": call.function, "args": call.arguments, "kwargs": call.keywords, "as_truth": truth}
+            request["leetcode"] = call.sequences_alike and call.expected is not None
             most = SPARE_BYTES + SPARE_FACTOR * len(repr(call.expected))
             try:
                 outcome = _call_outcome(call, program.ask(request, self.deadline, most_bytes=most))
@@ -180,11 +184,11 @@ class Trial:
         for pair in plan.tests:
             self._renew()  # CPU time is each run's own as well
             reply = program.ask({"input": pair.given}, self.deadline)
-            output, status = reply.get("output"), reply.get("status")
-            if type(output) is not str or type(status) is not int:
+            output, status, said = reply.get("output"), reply.get("status"), reply.get("said")
+            if type(output) is not str or type(status) is not int or type(said) is not str:
                 raise Unsolicited("no output in the reply")
             ok = output_holds(pair, output) if status == 0 else False
-            self._note(*_run_outcome(status, ok))
+            self._note(*_run_outcome(status, ok, said))
         program.finish()
 
     def _pairs_apart(self, plan: Pairs) -> None:
@@ -201,15 +205,18 @@ class Trial:
 
     def _checks(self, plan: Checks, program: SandboxProcess, checker: SandboxProcess, helpers: list[str]) -> None:
         prepared = {"setup": plan.setup, "imports": plan.imports, "entry_point": plan.entry_point}
+        prepared |= {"names": free_names(plan), "exceptions": caught_names(plan)}
         try:
-            reply = checker.ask({**prepared, "names": free_names(plan)}, self.deadline)
+            reply = checker.ask(
+                {**prepared, "names": free_names(plan), "exceptions": caught_names(plan)}, self.deadline
+            )
         except (Died, Late, TooMuchMemory, Unsolicited) as error:
             raise Stop("bad_tests", f"the tests' setup: {error}") from None
         if "error" in reply:
             raise Stop("bad_tests", f"the tests' setup raises {_error(reply)[1]}")
         if plan.entry_point is not None:
             helpers += [name for name in reply["remote"] if name != plan.entry_point.split(".")[0]]
-        self._load(program, plan.setup)
+        self._load(program, plan.setup, nodes=plan.entry_point is not None)
         for source in plan.tests:
             self._note(*self._check(source, plan, program, checker))
         program.finish()
@@ -227,6 +234,7 @@ class Trial:
             raise Unsolicited(reply["text"])
         if reply["verdict"] == "bad":
             raise Stop("bad_tests", f"the tests raise {reply['text']}")
+        self.opaque = self.opaque or reply["opaque"]
         if reply["verdict"] == "pass" and reply["calls"] == 0:
             raise Stop("bad_tests", "a test that does not call the program")
         return str(reply["verdict"]), str(reply["text"])
@@ -281,39 +289,11 @@ def _error(reply: dict[str, Any]) -> tuple[str, str]:
     return kind, f"{types[0] if types else 'an exception'}: {str(error.get('text'))[:200]}"
 
 
-def _run_outcome(status: int, ok: bool) -> tuple[str, str]:
+def _run_outcome(status: int, ok: bool, said: str = "") -> tuple[str, str]:
     if status == 0:
         return ("pass", "") if ok else ("fail", "")
     if status == MEMORY_STATUS:
         return "memory", "MemoryError"
     if -status in (SIGXCPU, SIGKILL):
         return "timeout", "out of CPU time"
-    return "error", f"exit code {status}"
-
-
-def free_names(plan: Checks) -> dict[str, bool]:
-    """Names the tests use and do not define -> whether they are called (`f(...)`) rather than looked into (`m.x`)."""
-    used: dict[str, bool] = {}
-    bound: set[str] = set()
-    for source in plan.tests:
-        tree = ast.parse(source)
-        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                used[node.id] = used.get(node.id, False) or id(node) in called
-            bound |= _bound_by(node)
-    return {name: called for name, called in used.items() if name not in bound}
-
-
-def _bound_by(node: ast.AST) -> set[str]:
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        return {node.id}
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    if isinstance(node, ast.arg):
-        return {node.arg}
-    if isinstance(node, ast.ExceptHandler) and node.name:
-        return {node.name}
-    return set()
+    return "error", said or f"exit code {status}"

@@ -3,12 +3,13 @@
 None, true, false, texts, finite floats, integers up to 2^53 and lists stand for themselves; anything else is an object
 with one key: {"int": hex}, {"float": "inf"}, {"tuple" | "set" | "frozenset" | "iterator": [...]}, {"dict": [[k, v]]},
 {"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range": [start, stop, step]}, {"ref": n} (an object that stays
-where it is). Used on both sides; imports nothing slow.
+where it is), {"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`). Used on
+both sides; imports nothing slow.
 """
 
 import math
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 MAX_DEPTH = 100
@@ -31,10 +32,13 @@ class Malformed(ValueError):
     """JSON that no `encode` wrote."""
 
 
-def encode(value: Any, refer: Callable[[Any], int] | None = None, depth: int = 0) -> Any:
+Refer = Callable[[Any], "dict[str, Any]"]
+
+
+def encode(value: Any, refer: Refer | None = None, depth: int = 0) -> Any:
     """The value as JSON data. Subclasses become their built-in base, iterators are used up.
 
-    `refer` gives a number to what can't be sent; without it that raises Opaque.
+    `refer` gives the data of what can't be sent, iterators included; without it that raises Opaque.
     """
     if depth > MAX_DEPTH:
         raise Opaque(f"nested more than {MAX_DEPTH} deep")
@@ -59,21 +63,49 @@ def encode(value: Any, refer: Callable[[Any], int] | None = None, depth: int = 0
     return _encode_rest(value, refer, depth)
 
 
-def _encode_rest(value: Any, refer: Callable[[Any], int] | None, depth: int) -> Any:
+def _encode_rest(value: Any, refer: Refer | None, depth: int) -> Any:
     if isinstance(value, bytes | bytearray):
         return {"bytes" if isinstance(value, bytes) else "bytearray": value.hex()}
     if isinstance(value, complex):
         return {"complex": [encode(value.real), encode(value.imag)]}
     if type(value) is range:
         return {"range": [encode(part) for part in (value.start, value.stop, value.step)]}
-    if isinstance(value, _CONSUMED):
+    if isinstance(value, _CONSUMED) and (refer is None or not isinstance(value, Iterator)):
         consumed: Any = value
         return {"iterator": [encode(item, refer, depth + 1) for item in consumed]}
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):  # a number, or an array as a list
         return encode(value.tolist(), refer, depth + 1)
     if refer is None:
         raise Opaque(f"a {type(value).__name__} can't be compared")
-    return {"ref": refer(value)}
+    return refer(value)
+
+
+def pack(value: Any, refer: Refer, shared: Mapping[str, type]) -> Any:
+    """As `encode`, but objects whose class has the name of one in `shared` are sent whole, with their attributes.
+
+    Each is sent once and named by its number, so that long linked lists are not nested and cycles end.
+    """
+    numbers: dict[int, int] = {}
+    found: list[Any] = []
+
+    def stand_in(one: Any) -> dict[str, Any]:
+        if type(one).__name__ not in shared:
+            return refer(one)
+        if id(one) not in numbers:
+            numbers[id(one)] = len(found)
+            found.append(one)
+        return {"node": numbers[id(one)]}
+
+    data = encode(value, stand_in)
+    nodes = []
+    for one in found:  # which grows meanwhile
+        nodes.append([type(one).__name__, [[name, encode(part, stand_in)] for name, part in _attributes(one)]])
+    return {"graph": [nodes, data]} if nodes else data
+
+
+def _attributes(one: Any) -> list[tuple[str, Any]]:
+    slots = [name for kind in type(one).__mro__ for name in getattr(kind, "__slots__", ()) if hasattr(one, name)]
+    return [*getattr(one, "__dict__", {}).items(), *((name, getattr(one, name)) for name in slots)]
 
 
 def check(data: Any, depth: int = 0) -> None:
@@ -95,9 +127,27 @@ def check(data: Any, depth: int = 0) -> None:
                 raise Malformed(f"dict must hold pairs, got {reprlib.repr(item)}")
             check(item, depth + 1)
         return
+    if kind == "graph":
+        _check_graph(content, depth)
+        return
     parts = content if isinstance(content, list) else [content]
     if not all(isinstance(part, str | int | float) or _is_number(part) for part in parts):
         raise Malformed(f"{kind} holds {type(content).__name__}")
+
+
+def _check_graph(content: Any, depth: int) -> None:
+    if not (isinstance(content, list) and len(content) == 2 and isinstance(content[0], list)):
+        raise Malformed("graph must hold its nodes and a value")
+    for node in content[0]:
+        if not (isinstance(node, list) and len(node) == 2 and type(node[0]) is str and isinstance(node[1], list)):
+            raise Malformed(f"a node must be a class and attributes, got {reprlib.repr(node)}")
+        for pair in node[1]:
+            if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is str and pair[0].isidentifier()):
+                raise Malformed(f"an attribute must be a name and a value, got {reprlib.repr(pair)}")
+            if pair[0].startswith("__"):
+                raise Malformed(f"no attribute may be called {pair[0]}")
+            check(pair[1], depth + 1)
+    check(content[1], depth + 1)
 
 
 def tagged(data: Any) -> tuple[str, Any]:
@@ -112,34 +162,58 @@ def _is_number(data: Any) -> bool:
     return type(data) is dict and len(data) == 1 and all(type(part) is str for part in data.values())
 
 
-def decode(data: Any, dereference: Callable[[int], Any] | None = None) -> Any:
-    """The value that was encoded. Raises Malformed for what is none."""
-    if data is None or isinstance(data, bool | str | int | float):
-        return data
-    if isinstance(data, list):
-        return [decode(item, dereference) for item in data]
-    kind, content = tagged(data)
-    try:
-        if kind in SEQUENCES:
-            return SEQUENCES[kind]([decode(item, dereference) for item in content])
-        return _decode_rest(kind, content, dereference)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Malformed(f"{kind}: {error}") from None
+def decode(data: Any, dereference: Callable[[int], Any] | None = None, shared: Mapping[str, type] | None = None) -> Any:
+    """The value that was encoded; objects of a `graph` are made of the classes in `shared`, without their `__init__`.
+
+    Raises Malformed for what is no value.
+    """
+    return _Reader(dereference, shared or {}).value(data)
 
 
-def _decode_rest(kind: str, content: Any, dereference: Callable[[int], Any] | None) -> Any:
-    if kind == "int":
-        return int(content, 16)
-    if kind == "float" and content in ("inf", "-inf", "nan"):
-        return float(content)
-    if kind == "bytes":
-        return bytes.fromhex(content)
-    if kind == "bytearray":
-        return bytearray.fromhex(content)
-    if kind == "complex":
-        return complex(*[decode(part) for part in content])
-    if kind == "range":
-        return range(*[decode(part) for part in content])
-    if kind == "ref" and dereference is not None and type(content) is int:
-        return dereference(content)
-    raise Malformed(f"no value is called {kind!r}")
+class _Reader:
+    """Reads one value; `nodes` are the objects of its graph."""
+
+    def __init__(self, dereference: Callable[[int], Any] | None, shared: Mapping[str, type]) -> None:
+        self._dereference, self._shared = dereference, shared
+        self._nodes: list[Any] = []
+
+    def value(self, data: Any) -> Any:
+        if data is None or isinstance(data, bool | str | int | float):
+            return data
+        if isinstance(data, list):
+            return [self.value(item) for item in data]
+        kind, content = tagged(data)
+        try:
+            if kind in SEQUENCES:
+                return SEQUENCES[kind]([self.value(item) for item in content])
+            return self._rest(kind, content)
+        except (TypeError, ValueError, OverflowError, IndexError, KeyError, AttributeError) as error:
+            raise Malformed(f"{kind}: {error}") from None
+
+    def _rest(self, kind: str, content: Any) -> Any:
+        if kind == "int":
+            return int(content, 16)
+        if kind == "float" and content in ("inf", "-inf", "nan"):
+            return float(content)
+        if kind == "bytes":
+            return bytes.fromhex(content)
+        if kind == "bytearray":
+            return bytearray.fromhex(content)
+        if kind == "complex":
+            return complex(*[self.value(part) for part in content])
+        if kind == "range":
+            return range(*[self.value(part) for part in content])
+        if kind == "ref" and self._dereference is not None and type(content) is int:
+            return self._dereference(content)
+        if kind == "graph" and not self._nodes:
+            return self._graph(*content)
+        if kind == "node" and type(content) is int and content >= 0:
+            return self._nodes[content]
+        raise Malformed(f"no value is called {kind!r}")
+
+    def _graph(self, nodes: Any, data: Any) -> Any:
+        self._nodes = [object.__new__(self._shared[name]) for name, _ in nodes]
+        for made, (_, attributes) in zip(self._nodes, nodes, strict=True):
+            for name, part in attributes:
+                object.__setattr__(made, name, self.value(part))
+        return self.value(data)

@@ -437,3 +437,23 @@ def test_programs_that_sleep_fail_at_their_own_limit_and_hold_nobody_up():
     reward = CodeReward(cpu_seconds=1, workers=2)  # 3 * 1 + 3 s of wall-clock time each
     judged = reward(prompts=[""] * 17, completions=completions, tests=[TESTS] * 17)
     assert list(judged) == [0.0] * 9 + [1.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("print(int('x'))", "ValueError: invalid literal for int()"),
+        ("class Mine(Exception): pass\nraise Mine('so\\nit is')", "Mine: so it is"),
+        ("def f(:", "SyntaxError"),
+        ("exit(3)", "exit code 3"),
+    ],
+)
+def test_the_exception_that_ends_a_program_is_named(reward, code, said):
+    judged = reward(prompts=[""], completions=[fenced(code)], inputs=[["1\n"]], outputs=[["1\n"]])
+    assert list(judged) == [0.0] and said in judged.messages["error"]
+
+
+def test_what_is_written_as_a_program_ends_counts(reward):
+    code = "import atexit, io, os, sys\nsys.stdout = io.StringIO()\n"
+    code += "atexit.register(lambda: os.write(1, sys.stdout.getvalue().encode()))\nprint(int(input()) * 2)"
+    assert score(reward, fenced(code), inputs=["2"], outputs=["4"]) == (1.0, ["pass"])

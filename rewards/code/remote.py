@@ -1,0 +1,210 @@
+"""Objects of the program as its tests see them: every use of one is a message to the program's process.
+
+What a use gives is an exact built-in value, or another such object. What the program alone would decide is not asked
+for: an object that a function gave equals no value and has no order, whatever its `__eq__` says. Only where a test
+itself makes the object by the name of its class (`Point(1, 2) == Point(1, 2)`) its comparison is what is tested.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rewards.code.values import decode, encode, pack
+from rewards.sandbox.guard import Channel
+
+MOST_AT_ONCE = 256  # items of an iterator that one message brings
+# Operations that a test may ask for by name; the program's process carries them out.
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "len": len,
+    "str": str,
+    "repr": repr,
+    "hash": hash,
+    "int": int,
+    "float": float,
+    "format": format,
+    "iter": iter,
+    "reversed": reversed,
+    "isinstance": isinstance,
+    "setattr": setattr,
+    "enter": lambda one: type(one).__enter__(one),
+    "exit": lambda one: type(one).__exit__(one, None, None, None),
+    **{name: getattr(operator, name) for name in ("getitem", "setitem", "delitem", "contains")},
+}
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "neg", "abs")
+OPERATIONS |= {name: getattr(operator, name) for name in (*COMPARISONS, *ARITHMETIC)}
+
+
+class Unjudgeable(BaseException):
+    """A test that needs what messages can't carry, or what only the program could say."""
+
+
+class Wire:
+    """The way to the program, through the parent.
+
+    Args:
+        shared: classes that both sides know, by name; their objects are sent whole.
+    """
+
+    def __init__(self, channel: Channel, shared: dict[str, type]) -> None:
+        self.channel, self.shared = channel, shared
+        self.calls = 0
+        self.current = 0  # id of the request being worked on
+        self.opaque = False  # whether an object of the program was compared with a value
+        self.exceptions: Callable[[dict[str, Any]], Exception] = lambda error: RuntimeError(error.get("text"))
+        self._known: dict[int, Remote] = {}
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """The value, or the exception, that the program answers a request with."""
+        self.calls += 1
+        self.channel.send({"id": self.current, "ask": {**request, "refs": True}})
+        answer = self.channel.receive()
+        self.current = answer["id"]
+        reply = answer["reply"]
+        if "error" in reply:
+            raise self.exceptions(reply["error"])
+        return decode(reply["value"], self._remote, self.shared)
+
+    def operate(self, name: str, *arguments: Any) -> Any:
+        """The value of an operation of `OPERATIONS`."""
+        return self.ask({"op": name, "args": self.packed(list(arguments))})
+
+    def packed(self, value: Any) -> Any:
+        """Arguments of a request. Unjudgeable for what can't be sent."""
+        return pack(value, _reference, self.shared)
+
+    def _remote(self, number: int) -> "Remote":
+        return self._known.setdefault(number, Remote(self, {"ref": number}))
+
+
+def _reference(found: Any) -> dict[str, Any]:
+    if isinstance(found, Remote):
+        meant = found._found()
+        return meant._target if isinstance(meant, Remote) else encode(meant)
+    raise Unjudgeable(f"an argument of type {type(found).__name__} can't be sent to the program")
+
+
+class Remote:
+    """A function, class or object of the program; a name of the program's until it is used."""
+
+    def __init__(self, wire: Wire, target: Any) -> None:
+        # `_made`: by the test itself, by the name of its class; `_derived`: by arithmetic on such
+        self.__dict__.update(_wire=wire, _target=target, _made=False, _derived=False, _items=[], _most=1, _ended=False)
+
+    def _found(self) -> Any:
+        """This object, or what the name stands for, which may be a plain value."""
+        return self if isinstance(self._target, dict) else self._wire.ask({"find": self._target})
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        sent = {"args": self._wire.packed(list(arguments)), "kwargs": self._wire.packed(keywords)}
+        value = self._wire.ask({"call": self._target, **sent})
+        if isinstance(value, Remote) and isinstance(self._target, str):
+            value.__dict__["_made"] = self._target.rpartition(".")[2][:1].isupper()
+        return value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._wire.ask({"get": self._target, "name": name})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._wire.operate("setattr", self, name, value)
+
+    def __bool__(self) -> bool:
+        found = self._found()
+        return self._wire.ask({"truth": found._target}) is True if isinstance(found, Remote) else bool(found)
+
+    def __iter__(self) -> Iterator[Any]:
+        found = self._found()
+        return self._wire.operate("iter", found) if isinstance(found, Remote) else iter(found)
+
+    def __next__(self) -> Any:
+        state = self.__dict__
+        if not state["_items"] and not state["_ended"]:
+            items, state["_ended"] = self._wire.ask({"advance": self._target, "count": state["_most"]})
+            state["_items"], state["_most"] = items[::-1], min(2 * state["_most"], MOST_AT_ONCE)
+        if not state["_items"]:
+            raise StopIteration
+        return state["_items"].pop()
+
+    def __contains__(self, item: Any) -> bool:
+        found = self._found()
+        if isinstance(found, Remote) and found._made:
+            return found._wire.operate("contains", found, item) is True
+        return any(item is one or item == one for one in found)
+
+    def __instancecheck__(self, value: Any) -> bool:
+        if isinstance(value, Exception):
+            return self._target in getattr(value, "of_program", ())
+        return isinstance(value, Remote) and self._wire.operate("isinstance", value, self) is True
+
+    def __hash__(self) -> int:
+        found = self._found()
+        if not isinstance(found, Remote):
+            return hash(found)
+        return int(found._wire.operate("hash", found)) if found._made else found._target["ref"]
+
+    def __eq__(self, other: object) -> Any:
+        return _compared("eq", self, other)
+
+    def __exit__(self, *raised: object) -> Any:
+        return self._wire.operate("exit", self)
+
+
+def _compared(name: str, left: Any, right: Any) -> Any:
+    """A comparison in which the program has a say only about objects that the test made."""
+    sides = [one._found() if isinstance(one, Remote) else one for one in (left, right)]
+    remote = [one for one in sides if isinstance(one, Remote)]
+    if not remote:
+        return OPERATIONS[name](*sides)
+    if len(remote) == 2 and remote[0]._target == remote[1]._target and name in ("eq", "ne"):
+        return name == "eq"
+    if len(remote) == 2 and remote[0]._made and remote[1]._made:
+        return remote[0]._wire.operate(name, *sides) is True
+    if any(one._made or one._derived for one in remote) or (len(remote) == 2 and name in ("eq", "ne")):
+        raise Unjudgeable("whether objects of the program are equal, or in order, would be the program's own word")
+    remote[0]._wire.opaque = True
+    return NotImplemented
+
+
+def _of_comparison(name: str) -> Callable[..., Any]:
+    return lambda self, other: _compared(name, self, other)
+
+
+def _of_value(name: str) -> Callable[..., Any]:
+    """A method that gives what the program's own gives."""
+
+    def method(self: Remote, *arguments: Any) -> Any:
+        found = self._found()
+        return self._wire.operate(name, found, *arguments) if found is self else OPERATIONS[name](found, *arguments)
+
+    return method
+
+
+def _of_arithmetic(name: str, turned: bool = False) -> Callable[..., Any]:
+    """A method for objects that the test made; any other takes no part in sums, as it has no value."""
+
+    def method(self: Remote, *others: Any) -> Any:
+        operands = [one._found() if isinstance(one, Remote) else one for one in (self, *others)]
+        remote = [one for one in operands if isinstance(one, Remote)]
+        if turned:
+            operands.reverse()
+        if remote and not any(one._made or one._derived for one in remote):
+            return NotImplemented
+        value = self._wire.operate(name, *operands) if remote else OPERATIONS[name](*operands)
+        if isinstance(value, Remote):
+            value.__dict__["_derived"] = True
+        return value
+
+    return method
+
+
+for _name in COMPARISONS[1:]:
+    setattr(Remote, f"__{_name}__", _of_comparison(_name))
+for _name in ("len", "str", "repr", "int", "float", "format", "reversed", "getitem", "setitem", "delitem", "enter"):
+    setattr(Remote, f"__{_name}__", _of_value(_name))
+for _name in ARITHMETIC:
+    _plain = _name.rstrip("_")
+    setattr(Remote, f"__{_plain}__", _of_arithmetic(_name))
+    if _name not in ("neg", "abs"):
+        setattr(Remote, f"__r{_plain}__", _of_arithmetic(_name, turned=True))
