@@ -32,9 +32,14 @@ def _alike(value: Any, expected: Any) -> bool:
     return bool(value == expected)
 
 
+def most_characters(pair: Pair) -> int:
+    """The length of the longest output that is compared with what is expected."""
+    return SPARE_CHARACTERS + 4 * len(pair.expected)
+
+
 def output_holds(pair: Pair, output: str) -> bool:
     """Whether an output is the expected one: line by line, without blank lines around it, numbers by value."""
-    if len(output) > SPARE_CHARACTERS + 4 * len(pair.expected):
+    if len(output) > most_characters(pair):
         return False  # taking it apart would cost this process time
     found, expected = (_lines(text) for text in (output, pair.expected))
     return len(found) == len(expected) and all(

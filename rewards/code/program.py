@@ -4,7 +4,7 @@ It holds nothing but the program and one input at a time; what it says is believ
 
 Requests: {"code", "setup"} -> {"loaded"} or {"error"}; {"call": name or {"ref": n}, "args", "kwargs"}, {"op": name,
 "args"}, {"get": name or {"ref": n}, "name"}, {"find": name}, {"advance": {"ref": n}, "count"} and {"truth": {"ref": n}}
--> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input": text} -> {"output", "status", "said"}; without
+-> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input", "most": characters} -> {"output", "status", "said"}; without
 forks {"script", "input"} -> raw output until the end.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 
 from rewards.code.leetcode import ListNode, TreeNode, called
 from rewards.code.remote import OPERATIONS
+from rewards.code.threads import Threads
 from rewards.code.values import decode, encode, pack
 from rewards.sandbox.guard import Channel, Confinement, seal
 
@@ -71,6 +72,7 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     if request is None:
         return
     provide_header()
+    sys.meta_path[:0] = [Threads()]
     sys.meta_path.append(_Packages(confinement.packages))
     if "script" not in request:
         seal(confinement)
@@ -248,13 +250,13 @@ def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confin
             run_script(code, confinement, 3)
         _, status, used = os.wait4(child, 0)
         os.close(given)
-        output, message = _content(written), _content(said, LONGEST_MESSAGE)
+        output, message = _content(written, 4 * request["most"]), _content(said, LONGEST_MESSAGE)
         reply = {"output": output, "status": os.waitstatus_to_exitcode(status), "said": message}
         channel.send({"id": request["id"], **reply, "cpu_seconds": used.ru_utime + used.ru_stime})
 
 
-def _content(descriptor: int, most: int = -1) -> str:
-    """What was written to a file in memory, which is closed."""
+def _content(descriptor: int, most: int) -> str:
+    """What was written to a file in memory, at most so many bytes; the file is closed."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     with open(descriptor, "rb") as file:
         return file.read(most).decode("utf-8", "replace")

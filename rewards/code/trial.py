@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.code.compare import call_holds, output_holds
+from rewards.code.compare import call_holds, most_characters, output_holds
 from rewards.code.names import caught_names, free_names
 from rewards.code.plans import Call, Calls, Checks, Pairs, Plan
 from rewards.code.program import MEMORY_STATUS
@@ -23,7 +23,8 @@ from rewards.sandbox.process import Died, Late, SandboxProcess, TooLarge, TooMuc
 LONGEST_CODE = 200_000  # characters
 SIGKILL, SIGXCPU, SIGXFSZ = 9, 24, 25
 # A value that is much larger than what is expected is not read: comparing it would cost this process time.
-SPARE_BYTES, SPARE_FACTOR = 1 << 16, 50
+SPARE_BYTES, SPARE_FACTOR = 1 << 16, 12  # as JSON a value is at most that many times longer than as Python
+LONGEST_WORD = 1 << 16  # bytes of a reply that holds no value
 LONGEST_ARGUMENT = 4 << 20  # bytes of a value on its way to the tests
 
 
@@ -138,6 +139,8 @@ class Trial:
                 self.outcome, self.message = stop.outcome, str(stop)
         except Unsolicited as error:
             self.outcome, self.message = "forged", str(error)
+        except TooLarge as error:
+            self.outcome, self.message = "forged", f"{error} where a few words were asked for"
         except (Late, TooMuchMemory, Died) as error:
             ended, message = self._ended(error)
             if self.outcome == "pass":
@@ -158,7 +161,7 @@ class Trial:
 
     def _load(self, program: SandboxProcess, setup: str, *, nodes: bool) -> None:
         """`nodes`: whether LeetCode's classes of nodes may be arguments; they are the program's own otherwise."""
-        reply = program.ask({"code": self.code, "setup": setup, "nodes": nodes}, self.deadline)
+        reply = program.ask({"code": self.code, "setup": setup, "nodes": nodes}, self.deadline, LONGEST_WORD)
         if reply != {"loaded": True}:
             raise Stop(*_error(reply))
 
@@ -170,7 +173,7 @@ class Trial:
             request["leetcode"] = call.sequences_alike and call.expected is not None
             most = SPARE_BYTES + SPARE_FACTOR * len(repr(call.expected))
             try:
-                outcome = _call_outcome(call, program.ask(request, self.deadline, most_bytes=most))
+                outcome = _call_outcome(call, program.ask(request, self.deadline, most))
             except TooLarge as error:
                 outcome = ("fail", str(error))
             self._note(*outcome)
@@ -179,11 +182,12 @@ class Trial:
     # Standard input and output
 
     def _pairs(self, plan: Pairs, program: SandboxProcess) -> None:
-        if program.ask({"script": self.code}, self.deadline) != {"loaded": True}:
+        if program.ask({"script": self.code}, self.deadline, LONGEST_WORD) != {"loaded": True}:
             raise Unsolicited("no reply to the program")
         for pair in plan.tests:
             self._renew()  # CPU time is each run's own as well
-            reply = program.ask({"input": pair.given}, self.deadline)
+            most = most_characters(pair)
+            reply = program.ask({"input": pair.given, "most": most + 1}, self.deadline, LONGEST_WORD + 12 * most)
             output, status, said = reply.get("output"), reply.get("status"), reply.get("said")
             if type(output) is not str or type(status) is not int or type(said) is not str:
                 raise Unsolicited("no output in the reply")
@@ -204,7 +208,7 @@ class Trial:
     # Tests that have to be run
 
     def _checks(self, plan: Checks, program: SandboxProcess, checker: SandboxProcess, helpers: list[str]) -> None:
-        prepared = {"setup": plan.setup, "imports": plan.imports, "entry_point": plan.entry_point}
+        prepared: dict[str, Any] = {"setup": plan.setup, "imports": plan.imports, "entry_point": plan.entry_point}
         prepared |= {"names": free_names(plan), "exceptions": caught_names(plan)}
         try:
             reply = checker.ask(
@@ -226,7 +230,7 @@ class Trial:
         reply = checker.ask(request, self.deadline)
         while "ask" in reply:
             try:
-                answer = program.ask(reply["ask"], self.deadline, most_bytes=LONGEST_ARGUMENT)
+                answer = program.ask(reply["ask"], self.deadline, LONGEST_ARGUMENT)
             except TooLarge as error:
                 answer = {"error": {"types": ["ValueError"], "text": str(error)}}
             reply = checker.ask({"reply": _checked(answer)}, self.deadline)

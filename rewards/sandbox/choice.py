@@ -15,6 +15,7 @@ from rewards.sandbox.isolations import AUTOMATIC, ENVIRONMENT, ISOLATIONS, Isola
 from rewards.sandbox.process import Died, Late, SandboxProcess, StartError, TooMuchMemory, Unsolicited
 
 START_ATTEMPTS = 3
+NO_NAMESPACE = "this machine lets it have no mount namespace"
 RETRY_SECONDS = 60.0  # after which a machine without isolation is tried again: it may have been out of memory
 # What an escaping program would try; returns the names of what was held. Only ever run in a sandbox.
 PROBE = """
@@ -48,6 +49,7 @@ def probe(home):
         "processes": attempt(fork),
         "writes": all(attempt(lambda f=f: write(f)) for f in ("", "/var/tmp", "/dev/shm")),
         "environment": not set(os.environ) - set(home),
+        "attributes": attempt(lambda: os.stat("/etc/passwd")),
     }
     return sorted(name for name, found in held.items() if found)
 """
@@ -127,30 +129,35 @@ def _search(names: Sequence[str]) -> Description:
     for name in names:
         isolation = ISOLATIONS[name]
         started = time.monotonic()
-        problem = isolation.missing() or _leak(isolation)
+        held: frozenset[str] = frozenset()
+        problem = isolation.missing()
         if problem is None:
+            problem, held = _leak(isolation)
+        if problem is None:
+            if "files" in isolation.holds and "attributes" not in held:
+                reasons.append(f"{name} lets programs see the names, sizes and times of files: {NO_NAMESPACE}")
             return Description(name, isolation.layers, time.monotonic() - started, tuple(reasons))
         reasons.append(f"{name} {problem}")
     return Description(None, "", 0.0, tuple(reasons))
 
 
-def _leak(isolation: Isolation) -> str | None:
-    """What a program that tries gets out of a sandbox, or why it does not start; None if it holds."""
+def _leak(isolation: Isolation) -> tuple[str | None, frozenset[str]]:
+    """What a program that tries gets out of a sandbox, or why it does not start; and the names of what was held."""
     limits = Limits()
     deadline = time.monotonic() + limits.wall_seconds
     try:
         with start("code.program", limits, isolation) as process:
             loaded = process.ask({"code": PROBE, "setup": ""}, deadline)
             if "error" in loaded:
-                return f"does not work: the probe says {loaded['error']}"
+                return f"does not work: the probe says {loaded['error']}", frozenset()
             names = [*ENVIRONMENT, "LC_CTYPE", "PWD", "__CF_USER_TEXT_ENCODING"]
             reply = process.ask({"call": "probe", "args": [names], "kwargs": {"dict": []}}, deadline)
     except StartError as error:
-        return f"does not work: {error}"
+        return f"does not work: {error}", frozenset()
     except (Died, Late, TooMuchMemory, Unsolicited) as error:
-        return f"does not work: the probe ended with {error}"
-    held = reply.get("value")
-    if not isinstance(held, list):
-        return f"does not work: the probe says {reply.get('error')}"
-    open_doors = sorted(isolation.holds - set(held))
-    return f"does not hold: {', '.join(open_doors)}" if open_doors else None
+        return f"does not work: the probe ended with {error}", frozenset()
+    if not isinstance(reply.get("value"), list):
+        return f"does not work: the probe says {reply.get('error')}", frozenset()
+    held = frozenset(reply["value"])
+    open_doors = sorted(isolation.holds - held)
+    return (f"does not hold: {', '.join(open_doors)}" if open_doors else None), held

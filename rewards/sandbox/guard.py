@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from rewards.sandbox import landlock, view
+
 PROTOCOL_DESCRIPTOR = 40  # out of the way of programs that reuse low numbers
 MAX_FILES = 64
 STACK_BYTES = 64 << 20  # for recursion; only what is used counts
@@ -29,7 +31,8 @@ class Confinement(NamedTuple):
     file_bytes: int
     processes: int | None  # limit for the user id, threads included; None: not to be set
     user_id: int | None  # to become, when started as root
-    readable: tuple[str, ...] | None  # for Landlock; None: no Landlock
+    readable: tuple[str, ...] | None  # for Landlock and a mount namespace; None: neither
+    temporary_bytes: int  # of /tmp, where the mount namespace is this process's own
     seccomp: bool  # required; otherwise used where it can be
     forks: bool  # whether this process may start children before they seal themselves
     packages: Mapping[str, str] = MappingProxyType({})  # importable besides the standard library: name -> directory
@@ -61,23 +64,31 @@ class Channel:
             rest = rest[os.write(self.replies, rest) :]
 
 
-def enter(confinement: Confinement) -> None:
-    """Limits, user id, files. OSError if a layer that was asked for can't be had."""
+def enter(confinement: Confinement) -> Confinement:
+    """Limits, files, user id; returns what is left for `seal`. OSError if a layer that was asked for can't be had."""
     _limit(resource.RLIMIT_AS, confinement.memory_bytes)
     _limit(resource.RLIMIT_NOFILE, MAX_FILES)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_STACK, STACK_BYTES)
+    readable = confinement.readable
+    own_files = readable is not None and view.restrict(readable, confinement.temporary_bytes)
     if confinement.user_id is not None:
         os.setgroups([])
         os.setresgid(*[confinement.user_id] * 3)
         os.setresuid(*[confinement.user_id] * 3)
+        own_files = own_files or (readable is not None and view.restrict(readable, confinement.temporary_bytes))
     if sys.platform == "linux":
+        alone = view.own_user_namespace()
+        if readable is not None and not alone:  # the limit would count all that the user runs
+            confinement = confinement._replace(processes=None)
         _drop_capabilities()
         _end_with_parent()
-    if confinement.readable is not None:
-        from rewards.sandbox import landlock
-
-        landlock.restrict(confinement.readable)
+    if readable is not None:
+        unread = [path for path in readable if os.path.exists(path) and not os.access(path, os.R_OK)]
+        if unread:
+            raise OSError(f"a user other than root can't read {unread[0]}, which Python needs")
+        landlock.restrict(readable, view.writable() if own_files else ())
+    return confinement
 
 
 def _drop_capabilities() -> None:
@@ -136,7 +147,7 @@ def main(module: str, confinement_json: str) -> None:
         importlib.import_module("rewards.sandbox.seccomp")
     channel = Channel()
     try:
-        enter(confinement)
+        confinement = enter(confinement)
     except OSError as error:
         channel.send({"error": f"{error}"})
         return

@@ -1,7 +1,8 @@
 """The ways to isolate a process, each as the command that starts it.
 
 bubblewrap: new namespaces, a read-only file system of Python's own files, sized memory for /tmp. landlock: Landlock
-and seccomp, which any Linux process can put on itself; such a program can write no file at all. sandbox-exec: macOS
+and seccomp, which any Linux process can put on itself, and a mount namespace where it may have one; without that it can
+write no file, and see the names and attributes of others. sandbox-exec: macOS
 (untested). rlimits: limits alone, no isolation; only on explicit request.
 """
 
@@ -22,6 +23,7 @@ UNPRIVILEGED_ID = 65533  # for who trains as root: nobody's, and not `nobody`, w
 PACKAGE = Path(__file__).resolve().parents[1]
 IN_BUBBLEWRAP = "/sandbox"
 TEMPORARY_BYTES = 16 << 20
+MOST_THREADS = 128
 # The package is made by hand: its __init__ imports what the sandbox has no use for.
 BOOT = (
     "import sys, types; sys.path = [p for p in sys.path if p]; package = types.ModuleType('rewards'); "
@@ -80,17 +82,18 @@ def _python(package: str, module: str, confinement: Confinement) -> list[str]:
 
 
 def _confinement(
-    limits: Limits, *, processes: int | None, readable: tuple[str, ...] | None, seccomp: bool, own_files: bool = False
+    limits: Limits, *, processes: int | None, readable: tuple[str, ...] | None, seccomp: bool, isolated: bool = True
 ) -> Confinement:
-    """`own_files`: the process sees only what was put there for it, so that it may always become somebody else."""
-    other_user = os.geteuid() == 0 and (own_files or all(map(_others_may_read, readable_paths(limits))))
+    """`isolated`: never root's user id; otherwise only where another user can read Python's files."""
+    other_user = os.geteuid() == 0 and (isolated or all(map(_others_may_read, readable_paths(limits))))
     return Confinement(
         memory_bytes=limits.memory_bytes,
         cpu_seconds=limits.cpu_seconds,
         file_bytes=limits.file_bytes,
         processes=processes,
-        user_id=UNPRIVILEGED_ID if other_user else None,  # root that can't is left without capabilities
+        user_id=UNPRIVILEGED_ID if other_user else None,
         readable=readable,
+        temporary_bytes=TEMPORARY_BYTES,
         seccomp=seccomp,
         forks=sys.platform != "darwin",
         packages=package_directories(limits.packages),
@@ -134,9 +137,10 @@ def python_paths() -> tuple[str, ...]:
     prefix = Path(executable()).parent.parent
     wanted = [
         sysconfig.get_path("stdlib"),
-        sysconfig.get_path("platstdlib"),
+        sysconfig.get_path("platstdlib", vars={"platbase": sys.base_exec_prefix}),  # not the virtual environment
         *(str(prefix / name) for name in ("lib", "lib64")),
         *("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/nix/store"),
+        "/usr/share/zoneinfo",
         "/etc/ld.so.cache",
     ]
     return tuple(dict.fromkeys(path for path in wanted if path and os.path.exists(path)))
@@ -149,6 +153,7 @@ def bubblewrap(module: str, limits: Limits) -> list[str]:
     command += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     command += ["--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if root else ["--unshare-user"]
+    command += ["--perms", "1777", "--size", str(TEMPORARY_BYTES), "--tmpfs", "/tmp"]
     bound = [*readable_paths(limits), executable()]
     for parent in sorted({str(parent) for path in [*bound, "/dev/null"] for parent in Path(path).parents}):
         command += ["--perms", "0755", "--dir", parent]
@@ -160,15 +165,14 @@ def bubblewrap(module: str, limits: Limits) -> list[str]:
     for device in ("/dev/null", "/dev/zero", "/dev/urandom"):
         command += ["--dev-bind", device, device]
     command += ["--ro-bind", str(PACKAGE), IN_BUBBLEWRAP]
-    command += ["--perms", "1777", "--size", str(TEMPORARY_BYTES), "--tmpfs", "/tmp", "--chdir", "/tmp"]
-    command += ["--remount-ro", "/"]
-    confinement = _confinement(limits, processes=128, readable=None, seccomp=False, own_files=True)
+    command += ["--chdir", "/tmp", "--remount-ro", "/"]
+    confinement = _confinement(limits, processes=MOST_THREADS, readable=None, seccomp=False)
     return [*command, "--", *_python(IN_BUBBLEWRAP, module, confinement)]
 
 
 def landlock(module: str, limits: Limits) -> list[str]:
-    """Plain Python; the guard does the rest. No limit on processes: seccomp forbids new ones."""
-    confinement = _confinement(limits, processes=None, readable=readable_paths(limits), seccomp=True)
+    """Plain Python; the guard does the rest, with a mount namespace where it may."""
+    confinement = _confinement(limits, processes=MOST_THREADS, readable=readable_paths(limits), seccomp=True)
     return _python(str(PACKAGE), module, confinement)
 
 
@@ -191,7 +195,9 @@ def sandbox_exec(module: str, limits: Limits) -> list[str]:
 
 def rlimits(module: str, limits: Limits) -> list[str]:
     """A separate process under limits: it can read what the user can, and on macOS start others."""
-    return _python(str(PACKAGE), module, _confinement(limits, processes=512, readable=None, seccomp=False))
+    return _python(
+        str(PACKAGE), module, _confinement(limits, processes=512, readable=None, seccomp=False, isolated=False)
+    )
 
 
 FULL = frozenset({"files", "network", "processes", "writes", "environment"})
@@ -199,7 +205,7 @@ ISOLATIONS = {
     one.name: one
     for one in (
         Isolation("bubblewrap", "namespaces, read-only files, seccomp", bubblewrap, "linux", "bwrap", FULL),
-        Isolation("landlock", "Landlock, seccomp", landlock, "linux", None, FULL),
+        Isolation("landlock", "Landlock, seccomp, a mount namespace if it may", landlock, "linux", None, FULL),
         Isolation(
             "sandbox-exec",
             "sandbox profile (untested)",

@@ -68,11 +68,11 @@ class SandboxProcess(ChildProcess):
             self.close()
             raise StartError(f"the sandbox did not start: {reply}"[:300])
 
-    def ask(self, message: dict[str, Any], deadline: float, *, most_bytes: int = LONGEST_REPLY) -> dict[str, Any]:
+    def ask(self, message: dict[str, Any], deadline: float, most_bytes: int = LONGEST_REPLY) -> dict[str, Any]:
         """The reply to a message, by `time.monotonic() < deadline`.
 
-        Raises TooLarge for a reply of more than `most_bytes`, and Unsolicited, Late, Died or TooMuchMemory, after
-        which the process is of no further use.
+        Raises TooLarge for a reply of more than `most_bytes`, which is thrown away, and Unsolicited, Late, Died or
+        TooMuchMemory, after which the process is of no further use.
         """
         self._asked += 1
         self.finish()

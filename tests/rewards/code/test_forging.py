@@ -1,5 +1,6 @@
 """Wrong programs that claim to be right, each against every format of tests: none passes, and none is left out."""
 
+import json
 import textwrap
 
 import pytest
@@ -326,3 +327,18 @@ def test_the_expected_values_never_reach_the_program(reward):
     given_away = [{"tests": ["assert f('marker-7531') == 'marker-7531'"]}]  # the search itself works
     for row in given_away:
         assert reward(prompts=[""], completions=[fenced(code)], **columns_of(row, 1)) == [1.0]
+
+
+LONG = "import os\nos.write(41, b'{\"id\": 1, \"loaded\": [' + b'[],' * 20_000_000 + b'1]}\\n')\ndef f(x): return x * x"
+
+
+def test_a_long_reply_is_not_taken_apart(monkeypatch):
+    read = []
+    real = json.loads
+    monkeypatch.setattr(
+        "rewards.sandbox.process.json.loads", lambda text, **k: read.append(len(text)) or real(text, **k)
+    )
+    judged = CodeReward()(prompts=[""], completions=[f"```python\n{LONG}\n```"], tests=[["assert f(2) == 4"]])
+    assert (list(judged), list(judged.outcomes)) == ([0.0], ["forged"])
+    assert "60000024 bytes where a few words" in judged.messages["forged"]
+    assert max(read) < 1 << 20

@@ -20,6 +20,7 @@ from rewards.code.plans import Call, Calls, Pair, Pairs
 from rewards.code.reward import CodeReward
 from rewards.code.trial import judge
 from rewards.sandbox import choice
+from rewards.sandbox.choice import NO_NAMESPACE
 from rewards.sandbox.isolations import Limits
 
 TRY = """
@@ -129,10 +130,47 @@ ATTACKS = {
     "becomes root": "first(lambda: (os.setuid(0), os.getuid() == 0 and read('/etc/shadow'))[1])",
     "raises its limits": "first(raise_limits)",
     "uses the kernel's keys": "first(lambda: syscall(248, b'user', b'name', b'x', 1, -4) >= 0)",
+    "changes attributes by newer calls": "first(*[lambda n=n: syscall(n, -100, it['secret'].encode(), 0, b'user.x',"
+    " ctypes.create_string_buffer(64), 16) >= 0 for n in (463, 466, 469)])",
+    "has the kernel signal others": "first(*[lambda c=c, v=v: owner(c, v) for c, v in ((8, it['victim']),"
+    " (8, -it['victim']), (15, (ctypes.c_int * 2)(1, it['victim'])), (10, 9))])",
+    "sends datagrams from a pair": "first(lambda: datagram(it['datagram']), lambda: datagram(it['abstract'] + 'd'))",
+    "sends with an address on a stream": "first(lambda: socket.socketpair()[0].sendto(b'x', it['datagram']) > 0)",
+    "watches files": "first(lambda: libc.inotify_init1(0) >= 0, lambda: syscall(300, 0, 0) >= 0)",
+    "is root": "'out' if 0 in (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) else ''",
+    "fills memory with threads": "'out' if threads() > 200 else ''",
     "loads code into the kernel": "first(lambda: syscall(321, 0, ctypes.create_string_buffer(64), 64) >= 0,"
     " lambda: syscall(298, ctypes.create_string_buffer(128), 0, -1, -1, 0) >= 0)",
 }
+# Where no mount namespace may be made, Landlock leaves these.
+LOOKS = {
+    "looks at the file": "first(lambda: os.stat(it['secret']), lambda: os.lstat(it['secret']),"
+    " lambda: os.access(it['secret'], os.F_OK), lambda: os.statvfs(it['secret']),"
+    " lambda: syscall(332, -100, it['secret'].encode(), 0, 0xfff, ctypes.create_string_buffer(256)) == 0,"
+    " lambda: os.open(it['secret'], os.O_PATH) > 0, lambda: os.path.exists('/etc/passwd'))",
+    "looks at its folder": "first(lambda: os.chdir(it['folder']) is None, lambda: os.path.isdir(it['folder']))",
+}
 HELPERS = """
+def owner(command, value):
+    import fcntl
+    fcntl.fcntl(os.pipe()[0], command, value if isinstance(value, int) else bytes(value))
+    return True
+
+def datagram(address):
+    one, _ = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    return one.sendto(b"x", address) > 0
+
+def threads():
+    threading.stack_size(32768)
+    started = 0
+    for _ in range(2000):
+        try:
+            threading.Thread(target=time.sleep, args=(1,), daemon=True).start()
+            started += 1
+        except RuntimeError:
+            break
+    return started
+
 def opened(n):
     try:
         os.fstat(n)
@@ -216,6 +254,11 @@ def surroundings(tmp_path_factory):
     secret.chmod(0o666)
     victim = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     servers = []
+    datagrams = []
+    for address in (str(folder / "datagram"), f"\0grpo-test-{os.getpid()}d"):
+        datagrams.append(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        datagrams[-1].bind(address)
+    os.chmod(folder / "datagram", 0o777)
     for family, address in (
         (socket.AF_INET, ("127.0.0.1", 0)),
         (socket.AF_UNIX, str(folder / "socket")),
@@ -237,12 +280,13 @@ def surroundings(tmp_path_factory):
         "parent": os.getpid(),
         "port": servers[0].getsockname()[1],
         "socket": str(folder / "socket"),
+        "datagram": str(folder / "datagram"),
         "abstract": f"\0grpo-test-{os.getpid()}",
     }
     del os.environ["GRPO_TEST_SECRET"]
     victim.kill()
     victim.wait()
-    for server in servers:
+    for server in (*servers, *datagrams):
         server.close()
 
 
@@ -283,16 +327,18 @@ def gone(pids, seconds=5.0):
 
 def test_no_attack_gets_out(isolation, surroundings):
     reward = CodeReward(isolation=isolation, cpu_seconds=2, deadline_seconds=600)
-    codes = [f"{HELPERS}{TRY}    return {attack}" for attack in ATTACKS.values()]
+    hidden = NO_NAMESPACE not in str(choice.describe(isolation))
+    attacks = ATTACKS | (LOOKS if hidden else {})
+    codes = [f"{HELPERS}{TRY}    return {attack}" for attack in attacks.values()]
     judged = reward(
         prompts=[""] * len(codes),
         completions=[fenced(code) for code in codes],
         tests=[[f"assert attack({surroundings!r}) == 'out'"]] * len(codes),
     )
-    values = dict(zip(ATTACKS, judged, strict=True))
+    values = dict(zip(attacks, judged, strict=True))
     assert {name: value for name, value in values.items() if value != 0.0} == {}
     folder = Path(surroundings["folder"])
-    assert sorted(path.name for path in folder.iterdir()) == ["secret.txt", "socket"]
+    assert sorted(path.name for path in folder.iterdir()) == ["datagram", "secret.txt", "socket"]
     assert (folder / "secret.txt").read_text() == "secret"
     assert os.waitpid(surroundings["victim"], os.WNOHANG) == (0, 0)  # still alive
     assert not [
@@ -306,9 +352,13 @@ def test_the_attacks_work_without_a_sandbox(surroundings):
     names: dict = {}
     exec(code, names)
     assert names["attack"](surroundings) == "out"
-    for check in ("connects to this machine", "reads a file of the user", "reads the environment", "traces processes"):
+    checks = ("connects to this machine", "reads a file of the user", "reads the environment", "traces processes")
+    for check in (*checks, "has the kernel signal others", "sends datagrams from a pair", "watches files"):
         exec(f"{HELPERS}{TRY}    return {ATTACKS[check]}", names)
         assert names["attack"](surroundings) == "out", check
+    for attack in LOOKS.values():
+        exec(f"{HELPERS}{TRY}    return {attack}", names)
+        assert names["attack"](surroundings) == "out", attack
 
 
 RESOURCES = {
