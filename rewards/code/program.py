@@ -2,10 +2,10 @@
 
 It holds nothing but the program and one input at a time; what it says is believed to be its output and no more.
 
-Requests: {"code", "setup"} -> {"loaded"} or {"error"}; {"call": name or {"ref": n}, "args", "kwargs"}, {"op": name,
-"args"}, {"get": name or {"ref": n}, "name"}, {"find": name}, {"advance": {"ref": n}, "count"} and {"truth": {"ref": n}}
--> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input", "most": characters} -> {"output", "status", "said"}; without
-forks {"script", "input"} -> raw output until the end.
+Requests: {"code", "setup", "nodes"} -> {"loaded"} or {"error"}; {"call": name or {"ref": n}, "args", "kwargs"}, {"op":
+name, "args"}, {"get": name or {"ref": n}, "name"}, {"find": name}, {"advance": {"ref": n}, "count"} and {"truth":
+{"ref": n}} -> {"value"} or {"error"}; {"script": code} -> {"loaded"}, then {"input", "most": characters} -> {"output",
+"status", "said"}; without forks {"script", "input"} -> raw output until the end.
 """
 
 import atexit

@@ -65,7 +65,7 @@ def test_time_zones_are_known(reward):
 
 
 def test_a_hog_of_threads_starves_no_other_program(reward):
-    hog = "import threading, time\nthreading.stack_size(32768)\ndef f():\n    for _ in range(4000):\n        try:\n"
-    hog += "            threading.Thread(target=time.sleep, args=(3,), daemon=True).start()\n        except RuntimeError:\n"
-    hog += "            break\n    time.sleep(1)\n    return 0\n"
+    hog = "import threading, time\nthreading.stack_size(32768)\ndef f():\n    try:\n        for _ in range(4000):\n"
+    hog += "            threading.Thread(target=time.sleep, args=(3,), daemon=True).start()\n"
+    hog += "    except RuntimeError:\n        time.sleep(1)\n    return 0\n"
     assert score(reward, [f"{hog}# {number}" for number in range(3)] + [PROGRAMS["threads"]]) == [0.0] * 3 + [1.0]
