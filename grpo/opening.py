@@ -15,8 +15,9 @@ from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
 from grpo.cpu import switch
 from grpo.model import miniature
+from grpo.model.adapter_files import files_of
 from grpo.model.loading import load_policy
-from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
+from grpo.model.policy import ADAPTER_CONFIG, Policy
 from grpo.model.targets import described
 from grpo.runs import checkpoint
 from grpo.runs.directory import CONFIG_FILE, Say, claim
@@ -120,13 +121,10 @@ def _with_own_start(config: Config, output: Path) -> Config:
         return config
     folder = output / START
     if not (folder / ADAPTER_CONFIG).exists():
+        files = files_of(config.adapter)
         folder.mkdir(exist_ok=True)
-        for name in (ADAPTER_FILE, ADAPTER_CONFIG):
-            source = Path(config.adapter) / name
-            if not source.exists():
-                shutil.rmtree(folder)
-                raise ConfigError(f"adapter {config.adapter}: no {name} there")
-            shutil.copyfile(source, folder / name)
+        for source in files:
+            shutil.copyfile(source, folder / source.name)
     return config.model_copy(update={"adapter": str(folder)})
 
 

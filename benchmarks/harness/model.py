@@ -41,8 +41,12 @@ def load_for_sampling(settings: Settings) -> Policy:
     import mlx.core as mx
     from mlx_lm.utils import load
 
+    from grpo.model.adapter_files import attach
+
     try:
-        model, tokenizer = load(str(local_folder(settings)), adapter_path=settings.adapter)[:2]
+        model, tokenizer = load(str(local_folder(settings)))[:2]
+        if settings.adapter is not None:
+            attach(model, settings.adapter)
     except ConfigError:
         raise
     except Exception as error:  # whatever json, safetensors or mlx_lm's model classes raise on a bad model
@@ -63,9 +67,11 @@ def _one_line(error: Exception) -> str:
 
 def identity(settings: Settings) -> dict[str, Any]:
     """sha256 of the model's files (weights, tokenizer, config) and of the adapter's."""
+    from grpo.model.adapter_files import files_of
+
     adapter = None
     if settings.adapter is not None:
-        adapter = _digest(Path(settings.adapter), ("adapters.safetensors", "adapter_config.json"))
+        adapter = _digest(Path(settings.adapter), tuple(path.name for path in files_of(settings.adapter)))
     return {"model_sha256": _digest(local_folder(settings), HASHED), "adapter_sha256": adapter}
 
 

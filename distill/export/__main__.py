@@ -22,6 +22,8 @@ def parse(arguments: Sequence[str] | None) -> ExportConfig:
         flag = f"--{name.replace('_', '-')}"
         if field.annotation is bool:
             parser.add_argument(flag, action="store_true", help=field.description)
+        elif field.annotation == bool | None:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=field.description)
         else:
             parser.add_argument(flag, required=field.is_required(), help=field.description)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
@@ -29,7 +31,7 @@ def parse(arguments: Sequence[str] | None) -> ExportConfig:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 done, 2 the input is wrong."""
+    """Exit code: 0 done, 1 the export would lose what the adapter learned, 2 the input is wrong."""
     try:
         config = parse(arguments)
     except ConfigError as error:

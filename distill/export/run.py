@@ -18,7 +18,9 @@ from distill.export.config import ExportConfig
 from distill.export.model_card import card
 from grpo.config.sections import ConfigError
 from grpo.logprobs import token_logprobs
+from grpo.model.adapter_files import AdapterFiles, attach, write_peft
 from grpo.runs.checkpoint import write_text
+from grpo.runs.interrupt import TrainingFailed
 
 PROBES = (
     "The capital of France is Paris. Two and two make four, and 12 * 12 = 144.",
@@ -34,6 +36,7 @@ class Record:
     """What was written and how far it is from what was trained. Logprobs in nats, largest difference of the probes."""
 
     output: str
+    adapter_effect: float | None  # base and adapter against the base alone; None without an adapter
     reload_difference: float  # the directory against the model in memory
     adapter_difference: float  # the directory against base and adapter side by side
     bytes: int
@@ -44,7 +47,8 @@ class Record:
 def run_export(config: ExportConfig) -> dict[str, Any]:
     """Write the model; returns what export.json holds: how far its logprobs are from the adapter's, and where it is.
 
-    Raises ConfigError, one line, for what the user can put right, and if the written model is not the one meant.
+    Raises ConfigError, one line, for what the user can put right, and if the written model is not the one meant;
+    TrainingFailed if fusing and quantising change the logprobs more than the adapter does.
     """
     output = Path(config.output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -53,7 +57,13 @@ def run_export(config: ExportConfig) -> dict[str, Any]:
     shutil.rmtree(partial, ignore_errors=True)
     model, tokenizer, settings = _load(config)
     probes = [tokens for tokens in (tokenizer.encode(text) for text in PROBES) if len(tokens) > 1]
+    base = logprobs(model, probes)
+    if config.adapter is not None:
+        adapter = attach(model, config.adapter)
+        if config.peft:
+            return _peft(config, adapter, output, partial)
     adapted = logprobs(model, probes)
+    effect = None if config.adapter is None else _distance(adapted, base)
     model, settings = _transformed(config, model, settings)
     meant = logprobs(model, probes)
     try:
@@ -67,6 +77,12 @@ def run_export(config: ExportConfig) -> dict[str, Any]:
                 f"{difference:.2g}, at most {tolerance:.2g} is rounding; nothing was exported"
             )
         figures = {"reload_difference": difference, "adapter_difference": _distance(found, adapted)}
+        if effect is not None and figures["adapter_difference"] > max(effect, tolerance):
+            raise TrainingFailed(
+                f"the exported model would lose what the adapter learned: its logprobs are "
+                f"{figures['adapter_difference']:.2g} nats from the trained ones, the adapter moved them by "
+                f"{effect:.2g}; {_remedy(config)}; nothing was exported"
+            )
         write_text(partial / "README.md", card(config, settings, figures))
         if config.gguf:
             gguf.write(partial, model, settings)
@@ -78,7 +94,7 @@ def run_export(config: ExportConfig) -> dict[str, Any]:
         shutil.rmtree(partial, ignore_errors=True)
     written = str(output / gguf.FILE) if config.gguf else None
     pushed = hub.push(output, config.push, private=config.private) if config.push is not None else None
-    return asdict(Record(output=str(output), bytes=size, gguf=written, pushed=pushed, **figures))
+    return asdict(Record(output=str(output), adapter_effect=effect, bytes=size, gguf=written, pushed=pushed, **figures))
 
 
 def logprobs(model: nn.Module, probes: Sequence[Sequence[int]]) -> list[mx.array]:
@@ -92,24 +108,42 @@ def logprobs(model: nn.Module, probes: Sequence[Sequence[int]]) -> list[mx.array
     return scored
 
 
+def _remedy(config: ExportConfig) -> str:
+    if config.bits is not None:
+        return f"quantise to more than {config.bits} bits, or not at all"
+    return "leave out --no-dequantise" if config.dequantise is False else "train with dtype float32"
+
+
+def _peft(config: ExportConfig, adapter: AdapterFiles, output: Path, partial: Path) -> dict[str, Any]:
+    """Write the adapter alone as PEFT reads it."""
+    partial.mkdir(parents=True)
+    try:
+        write_peft(adapter, partial, config.model)
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    pushed = hub.push(output, config.push, private=config.private) if config.push is not None else None
+    return {"output": str(output), "tensors": len(adapter.weights), "pushed": pushed}
+
+
 def _load(config: ExportConfig) -> tuple[nn.Module, Any, dict[str, Any]]:
     try:
-        loaded: Any = load(config.model, adapter_path=config.adapter, revision=config.revision, return_config=True)
+        loaded: Any = load(config.model, revision=config.revision, return_config=True)
     except Exception as error:  # whatever the hub client, json, safetensors or mlx_lm raise on a bad model
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        what = f"model {config.model}" + (f" with adapter {config.adapter}" if config.adapter else "")
-        raise ConfigError(f"{what} can't be loaded: {reason}") from error
+        raise ConfigError(f"model {config.model} can't be loaded: {reason}") from error
     return loaded
 
 
 def _transformed(config: ExportConfig, model: nn.Module, settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """Fused, de-quantised, quantised as asked, and the config.json that says so."""
-    fused = [
-        (name, part.fuse(dequantize=config.dequantise)) for name, part in model.named_modules() if hasattr(part, "fuse")
-    ]
+    dequantise = config.adapter is not None if config.dequantise is None else config.dequantise
+    fused = [(name, part.fuse(dequantize=dequantise)) for name, part in model.named_modules() if hasattr(part, "fuse")]
     if fused:
         model.update_modules(tree_unflatten(fused))
-    if config.dequantise:
+    if dequantise:
         model = dequantize_model(model)
         settings = {key: value for key, value in settings.items() if not key.startswith("quantization")}
     if config.bits is not None:

@@ -3,14 +3,12 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from distill.corpus.duplicates import words_of
 from distill.corpus.row import DOMAINS, CorpusRow, Message, Provenance, Verdict, parts
 from distill.rejection.config import RejectionConfig
 from distill.rejection.records import Record, Sample
-from grpo.config.sections import ConfigError
 
 THINK = "<think>"
 
@@ -130,10 +128,7 @@ def adapter_hash(adapter: str | None) -> str | None:
     """sha256 of the adapter's weights; None without one."""
     if adapter is None:
         return None
-    from grpo.model.policy import ADAPTER_FILE
+    from grpo.model.adapter_files import files_of
     from grpo.runs.checkpoint import sha256
 
-    path = Path(adapter) / ADAPTER_FILE
-    if not path.exists():
-        raise ConfigError(f"adapter {adapter}: no {ADAPTER_FILE} there")
-    return sha256(path)
+    return sha256(files_of(adapter)[0])

@@ -1,19 +1,19 @@
 """Load a network and make it a policy."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters
+from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load as load_from_mlx_lm
 
 from grpo.config.sections import ConfigError, LoRA, ModelSettings
 from grpo.cpu.blas import load_blas
 from grpo.cpu.switch import serves
+from grpo.model.adapter_files import AdapterFiles, attach
 from grpo.model.mending import mend
-from grpo.model.policy import ADAPTER_CONFIG, Policy, _on_cpu
+from grpo.model.policy import Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
 from grpo.model.targets import adapted_names
 
@@ -43,13 +43,15 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
         model.set_dtype(dtype)
     model.freeze()
     quantised = any(isinstance(part, nn.QuantizedLinear) for part in model.modules())
-    settings = None
+    settings: dict[str, Any] | None = None
+    kind: str = config.fine_tune
     if config.fine_tune == "full":
         if quantised:
             raise ConfigError(f"{name} is quantised: its weights can't be trained, use fine_tune: lora")
         model.unfreeze()
     elif config.adapter is not None:
-        settings = _load_start_adapter(model, config.adapter)
+        start = _load_start_adapter(model, config.adapter)
+        settings, kind = start.settings, start.kind
     elif config.fine_tune != "none":
         settings = _add_adapters(model, config.lora, config.seed, dora=config.fine_tune == "dora")
     if config.gradient_checkpointing:
@@ -57,7 +59,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     mx.eval(model.parameters())
     if serves() and not load_blas().few_rows:
         _turn_frozen_weights(model)
-    return Policy(model, tokenizer, adapter_settings=settings, fine_tune=config.fine_tune)
+    return Policy(model, tokenizer, adapter_settings=settings, fine_tune=kind)
 
 
 def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
@@ -88,22 +90,12 @@ def _add_adapters(model: nn.Module, lora: LoRA, seed: int, *, dora: bool) -> dic
     return {"num_layers": count, "lora_parameters": parameters}
 
 
-def _load_start_adapter(model: nn.Module, folder: str) -> dict[str, Any]:
-    """Adapters of an earlier run; rank, scale and targets are theirs."""
-    try:
-        settings = json.loads((Path(folder) / ADAPTER_CONFIG).read_text())
-        if settings.get("fine_tune_type", "lora") != "lora":
-            raise ConfigError(
-                f"adapter {folder} is of type {settings['fine_tune_type']}; only lora adapters can be trained on"
-            )
-        load_adapters(model, folder)
-    except ConfigError:
-        raise
-    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        raise ConfigError(
-            f"adapter {folder} does not fit this model or can't be read: {' '.join(str(error).split())[:300]}"
-        ) from error
-    return {"num_layers": settings["num_layers"], "lora_parameters": settings["lora_parameters"]}
+def _load_start_adapter(model: nn.Module, folder: str) -> AdapterFiles:
+    """Adapters of an earlier run or of PEFT; kind, rank, scale and targets are theirs."""
+    adapter = attach(model, folder)
+    if adapter.kind not in ("lora", "dora"):
+        raise ConfigError(f"adapter {folder} is of type {adapter.kind}; only lora and dora adapters can be trained on")
+    return adapter
 
 
 def _turn_frozen_weights(model: nn.Module) -> None:

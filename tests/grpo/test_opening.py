@@ -150,6 +150,6 @@ def test_a_resumed_run_starts_from_its_own_copy_of_the_adapter(tiny, tmp_path):
 
 def test_an_adapter_that_is_not_there_leaves_no_copy(tmp_path):
     config = Config(model="miniature", adapter=str(tmp_path / "none"), template="plain")
-    with pytest.raises(ConfigError, match=r"adapter .*none: no adapters\.safetensors there"):
+    with pytest.raises(ConfigError, match=r"adapter .*none: neither adapters\.safetensors nor"):
         open_run(config, tmp_path, resume=False, say=silent, stop=StopFlag())
     assert not (tmp_path / "start_adapter").exists()

@@ -74,11 +74,41 @@ def test_a_quantised_base_is_dequantised_with_its_adapter(trained, tmp_path, cap
     model, run = trained
     assert main(["--model", str(model), "--output", str(tmp_path / "q4"), "--bits", "8", "--group-size", "32"]) == 0
     whole = (tmp_path / "q4", run)
-    assert export(whole, tmp_path / "whole", "--dequantise") == 0
+    assert export(whole, tmp_path / "whole") == 0
     assert "quantization" not in json.loads((tmp_path / "whole" / "config.json").read_text())
     assert np.abs(logprobs(tmp_path / "whole") - logprobs(*whole)).max() < 1e-4
-    assert export(whole, tmp_path / "again", "--bits", "4") == 2
+    assert export(whole, tmp_path / "again", "--no-dequantise", "--bits", "4") == 2
     assert "add --dequantise" in capsys.readouterr().err
+
+
+def test_an_export_that_would_lose_what_was_learned_is_refused(trained, tmp_path, capsys):
+    model, run = trained
+    weak = mx.load(str(run / "adapters.safetensors"))
+    weak = {name: leaf * (1e-2 if name.endswith("lora_b") else 1) for name, leaf in weak.items()}
+    mx.save_safetensors(str(run / "adapters.safetensors"), weak)
+    assert export((model, run), tmp_path / "q", "--bits", "4", "--group-size", "32") == 1
+    said = capsys.readouterr().err
+    assert "would lose what the adapter learned" in said and "more than 4 bits" in said
+    assert not (tmp_path / "q").exists()
+    assert export((model, run), tmp_path / "whole") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["adapter_difference"] < record["adapter_effect"]
+
+
+def test_an_adapter_goes_to_peft_and_comes_back(trained, tmp_path, capsys):
+    assert export(trained, tmp_path / "peft", "--peft") == 0
+    assert json.loads(capsys.readouterr().out)["tensors"] == len(mx.load(str(trained[1] / "adapters.safetensors")))
+    assert sorted(path.name for path in (tmp_path / "peft").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert export((trained[0], tmp_path / "peft"), tmp_path / "fused") == 0
+    assert np.abs(logprobs(tmp_path / "fused") - logprobs(*trained)).max() < 1e-4
+
+
+def test_peft_and_a_whole_model_at_once_are_refused(trained, tmp_path, capsys):
+    assert export(trained, tmp_path / "peft", "--peft", "--bits", "4") == 2
+    assert "peft writes the adapter alone" in capsys.readouterr().err
 
 
 def test_the_card_holds_data_recipe_and_results_and_no_local_path(trained, tmp_path):

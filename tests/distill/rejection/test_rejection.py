@@ -188,7 +188,7 @@ def test_the_benchmark_and_the_copies_go_and_the_mixture_has_its_share(tmp_path,
         (["rewards=[acuracy]", "require={}"], "unknown reward 'acuracy'"),
         (["data=digitsums"], "no environment is called 'digitsums'"),
         (["decontaminate=[nowhere.jsonl]"], "nowhere.jsonl: no such file"),
-        (["adapter=nowhere"], "adapter nowhere: no adapters.safetensors there"),
+        (["adapter=nowhere"], "adapter nowhere: neither adapters.safetensors nor"),
     ],
 )
 def test_a_wrong_setting_is_one_line(tmp_path, capsys, sampler, overrides, said):
