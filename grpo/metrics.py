@@ -22,8 +22,7 @@ def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewa
     present = rewards[~np.isnan(rewards)]
     stds = [np.std(row[~np.isnan(row)], ddof=1) if (~np.isnan(row)).sum() > 1 else 0.0 for row in rewards]
     return {
-        "reward": float(present.mean()) if present.size else 0.0,
-        "reward_std": float(np.mean(stds)),
+        **({"reward": float(present.mean()), "reward_std": float(np.mean(stds))} if present.size else {}),
         "frac_reward_zero_std": float(np.mean([std < 1e-8 for std in stds])),
         "rewards/missing": float(rewards.size - present.size),
         **reward_metrics(scored),

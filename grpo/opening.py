@@ -5,7 +5,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from grpo.model.targets import described
 from grpo.runs import checkpoint
 from grpo.runs.directory import CONFIG_FILE, Say, claim
 from grpo.runs.interrupt import StopFlag
+from grpo.runs.log import RunLog
+from grpo.runs.rehearsal import rehearse
 from grpo.trainer import Trainer
 from rewards import RewardSet
 
@@ -37,18 +39,31 @@ def open_run(
     stop: StopFlag,
     make: Callable[..., Trainer] = Trainer,
     origins: Mapping[str, str] | None = None,
+    preface: Sequence[str] = (),
 ) -> Trainer:
     """Return a trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
     `make` is Trainer, or what gives a kind of it when called the same way. `origins` names the source of every key that
-    was given, so that a refusal can say what to take back. Raises ConfigError or envs.DataError, one
-    line, for anything the user can put right; nothing of an earlier run is lost.
+    was given, so that a refusal can say what to take back; `preface` is said once the directory is this run's. Raises
+    ConfigError or envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
     """
+    start = claim(config, output, resume=resume, say=say, origins=origins)
+    log = RunLog(output)
+    log.begin()
+    for line in preface:
+        log.heard(say)(line)
+    with log.failures():
+        return _open(config, output, start, log.heard(say), stop, make)
+
+
+def _open(
+    config: Config, output: Path, start: Path | None, say: Say, stop: StopFlag, make: Callable[..., Trainer]
+) -> Trainer:
     if switch.plain():
         say(switch.SAID)
-    start = claim(config, output, resume=resume, say=say, origins=origins)
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
+    try_rewards(rewards, env.tasks("train"), config, output, say)
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
     for note in rewards.notes:
         say(f"  note: {note}")
@@ -77,7 +92,9 @@ def tasks(config: Config, say: Say, rewards: RewardSet) -> envs.Env:
 
 
 def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | None = None) -> RewardSet:
-    """The rewards of a config; an unknown one is a ConfigError."""
+    """The rewards of a config; an unknown one, or none at all, is a ConfigError."""
+    if not any(config.reward_weights.values()):
+        raise ConfigError("no reward: at least one needs a weight other than 0, or nothing is learned")
     try:
         return RewardSet(
             config.reward_weights,
@@ -87,9 +104,24 @@ def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | Non
             gates=config.reward_gates,
             clip=config.reward_clip,
             process=config.reward_process,
+            missing=config.missing_rewards,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def try_rewards(rewards: RewardSet, tasks: Sequence[envs.Task], config: Config, output: Path, say: Say) -> None:
+    """Call every reward once; ConfigError for one that can't work, a warning for one that failed this time."""
+    if not tasks:
+        return
+    tried = rehearse(rewards, tasks[0], max_completion_length=config.max_completion_length)
+    for traceback in tried.tracebacks:
+        RunLog(output).write(traceback)
+    if tried.refused:
+        rewards.close()
+        raise ConfigError(tried.refused[0])
+    for line in tried.failed:
+        say(f"  warning: {line}")
 
 
 def model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:

@@ -102,6 +102,7 @@ class Scorer:
                 for name in names
             },
             state=self.state,
+            groups=[len(group.rollouts) for group in groups],
         )
         found: list[GroupScores] = []
         start = 0

@@ -53,11 +53,10 @@ def _run(settled: Settled[Config], *, resume: bool) -> None:
     blas = load_blas()
     with checkpoint.lock(output), StopFlag() as stop:
         warning = f"; warning: {blas.warning}" if blas.warning else ""
-        say(f"run directory {output}; matrix products by {blas.name}{warning}")
-        for line in settled.lines():
-            say(line)
-        trainer = open_run(config, output, resume=resume, say=say, stop=stop, origins=settled.origins)
-        summary = trainer.train(stop)
+        preface = [f"run directory {output}; matrix products by {blas.name}{warning}", *settled.lines()]
+        trainer = open_run(config, output, resume=resume, say=say, stop=stop, origins=settled.origins, preface=preface)
+        with trainer.logger.log.failures():
+            summary = trainer.train(stop)
         checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
         _conclude(output, config, summary)
 
@@ -70,8 +69,9 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     from grpo.report.page import render
     from grpo.report.reading import read_runs
     from grpo.runs import checkpoint
+    from grpo.runs.log import RunLog
 
-    console = Console()
+    console, log = Console(), RunLog(output)
     before, after = summary["before"], summary["after"]
     if before and after:
         table = Table(title=f"held-out tasks ({after['tasks']}), {summary['steps']} steps, {summary['seconds']:.0f} s")
@@ -79,10 +79,11 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
             table.add_column(column, justify="left" if not column else "right")
         for label, first, last in _rows(config, before, after):
             table.add_row(label, f"{first:.3f}", f"{last:.3f}")
+            log.write(f"{label}: {first:.3f} before, {last:.3f} after")
         console.print(table)
     page = render(read_runs([output]))
     checkpoint.write_text(output / "report.html", page)
-    show = functools.partial(console.print, soft_wrap=True, highlight=False)
+    show = log.heard(functools.partial(console.print, soft_wrap=True, highlight=False))
     show(f"curves, rollouts, warnings: {output}/report.html   tensorboard --logdir {output}")
     show(f"every completion: {output}/completions/   the adapter: {output}/adapters.safetensors")
 

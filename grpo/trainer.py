@@ -32,6 +32,7 @@ from grpo.rollout.prompts import fitting
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
+from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.logger import METRICS, RunLogger
 from grpo.runs.loop import Loop, RunState, places
 from grpo.scoring import GroupScores, Scorer, coin_flips, results, totals
@@ -87,6 +88,7 @@ class Trainer(Loop[TrainerState]):
             self.logger.say(f"  note: {note}")
         self._replay()
         self._seen_messages: set[str] = set()
+        self.first_traceback, self._steps_without_reward = "", 0
 
     def _begin(self) -> None:
         if self.state.before is None and self.eval_prompts:
@@ -167,14 +169,25 @@ class Trainer(Loop[TrainerState]):
         if config.reward_batch == "step":
             pending = dict(enumerate(self.scorer.submit_all(ordered)))
         scored = results([pending[index] for index in range(len(prompts))], self.stop.check)
-        self._report(scored)
+        self._report(prompts, scored)
         return ordered, scored, decoded
 
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
     ) -> tuple[Sequence[Sequence[Credit]], dict[str, float]]:
         """Return the credit of each completion or token, here by the run's estimator, and metrics of it."""
+        self._require_some(rewards)
         return credit_of(self.estimator, self.config, groups, scored, rewards), {}
+
+    def _require_some(self, rewards: np.ndarray) -> None:
+        """End a run that learns nothing: TrainingFailed if every total is missing in two steps running."""
+        self._steps_without_reward = self._steps_without_reward + 1 if np.isnan(rewards).all() else 0
+        if self._steps_without_reward == 2:
+            names = ", ".join(name for name, weight in self.config.reward_weights.items() if weight)
+            raise TrainingFailed(
+                f"no completion of the last two steps has a reward ({names}): nothing can be learned. "
+                + (f"The first failure:\n{self.first_traceback}" if self.first_traceback else "They gave no value.")
+            )
 
     def _advance(self, bar: Progress) -> Callable[[int], None]:
         """Called after every decoding step: moves the bar, and ends the step on a signal."""
@@ -185,12 +198,18 @@ class Trainer(Loop[TrainerState]):
 
         return advance
 
-    def _report(self, scored: Sequence[GroupScores]) -> None:
-        """Print the first example of every kind of reward failure."""
-        for kind, message in (item for group in scored for item in group.messages.items()):
-            if kind not in self._seen_messages:
-                self._seen_messages.add(kind)
-                self.logger.say(f"  {message}")
+    def _report(self, prompts: Sequence[Prompt], scored: Sequence[GroupScores]) -> None:
+        """Print the first example of every kind of reward failure; log.txt has the tracebacks of all."""
+        whole = " ".join(prompt.task.id for prompt in prompts)
+        for prompt, group in zip(prompts, scored, strict=True):
+            for kind, message in group.messages.items():
+                if kind not in self._seen_messages:
+                    self._seen_messages.add(kind)
+                    self.logger.say(f"  {message}")
+            for name, text in group.tracebacks.items():
+                self.first_traceback = self.first_traceback or text
+                asked = whole if self.config.reward_batch == "step" else prompt.task.id
+                self.logger.log.write(f"step {self.state.step + 1}, task {asked}, reward {name}\n{text}")
 
     def _batch_of(self, step: int) -> list[Prompt]:
         """The prompts of a step: every epoch goes through all tasks in an order of its own, derived from the seed."""

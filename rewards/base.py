@@ -56,10 +56,12 @@ class Judged(list["float | None"]):
         *,
         outcomes: Mapping[str, int] | None = None,
         messages: Mapping[str, str] | None = None,
+        tracebacks: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(values)
         self.outcomes: Counter[str] = Counter(outcomes or {})
         self.messages: dict[str, str] = dict(messages or {})
+        self.tracebacks: dict[str, str] = dict(tracebacks or {})  # outcome -> that of its first example
 
     def count(self, outcome: str, message: str | None = None) -> None:  # type: ignore[override]
         """Add one to an outcome; the first message of each outcome is kept."""

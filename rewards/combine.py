@@ -9,9 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 Values = dict[str, list["float | None"]]
+Missing = Literal["exclude", "zero", "ignore"]
 HOLDS = 0.5  # a gate holds from here on, if it does not say from where
 _GATE = re.compile(r"([^<>=\s]+)(?: ?>= ?(-?\d+(?:\.\d+)?))?", re.ASCII)
 
@@ -41,7 +42,7 @@ class Counted:
     """What enters the sum."""
 
     values: Values  # reward name -> one value a completion, clipped and gated
-    totals: list[float | None]  # weighted sum over what is not None; None if all are
+    totals: list[float | None]  # weighted sum; None for a completion without any reward, or with one missing
     applied: dict[str, int]  # "NAME/clipped", "NAME/gated", "NAME/gate_unknown" -> completions
 
 
@@ -55,13 +56,19 @@ class Combination:
         gates: reward name -> Gate on another reward's measured value. A closed gate withholds what was earned (a
             positive value becomes 0) and forgives nothing (a negative one stays). Where the gate's reward has no value
             nobody knows: the gated one is left out as well.
+        missing: what a completion gets for a counted reward that it lacks and others of its group have: "exclude" = no
+            total, so that it is neither worse nor better than they are, "zero" = 0, "ignore" = the sum of its others. A
+            reward that the whole group lacks does not apply to it and is left out of every total.
     """
 
     weights: Mapping[str, float]
     clip: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     gates: Mapping[str, Gate] = field(default_factory=dict)
+    missing: Missing = "exclude"
 
     def __post_init__(self) -> None:
+        if self.missing not in get_args(Missing):
+            raise ValueError(f"missing_rewards must be one of {', '.join(get_args(Missing))}, got {self.missing!r}")
         for name, weight in self.weights.items():
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
                 raise ValueError(f"reward_weights.{name} must be a finite number, got {weight!r}")
@@ -79,10 +86,16 @@ class Combination:
         if wanted not in self.weights:
             raise ValueError(f"{key}.{name} speaks of {wanted}, which has no weight: give it one (0 = measured only)")
 
-    def count(self, measured: Values) -> Counted:
-        """Clip, gate and sum; every list of `measured` has the same length, one value a completion."""
+    def count(self, measured: Values, groups: Sequence[int] | None = None) -> Counted:
+        """Clip, gate and sum; every list of `measured` has one value a completion.
+
+        `groups` says how many completions each group has, in order; None = all are of one.
+        """
         applied = Counter({f"{name}/clipped": 0 for name in self.clip} | {f"{name}/gated": 0 for name in self.gates})
         values = {name: self._one(name, measured, applied) for name in measured}
+        start = 0
+        for size in [len(next(iter(values.values()), ()))] if groups is None else groups:
+            self._settle_missing(values, range(start, start := start + size))
         rows = zip(*values.values(), strict=True) if values else ()
         return Counted(values, [self._total(row) for row in rows], dict(applied))
 
@@ -104,6 +117,20 @@ class Combination:
                     applied[f"{name}/gated"] += 1
             result.append(value)
         return result
+
+    def _settle_missing(self, values: Values, group: range) -> None:
+        """Fill in, or take out, completions of a group that lack a reward which others of it have."""
+        lacking = []
+        for name, column in values.items():
+            without = [row for row in group if column[row] is None]
+            if self.weights[name] and len(without) < len(group):
+                lacking += [(name, row) for row in without]
+        for name, row in lacking:
+            if self.missing == "zero":
+                values[name][row] = 0.0
+            elif self.missing == "exclude":
+                for column in values.values():
+                    column[row] = None
 
     def _total(self, row: Sequence[float | None]) -> float | None:
         counted = [w * value for w, value in zip(self.weights.values(), row, strict=True) if value is not None]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.base import Completion, Judged, Reward, completion_text
-from rewards.combine import Combination, Values, read_gates
+from rewards.combine import Combination, Missing, Values, read_gates
 from rewards.users.arguments import CallState, Logged
 from rewards.users.placement import Where, place
 from rewards.users.watchdog import Watchdog
@@ -60,6 +60,7 @@ class RewardSet:
         clip: reward name -> (low, high).
         process: where users' rewards run: "own", the main thread of a process that a hang or crash of theirs costs
             one batch, or "trainer", threads of this one.
+        missing: what a completion gets that lacks a reward others of its group have, see `rewards.combine`.
 
     Attributes:
         notes: lines for the user: which rewards run in this process although `process` is "own", and why.
@@ -74,9 +75,10 @@ class RewardSet:
         gates: Mapping[str, str] | None = None,
         clip: Mapping[str, tuple[float, float]] | None = None,
         process: Where = "own",
+        missing: Missing = "exclude",
     ) -> None:
         options, functions = options or {}, functions or {}
-        self.combination = Combination(weights, clip or {}, read_gates(gates or {}))
+        self.combination = Combination(weights, clip or {}, read_gates(gates or {}), missing)
         unused = sorted(set(options) - set(weights))
         if unused:
             raise ValueError(f"options given for {', '.join(unused)}, which has no weight")
@@ -104,8 +106,12 @@ class RewardSet:
         completion_ids: Sequence[Sequence[int]] | None = None,
         columns: Mapping[str, Sequence[Any]] | None = None,
         state: CallState | None = None,
+        groups: Sequence[int] | None = None,
     ) -> Scores:
-        """Run every reward on every completion; columns hold one value a completion."""
+        """Run every reward on every completion; columns hold one value a completion.
+
+        `groups` says how many completions each group has, in order; None = all are of one.
+        """
         state = state or CallState()
         call: dict[str, Any] = {"completion_ids": None, **(columns or {})}
         call |= {"prompts": prompts, "completions": completions}
@@ -136,7 +142,7 @@ class RewardSet:
             for name, result in judged.items()
             for kind, text in result.messages.items()
         }
-        counted = self.combination.count(values)
+        counted = self.combination.count(values, groups)
         totals: list[float | None] = [None] * len(completions)
         return Scores(
             values,

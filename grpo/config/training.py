@@ -75,6 +75,11 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
         description="normalize_then_sum = GDPO: each reward's advantages are normalised in their group before they are "
         "weighed and summed, then once more over the batch",
     )
+    missing_rewards: Literal["exclude", "zero", "ignore"] = Field(
+        "exclude",
+        description="a completion that lacks a reward others of its group have: exclude = it has no total and is not "
+        "learned from, zero = that reward counts 0, ignore = the sum of its other rewards",
+    )
     reward_timeout_seconds: float = Field(
         60.0, gt=0, description="a reward that takes longer on one batch is left out of it"
     )

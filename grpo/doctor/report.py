@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from rewards.printable import printable
+
 Mark = Literal["ok", "warn", "FAIL"]
 
 
@@ -14,7 +16,7 @@ class Report:
 
     def say(self, mark: Mark, item: str, text: str) -> None:
         """Print one line of the report."""
-        print(f"{mark:<5} {item:<11} {text}", flush=True)
+        print(printable(f"{mark:<5} {item:<11} {text}"), flush=True)
 
     def refuse(self, item: str, text: str) -> None:
         """The user's input is wrong."""

@@ -50,24 +50,13 @@ def data(report: Report, config: Config) -> "Env | None":
 
 def _needs_answer(config: Config) -> bool | None:
     """Whether a reward of the config needs the column answer; None where they can't be made."""
+    from grpo.opening import reward_set
+
     try:
-        with _reward_set(config) as made:
+        with reward_set(config) as made:
             return "answer" in made.required_columns
     except ValueError:  # said when it is the rewards' turn
         return None
-
-
-def _reward_set(config: Config) -> "RewardSet":
-    from rewards import RewardSet
-
-    return RewardSet(
-        config.reward_weights,
-        config.reward_options,
-        config.reward_timeout_seconds,
-        gates=config.reward_gates,
-        clip=config.reward_clip,
-        process=config.reward_process,
-    )
 
 
 def _from_hub(config: Config) -> bool:
@@ -85,9 +74,12 @@ def _short(prompt: object) -> str:
 
 
 def rewards(report: Report, config: Config, env: "Env | None") -> None:
-    """Every reward by its name and weight."""
+    """Every reward by its name and weight, after a call of each on the first task."""
+    from grpo.opening import reward_set
+
     try:
-        _reward_set(config).close()
+        with reward_set(config) as made:
+            _call_each(report, config, made, env)
     except ValueError as error:
         report.refuse("rewards", str(error))
         return
@@ -101,6 +93,18 @@ def rewards(report: Report, config: Config, env: "Env | None") -> None:
         report.say("warn", "rewards", f"{config.data} is meant for the reward {judge}: add reward_weights.{judge}=1.0")
     if config.control != "none":
         report.say("warn", "control", f"{config.control}: it trains on coin flips, to see what no learning looks like")
+
+
+def _call_each(report: Report, config: Config, made: "RewardSet", env: "Env | None") -> None:
+    from grpo.runs.rehearsal import rehearse
+
+    if env is None:
+        return
+    tried = rehearse(made, env.tasks("train")[0], max_completion_length=config.max_completion_length)
+    if tried.refused:
+        raise ValueError(tried.refused[0])
+    for line in tried.failed:
+        report.say("warn", "rewards", line)
 
 
 def memory(report: Report, config: Config, facts: "ModelFacts | None", env: "Env | None") -> None:

@@ -12,6 +12,7 @@ from grpo.config.layers import AnyConfig, Layer, merged, stack
 from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import NONE_WORDS, ConfigError, Section
+from rewards.printable import printable
 
 CONFIG_FILE = "config.yaml"
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -101,7 +102,7 @@ def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
         say(f"{error}; what was done is saved. {go_on}".rstrip())
         return error.exit_code
     except TrainingFailed as error:
-        print(f"stopped: {error}", file=sys.stderr)
+        print(printable(f"stopped: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
         if error.errno in DISK_FAULTS or "disk is full" in str(error):
@@ -112,10 +113,10 @@ def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
 
 def say(text: str) -> None:
     """Print one line for the user."""
-    print(text, flush=True)
+    print(printable(text), flush=True)
 
 
 def refuse(error: Exception, advice: str = "") -> int:
     """Print one line on stderr; return exit code 2."""
-    print(f"error: {' '.join(str(error).split())}{advice}", file=sys.stderr)
+    print(printable(f"error: {' '.join(str(error).split())}{advice}"), file=sys.stderr)
     return 2

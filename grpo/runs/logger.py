@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from grpo.config.sections import LoggedRun
+from grpo.runs.log import RunLog
 from grpo.runs.rows import completion_rows, to_line
 from grpo.scoring import GroupScores
 from grpo.types import Credit, Group
+from rewards.printable import printable
 
 METRICS = "metrics.jsonl"
 
@@ -30,7 +32,7 @@ class RunLogger:
         """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
         from tensorboardX import SummaryWriter
 
-        self.output, self.config = output, config
+        self.output, self.config, self.log = output, config, RunLog(output)
         self.console = Console(highlight=False)
         path = output / METRICS
         keep = metrics_bytes or 0
@@ -42,8 +44,9 @@ class RunLogger:
         self.started, self.first_step = time.monotonic(), first_step
 
     def say(self, text: str) -> None:
-        """Print one line for the user."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """Print one line for the user; log.txt has it too."""
+        self.console.print(printable(text), markup=False, soft_wrap=True)
+        self.log.write(text)
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """Append one line to metrics.jsonl and one point to each curve."""
@@ -88,7 +91,7 @@ class RunLogger:
         ]
         parts = [
             f"step {step}/{self.config.steps}",
-            f"reward {metrics['reward']:.3f}",
+            f"reward {metrics['reward']:.3f}" if "reward" in metrics else "reward missing",
             *rewards,
             *([f"kl {metrics['kl']:.4f}"] if "kl" in metrics else []),
             f"entropy {metrics['entropy']:.2f}",

@@ -183,6 +183,70 @@ def test_a_failure_of_the_maths_is_exit_1_with_its_cause(runs, monkeypatch):
     assert (run.code, run.err) == (1, "stopped: 3 updates in a row were not finite\n")
 
 
+# Rewards that fail
+
+
+def test_a_run_without_any_reward_ends_with_the_first_traceback(runs):
+    runs.module("dead", "def reward(completions, **_):\n    raise RuntimeError('API down 4711')\n")
+    run = runs.run("steps=5", "reward_weights={'dead:reward': 1.0}")
+    assert run.code == 1
+    assert "stopped: no completion of the last two steps has a reward (dead:reward)" in run.err
+    assert "Traceback" in run.err and "API down 4711" in run.err
+    assert "reward missing" in run.out and "reward 0.000" not in run.out
+    assert len(run.metrics) == 1 and "reward" not in run.metrics[0] and run.metrics[0]["rewards/missing"] == 8
+    log = (run.folder / "log.txt").read_text()
+    assert log.count("in reward\n    raise RuntimeError") >= 4 and "stopped" not in log
+    assert "step 2, task " in log and "no completion of the last two steps" in log
+
+
+def test_a_reward_that_gives_none_for_everything_ends_the_run(runs):
+    runs.module("silent", "def reward(completions, **_):\n    return [None] * len(completions)\n")
+    run = runs.run("steps=5", "reward_weights={'silent:reward': 1.0}")
+    assert run.code == 1 and "They gave no value." in run.err
+
+
+HOPELESS = {
+    "a signature": ("def reward(prompts, nonesuch): return [1.0] * len(prompts)", "nonesuch"),
+    "a type": ("def reward(completions, **_): return [c + 1 for c in completions]", "TypeError"),
+    "an import": ("def reward(completions, **_):\n    import nonesuch\n", "No module named 'nonesuch'"),
+    "a name": ("def reward(completions, **_): return [len(x) for c in completions]", "NameError"),
+    "one number for all": ("def reward(completions, **_): return 1.0", "returned float, not a list"),
+    "too few numbers": ("def reward(completions, **_): return [1.0]", "returned 1 values for 2 completions"),
+    "texts": ("def reward(completions, **_): return ['good' for c in completions]", "not a number"),
+}
+
+
+@pytest.mark.parametrize("fault", HOPELESS)
+def test_a_reward_that_cannot_work_is_one_line_before_the_run(runs, fault):
+    code, words = HOPELESS[fault]
+    runs.module("mine", code)
+    run = runs.run("steps=2", "reward_weights.mine:reward=1")
+    assert refused(run, "reward mine:reward: ", words)
+    assert not (run.folder / "config.yaml").exists() and not (run.folder / "metrics.jsonl").exists()
+
+
+def test_a_reward_that_fails_on_the_made_up_completion_alone_is_a_warning(runs):
+    runs.module("shy", "def reward(completions, **_):\n    return [1.0 / ('made up' not in c) for c in completions]\n")
+    run = runs.run("steps=1", "reward_weights.shy:reward=1")
+    assert run.code == 0 and "warning: reward shy:reward: raised ZeroDivisionError" in run.out
+    assert run.metrics[0]["rewards/shy:reward/mean"] == 1.0
+
+
+def test_the_log_has_everything_said_and_the_versions(runs):
+    run = runs.run("steps=2")
+    log = (run.folder / "log.txt").read_text()
+    said = [line.strip() for line in run.out.splitlines() if line.strip()]
+    assert len(said) > 5 and all(line in log for line in said)
+    assert "mlx 0." in log and "Python 3." in log
+
+
+def test_control_characters_of_others_are_shown_escaped(runs):
+    runs.module("loud", "def reward(completions, **_):\n    raise KeyError('\\x1b]52;c;ZXZpbA==\\x07\\x9b2J')\n")
+    run = runs.run("steps=1", "reward_weights.loud:reward=1")
+    everything = run.out + run.err + (run.folder / "log.txt").read_text()
+    assert "\\x1b]52" in everything and not set("\x1b\x07\x9b") & set(everything)
+
+
 # From nothing
 
 
@@ -215,8 +279,9 @@ def test_a_reward_without_a_value_on_one_side_is_left_out_of_the_table(runs):
         """
         calls = []
         def reward(completions, **_):
-            calls.append(1)  # before: two tasks sampled, two greedy; two groups of the step; after: the same again
-            return [1.0 if len(calls) in (1, 2, 7, 8) else None] * len(completions)
+            # tried once; before: two tasks sampled, two greedy; two groups of the step; after: the same again
+            calls.append(1)
+            return [1.0 if len(calls) in (2, 3, 8, 9) else None] * len(completions)
         """,
     )
     settings = ["steps=1", "eval_every=1", "eval_tasks=2", "eval_greedy=true", "reward_weights.first:reward=1"]

@@ -31,6 +31,46 @@ def test_what_is_no_gate_is_refused_by_name(text):
         read_gates({"accuracy": text})
 
 
+MEASURED = {"a": [1.0, 1.0, 1.0], "b": [0.5, None, 0.5], "c": [None, None, None], "d": [None, 2.0, 2.0]}
+WEIGHTS = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}  # c applies to none of the group, d is measured only
+
+
+@pytest.mark.parametrize(
+    ("missing", "totals"),
+    [
+        ("exclude", [1.5, None, 1.5]),  # three like completions: none is better or worse for lacking b
+        ("zero", [1.5, 1.0, 1.5]),
+        ("ignore", [1.5, 1.0, 1.5]),
+    ],
+)
+def test_a_completion_that_lacks_a_reward_of_its_group(missing, totals):
+    counted = Combination(WEIGHTS, missing=missing).count(MEASURED)
+    assert counted.totals == totals
+    lacking = [column[1] for name, column in counted.values.items() if name != "d"]
+    assert lacking == {"exclude": [None] * 3, "zero": [1.0, 0.0, None], "ignore": [1.0, None, None]}[missing]
+    assert MEASURED["a"][1] == 1.0  # what was measured stays
+
+
+def test_three_like_completions_get_like_advantages():
+    from grpo.advantages import decoupled_advantages, group_advantages
+    from grpo.cpu.blas import load_blas
+
+    load_blas()
+    import mlx.core as mx
+
+    counted = Combination(WEIGHTS).count(MEASURED)
+    nan = float("nan")
+    totals = mx.array([[nan if value is None else value for value in counted.totals]])
+    assert group_advantages(totals).tolist() == [[0.0, 0.0, 0.0]]
+    columns = [[[nan if value is None else value for value in counted.values[name]]] for name in ("a", "b")]
+    assert decoupled_advantages(mx.array(columns), mx.array([1.0, 1.0])).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_another_way_with_missing_rewards_is_refused():
+    with pytest.raises(ValueError, match="missing_rewards must be one of exclude, zero, ignore, got 'skip'"):
+        Combination({"a": 1.0}, missing="skip")
+
+
 def test_a_closed_gate_withholds_what_was_earned():
     counted = count({"accuracy": [1.0, 1.0, 1.0], "format": [1.0, 0.5, 0.49]}, {"accuracy": "format"})
     assert counted.values["accuracy"] == [1.0, 1.0, 0.0]

@@ -32,9 +32,15 @@ def test_the_total_is_the_weighted_sum():
     assert score(rewards).totals == pytest.approx([1.15, 1.15])
 
 
-def test_none_is_left_out_of_its_row_alone():
-    rewards = make({"a": lambda completions: [None, 2.0], "b": constant(3.0)})
-    assert score(rewards).totals == [3.0, 5.0]
+@pytest.mark.parametrize(("missing", "first"), [("exclude", None), ("zero", 3.0), ("ignore", 3.0)])
+def test_none_touches_its_row_alone(missing, first):
+    rewards = make({"a": lambda completions: [None, 2.0], "b": constant(3.0)}, missing=missing)
+    assert score(rewards).totals == [first, 5.0]
+
+
+def test_the_traceback_of_a_reward_that_raises_is_kept():
+    scores = score(make({"a": raises, "b": constant(3.0)}))
+    assert "in raises" in scores.tracebacks["a/raised"] and scores.tracebacks.keys() == {"a/raised"}
 
 
 def test_a_row_without_any_reward_has_no_total():

@@ -1,0 +1,53 @@
+"""Call every reward once before a run begins: what can't work is found in seconds, not after the first step."""
+
+import re
+from dataclasses import dataclass
+
+from envs import Task
+from grpo.scoring import Scorer
+from grpo.types import Group, Prompt, Rollout
+from rewards import RewardSet
+from rewards.base import prompt_text
+from rewards.compose import FAILED_CALL
+
+ROWS = 2  # completions in the call: a reward that returns one number for all is found
+# what no other completion would cure; anything else a reward raises may be the made-up text's fault, or a server's
+CODE_FAULTS = frozenset(
+    {"TypeError", "ImportError", "ModuleNotFoundError", "NameError", "UnboundLocalError", "SyntaxError"}
+)
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What came of the call: a line for each reward that can't work, or did not this time; and the tracebacks."""
+
+    refused: list[str]
+    failed: list[str]
+    tracebacks: list[str]
+
+
+def rehearse(rewards: RewardSet, task: Task, *, max_completion_length: int) -> Rehearsal:
+    """Call each reward on a real task with a made-up completion of it."""
+    answer = task.columns.get("answer")
+    text = (
+        "<think>\nThis completion is made up, to see that the reward can be called.\n</think>\n"
+        f"<answer>{'7' if answer is None else answer}</answer>"
+    )
+    rollout = Rollout((1, 2, 3), (-1.0,) * 3, (1.0,) * 3, text, "stop")
+    scorer = Scorer(rewards, max_completion_length)
+    scores = scorer.score(Group(Prompt(task, (1,), prompt_text(task.prompt)), (rollout,) * ROWS))
+    scorer.threads.shutdown(wait=False)
+    refused: list[str] = []
+    failed: list[str] = []
+    for kind in scores.failures:
+        message = scores.messages.get(kind, kind)
+        line = f"{message}. It was called once on the first task, with a made-up completion, before the run begins"
+        hopeless = kind.rpartition("/")[2] in FAILED_CALL or _raised(message) in CODE_FAULTS
+        (refused if hopeless else failed).append(line)
+    return Rehearsal(refused, failed, [f"task {task.id}\n{text}" for text in scores.tracebacks.values()])
+
+
+def _raised(message: str) -> str:
+    """Return the name of the exception a message tells of."""
+    found = re.search(r": raised (\w+)", message)
+    return found[1] if found else ""
