@@ -182,7 +182,7 @@ def failing_rewards(coach: Coach) -> Findings:
         advice = (
             "raise reward_timeout_seconds, or make it faster"
             if kind == "timeout"
-            else f"its first message is in the log; mend it, or take it out with reward_weights.{reward}=null"
+            else f"log.txt has its tracebacks; mend it, or take it out with reward_weights.{reward}=null"
         )
         yield (
             name,

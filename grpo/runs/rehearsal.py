@@ -8,9 +8,9 @@ from grpo.scoring import Scorer
 from grpo.types import Group, Prompt, Rollout
 from rewards import RewardSet
 from rewards.base import prompt_text
-from rewards.compose import FAILED_CALL
 
 ROWS = 2  # completions in the call: a reward that returns one number for all is found
+NO_REWARD = ("not_a_list", "wrong_length", "not_a_number")  # what was returned is none
 # what no other completion would cure; anything else a reward raises may be the made-up text's fault, or a server's
 CODE_FAULTS = frozenset(
     {"TypeError", "ImportError", "ModuleNotFoundError", "NameError", "UnboundLocalError", "SyntaxError"}
@@ -42,7 +42,7 @@ def rehearse(rewards: RewardSet, task: Task, *, max_completion_length: int) -> R
     for kind in scores.failures:
         message = scores.messages.get(kind, kind)
         line = f"{message}. It was called once on the first task, with a made-up completion, before the run begins"
-        hopeless = kind.rpartition("/")[2] in FAILED_CALL or _raised(message) in CODE_FAULTS
+        hopeless = kind.rpartition("/")[2] in NO_REWARD or _raised(message) in CODE_FAULTS
         (refused if hopeless else failed).append(line)
     return Rehearsal(refused, failed, [f"task {task.id}\n{text}" for text in scores.tracebacks.values()])
 

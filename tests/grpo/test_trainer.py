@@ -147,7 +147,10 @@ def environment(runs):
 def test_a_process_that_is_stopped_for_real(runs, number, code):
     settings = ["steps=4", "save_every=1"]
     whole = runs.run(*settings)
-    slow = [*settings, "reward_weights.slow_once:evens=0"]  # waits in the third step until it is stopped
+    slow = [
+        *settings,
+        "reward_weights.slow_once:evens=0",
+    ]  # tried once, then waits in the third step until it is stopped
     runs.module(
         "slow_once",
         f"""
@@ -155,7 +158,7 @@ def test_a_process_that_is_stopped_for_real(runs, number, code):
         calls = []
         def evens(completions, **_):
             calls.append(1)
-            while len(calls) > 4 and not os.path.exists({str(runs.modules / "go")!r}):
+            while len(calls) > 5 and not os.path.exists({str(runs.modules / "go")!r}):
                 time.sleep(0.05)
             return [None] * len(completions)
     """,
@@ -327,7 +330,8 @@ BAD_REWARDS = {
 @pytest.mark.parametrize("fault", BAD_REWARDS)
 def test_a_bad_reward_is_counted_and_the_run_goes_on_as_if_it_were_not_there(runs, fault):
     body, kind = BAD_REWARDS[fault]
-    runs.module("bad", f"import time\ndef reward(completions, **_):\n    {body}\n")
+    tried = "if 'made up' in completions[0]: return [0.0] * len(completions)"  # or it is refused before the run
+    runs.module("bad", f"import time\ndef reward(completions, **_):\n    {tried}\n    {body}\n")
     whole = runs.run("steps=2")
     settings = ["steps=2", "reward_weights.bad:reward=5", "reward_timeout_seconds=0.4"]
     run = runs.run(*settings, name="bad")
@@ -368,11 +372,11 @@ def test_gates_bounds_and_each_reward_normalised_on_its_own_reach_the_advantages
         np.testing.assert_allclose([row["advantage"] for row in rows], expected.ravel(), atol=1e-4)
 
 
-def test_a_run_without_any_reward_changes_nothing(runs):
+def test_a_step_without_any_reward_changes_nothing(runs):
     runs.module("silent", "def reward(completions, **_):\n    return [None] * len(completions)\n")
-    run = runs.run("steps=2", "reward_weights={'silent:reward': 1}", "beta=0")
-    assert [line["rewards/missing"] for line in run.metrics] == [8, 8]
-    assert [line["updates/skipped"] for line in run.metrics] == [1, 1]
+    run = runs.run("steps=1", "reward_weights={'silent:reward': 1}", "beta=0")
+    assert [line["rewards/missing"] for line in run.metrics] == [8]
+    assert [line["updates/skipped"] for line in run.metrics] == [1]
     assert "NaN" not in (run.folder / "metrics.jsonl").read_text()
 
 
