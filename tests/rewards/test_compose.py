@@ -40,7 +40,7 @@ def test_none_touches_its_row_alone(missing, first):
 
 def test_the_traceback_of_a_reward_that_raises_is_kept():
     scores = score(make({"a": raises, "b": constant(3.0)}))
-    assert "in raises" in scores.tracebacks["a/raised"] and scores.tracebacks.keys() == {"a/raised"}
+    assert "in raises" in scores.tracebacks["a"] and scores.tracebacks.keys() == {"a"}
 
 
 def test_a_row_without_any_reward_has_no_total():
