@@ -1,10 +1,11 @@
 """From anybody's rows to conversations and corpus rows. One function a layout; to read another, add one to LAYOUTS.
 
 Read are the corpus format itself, chat `messages`, ShareGPT's `conversations`, `prompt` and `completion`, medical-o1
-(`Question`, `Complex_CoT`, `Response`), reasoning traces (`problem` or `question` with `thinking` and `response`) and
-Alpaca (`instruction`, `input`, `output`).
+(`Question`, `Complex_CoT`, `Response`), reasoning traces (`problem` or `question` with `thinking` and `response`),
+Alpaca (`instruction`, `input`, `output`), and `problem` or `question` with `solution` or `answer`.
 """
 
+import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,10 +13,10 @@ from typing import Any
 
 from distill.corpus.row import DOMAINS, CorpusRow, parts, read_row
 from envs.files import JSON_SUFFIXES, file_rows, hub_rows
+from envs.messages import is_conversation, read_messages
 
 THINK = "<think>"
-Message = Mapping[str, str]
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,20 +44,16 @@ def _pair(row: Mapping[str, Any]) -> Any:
     return [*_said(row["prompt"], "user"), *_said(row["completion"], "assistant")]
 
 
-def _turns(row: Mapping[str, Any]) -> Any:
-    turns = row["conversations"]
-    if not isinstance(turns, list) or not all(isinstance(turn, Mapping) for turn in turns):
-        raise ValueError(f"conversations must be a list of {{from, value}}, got {reprlib.repr(turns)}")
-    return [{"role": SPEAKERS.get(turn.get("from", ""), turn.get("from")), "content": turn.get("value")}
-            for turn in turns]  # fmt: skip
-
-
 def _thought(question: str, thinking: str, response: str) -> Callable[[Mapping[str, Any]], Any]:
     def read(row: Mapping[str, Any]) -> Any:
         answer = f"{THINK}\n{row[thinking]}\n</think>\n\n{row[response]}"
         return [{"role": "user", "content": row[question]}, {"role": "assistant", "content": answer}]
 
     return read
+
+
+def _columns(asked: str, said: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda row: [*_said(row[asked], "user"), *_said(row[said], "assistant")]
 
 
 def _alpaca(row: Mapping[str, Any]) -> Any:
@@ -67,7 +64,7 @@ def _alpaca(row: Mapping[str, Any]) -> Any:
 LAYOUTS = (
     Layout("messages", frozenset({"messages"}), lambda row: row["messages"]),
     Layout("prompt and completion", frozenset({"prompt", "completion"}), _pair),
-    Layout("conversations", frozenset({"conversations"}), _turns),
+    Layout("conversations", frozenset({"conversations"}), lambda row: row["conversations"]),
     Layout(
         "Question, Complex_CoT and Response",
         frozenset({"Question", "Complex_CoT", "Response"}),
@@ -84,7 +81,9 @@ LAYOUTS = (
         _thought("question", "thinking", "response"),
     ),
     Layout("instruction and output", frozenset({"instruction", "output"}), _alpaca),
-)
+    *(Layout(f"{asked} and {said}", frozenset({asked, said}), _columns(asked, said))
+      for asked in ("problem", "question") for said in ("solution", "answer")),
+)  # fmt: skip
 
 
 def messages_of(row: Any) -> list[Message]:
@@ -100,17 +99,30 @@ def messages_of(row: Any) -> list[Message]:
         known = "; ".join(layout.name for layout in LAYOUTS)
         raise ValueError(f"a row needs {known}; got {', '.join(sorted(map(str, row))) or 'nothing'}")
     try:
-        messages = layout.read(row)
+        read = layout.read(row)
     except TypeError:
         raise ValueError(f"{layout.name} must be texts or lists of messages") from None
-    if not isinstance(messages, list) or not all(
-        isinstance(m, Mapping) and isinstance(m.get("role"), str) and isinstance(m.get("content"), str)
-        for m in messages
-    ):
-        raise ValueError(f"messages must be a list of {{role, content}}, both text, got {reprlib.repr(messages)}")
+    if not is_conversation(read):
+        raise ValueError(f"{layout.name} must be a list of {{role, content}}, got {reprlib.repr(read)}")
+    messages = read_messages(read, layout.name)
     if not messages or messages[-1]["role"] != "assistant":
         raise ValueError("the last message must be the assistant's: there is nothing to learn from otherwise")
     return messages
+
+
+def tools_of(row: Any) -> list[Any]:
+    """The tools that a row's conversation could call, as JSON schemas; ValueError for a column that holds none."""
+    tools = row.get("tools") if isinstance(row, Mapping) else None
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools) if tools.strip() else None
+        except ValueError as error:
+            raise ValueError(f"tools is no JSON: {error}") from None
+    if tools is None:
+        return []
+    if not isinstance(tools, list):
+        raise ValueError(f"tools must be a list of JSON schemas, got {type(tools).__name__}")
+    return [json.loads(tool) if isinstance(tool, str) else tool for tool in tools]
 
 
 def corpus_row(row: Any, **defaults: Any) -> CorpusRow:

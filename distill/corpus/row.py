@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from envs.base import prompt_key
-from grpo.config.sections import Section
 from rewards.sections import SUMMARY_MARK, first_turn, split
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -23,19 +22,25 @@ DOMAINS: tuple[str, ...] = get_args(Domain)
 SPLITS = ("train", "valid", "test")  # the names mlx_lm gives its files
 
 
-class Message(Section):
+class Part(BaseModel):
+    """What a row is made of: an unknown key is an error, and a text is taken as it is (an answer may be "none")."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Message(Part):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str
 
 
-class Verdict(Section):
+class Verdict(Part):
     """What a judge said."""
 
     judge: str = Field(description="rubric or name of the judge")
     value: float = Field(ge=0, le=1)
 
 
-class Coordinates(Section):
+class Coordinates(Part):
     """Where a row lies among concepts, each from 0 to 1."""
 
     x: float = Field(ge=0, le=1, description="concrete to abstract")
@@ -43,7 +48,7 @@ class Coordinates(Section):
     z: float = Field(ge=0, le=1, description="timeless to recent")
 
 
-class Provenance(Section):
+class Provenance(Part):
     """How a row came to be."""
 
     model: str | None = Field(None, description="hub id, directory or URL of what wrote the completion")
@@ -67,7 +72,7 @@ class Provenance(Section):
         return text
 
 
-class CorpusRow(Section):
+class CorpusRow(Part):
     """One example. Everything but the conversation is optional; an unknown key is an error."""
 
     schema_version: Literal[1] = SCHEMA_VERSION

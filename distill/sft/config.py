@@ -1,6 +1,6 @@
 """What SFT, a student and an export can be told. Same tree, same loader and same errors as `grpo.config`; no mlx."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
     max_rows: int | None = Field(None, ge=1, description="rows read of the corpus, from its start")
     template: Literal["chat", "plain"] = Field("chat", description="the model's chat template, or texts as they are")
     system_prompt: str | None = Field(None, description="system message of rows that have none")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="arguments of the chat template, e.g. {enable_thinking: false}"
+    )
     train_on: Literal["assistant", "all"] = Field("assistant", description="whose tokens count in the loss")
     max_length: int = Field(2048, ge=2, description="tokens; a longer example is left out and counted")
 
@@ -58,6 +61,8 @@ class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
                 f"min_learning_rate must be at most learning_rate, got {self.min_learning_rate} and "
                 f"{self.learning_rate}"
             )
+        if self.template != "chat" and (self.system_prompt or self.chat_template_kwargs):
+            raise ValueError(f"system_prompt and chat_template_kwargs need template: chat, got {self.template}")
         if self.patience and not self.eval_every:
             raise ValueError("patience needs eval_every: without validations nothing can get worse")
         return self

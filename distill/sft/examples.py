@@ -5,14 +5,15 @@ as it stands, then the stop token. So the model is trained on the ids it will se
 strip from its history is kept, a `<think>` that the template opens itself is not doubled, and no BOS is added twice.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from distill.corpus.readers import THINK, Message, messages_of
+from distill.corpus.readers import Message, messages_of, tools_of
 from grpo.config.sections import ConfigError
+from grpo.rollout.template import OPENED, ChatTemplate, without_opened
 
 Template = Literal["chat", "plain"]
 TrainOn = Literal["assistant", "all"]
@@ -39,22 +40,36 @@ class Rendering:
     template: Template = "chat"
     train_on: TrainOn = "assistant"
     system_prompt: str | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Renderer:
     """Conversations to examples, for one tokenizer."""
 
     def __init__(self, tokenizer: Any, rendering: Rendering) -> None:
-        """Raises ConfigError where a chat template is asked for and there is none."""
-        if rendering.template == "chat" and not tokenizer.has_chat_template:
-            raise ConfigError(
-                "template: chat needs a model with a chat template, this one has none: use template: plain"
-            )
+        """Raises ConfigError where a chat template is asked for and there is none, or where no token ends a text."""
         self.tokenizer, self.rendering = tokenizer, rendering
+        self.chat = (
+            ChatTemplate(tokenizer, rendering.chat_template_kwargs, others="plain")
+            if rendering.template == "chat"
+            else None
+        )
         self.stop_token = self._stop_token()
         self.stop_text = tokenizer.decode([self.stop_token])
+        self.opened = self.unclosed = 0  # turns whose `<think>` the template wrote; those of them that never close it
 
-    def examples(self, messages: Sequence[Message]) -> list[Example]:
+    def notes(self) -> list[str]:
+        """What a reader should be told of the rows so far."""
+        notes = [f"note: {note}" for note in self.chat.notes] if self.chat else []
+        if self.unclosed:
+            notes.append(
+                f"warning: the chat template opens {OPENED}, and {self.unclosed} of {self.opened} texts never close "
+                "it: the model learns to answer inside its thinking. Give rows with </think> or, if there is one, "
+                "chat_template_kwargs.enable_thinking=false"
+            )
+        return notes
+
+    def examples(self, messages: Sequence[Message], tools: Sequence[Any] = ()) -> list[Example]:
         """One example for the conversation.
 
         Several, one an assistant turn, where the template shows earlier turns otherwise than they were said (reasoning
@@ -67,7 +82,7 @@ class Renderer:
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            prompt, said = self._turn(messages[:i], message["content"])
+            prompt, said = self._turn(messages[:i], message, tools)
             if pieces and not prompt.startswith(shown):
                 examples.append(self._encode(pieces, messages))
                 pieces, shown = [], ""
@@ -75,15 +90,29 @@ class Renderer:
             shown = prompt + said + self.stop_text
         return [*examples, self._encode(pieces, messages)]
 
-    def _turn(self, history: Sequence[Message], said: str) -> tuple[str, str]:
+    def _turn(self, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> tuple[str, str]:
         """What stands before an assistant's text, and the text less what the template has already opened."""
-        if self.rendering.template == "plain":
-            return "\n\n".join(message["content"] for message in history), said
-        prompt = self.tokenizer.apply_chat_template(list(history), tokenize=False, add_generation_prompt=True)
-        if prompt.rstrip().endswith(THINK) and said.lstrip().startswith(THINK):
-            rest = said.lstrip().removeprefix(THINK)
-            return prompt, rest.removeprefix("\n") if prompt.endswith("\n") else rest
+        if self.chat is None:
+            if message.get("tool_calls") or tools:
+                raise ValueError("tools need template: chat, which shows them")
+            return "\n\n".join(one["content"] for one in history), message["content"]
+        prompt = self.chat.opening(history, tools, goes_on=False)
+        said = without_opened(prompt, message["content"])
+        if message.get("tool_calls"):
+            said = self._calls(prompt, history, message, tools)
+        if prompt.rstrip().endswith(OPENED):
+            self.opened += 1
+            self.unclosed += "</think>" not in said
         return prompt, said
+
+    def _calls(self, prompt: str, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> str:
+        """What a message with tool calls says, as the template writes it."""
+        assert self.chat is not None
+        whole = self.chat.whole([*history, message], tools)
+        said, stop, _ = whole.removeprefix(prompt).rpartition(self.stop_text)
+        if not whole.startswith(prompt) or not stop:
+            raise ValueError("the chat template shows a message with tool calls in another way than a reply")
+        return said
 
     def _encode(self, pieces: Sequence[tuple[str, str]], messages: Sequence[Message]) -> Example:
         tokens: list[int] = []
@@ -103,13 +132,15 @@ class Renderer:
 
     def _stop_token(self) -> int:
         """The token a template ends the assistant's turn with, if that ends a completion; else the tokenizer's."""
-        if self.rendering.template == "chat":
-            turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "STOP"}]
-            text = self.tokenizer.apply_chat_template(turn, tokenize=False)
-            tail = self.tokenizer.encode(text.rpartition("STOP")[2], add_special_tokens=False)
-            if tail and tail[0] in self.tokenizer.eos_token_ids:
-                return tail[0]
-        return self.tokenizer.eos_token_id
+        end = self.chat.end_of_turn() if self.chat else None
+        if end is not None and end in self.tokenizer.eos_token_ids:
+            return end
+        if self.tokenizer.eos_token_id is None:
+            raise ConfigError(
+                "the model's tokenizer names no end token (eos_token): nothing would end a text that is learned"
+            )
+        token: int = self.tokenizer.eos_token_id
+        return token
 
 
 def tokenised(
@@ -121,10 +152,8 @@ def tokenised(
         try:
             if isinstance(row, ValueError):
                 raise row
-            found = renderer.examples(messages_of(row))
-        except ConfigError:
-            raise
-        except ValueError as error:
+            found = renderer.examples(messages_of(row), tools_of(row))
+        except ValueError as error:  # a ConfigError too: the template can't render this row
             skipped.append(f"{place}: {error}")
             continue
         for example in found:

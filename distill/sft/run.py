@@ -55,7 +55,8 @@ def run(config: SFTConfig, output: Path, *, resume: bool, make_objective: MakeOb
 
 def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Example]]:
     """Training and validation examples; what was left out is said."""
-    renderer = Renderer(policy.tokenizer, Rendering(config.template, config.train_on, config.system_prompt))
+    rendering = Rendering(config.template, config.train_on, config.system_prompt, config.chat_template_kwargs)
+    renderer = Renderer(policy.tokenizer, rendering)
 
     def read(source: str, **where: str | None) -> list[Example]:
         rows = list(itertools.islice(rows_of(source, **where), config.max_rows))
@@ -66,6 +67,8 @@ def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Exam
             print(f"  left out {len(skipped)} examples in all")
         if not examples:
             raise ConfigError(f"data {source}: none of its {len(rows)} rows gives an example, e.g. {skipped[0]}")
+        for note in renderer.notes():
+            print(f"  {note}")
         return examples
 
     examples = read(config.data, config=config.data_config, revision=config.data_revision)

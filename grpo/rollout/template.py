@@ -27,10 +27,13 @@ class ChatTemplate:
         self.notes: list[str] = []
         self._check_arguments()
 
-    def opening(self, messages: Sequence[Message], tools: Sequence[Any] | None = None) -> str:
-        """The text that the model goes on from: its turn's opening, or the beginning that its last message makes."""
+    def opening(self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, goes_on: bool = True) -> str:
+        """The text that the model goes on from: its turn's opening, or the beginning that its last message makes.
+
+        Without `goes_on` a last message of the assistant is a turn that is over.
+        """
         begun = ""
-        if messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls"):
+        if goes_on and messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls"):
             begun, messages = messages[-1]["content"], messages[:-1]
         text = self._rendered(messages, tools, add_generation_prompt=True)
         return text + without_opened(text, begun)
@@ -47,9 +50,9 @@ class ChatTemplate:
         except ConfigError:
             return None
         tokens = self.tokenizer.encode(tail, add_special_tokens=False) if tail else []
-        special = getattr(self.tokenizer, "all_special_ids", ())
-        added = getattr(self.tokenizer, "added_tokens_decoder", {})
-        return tokens[0] if tokens and (tokens[0] in special or tokens[0] in added) else None
+        kinds = ("all_special_ids", "added_tokens_decoder", "eos_token_ids")
+        special = {token for kind in kinds for token in getattr(self.tokenizer, kind, ())}
+        return tokens[0] if tokens and tokens[0] in special else None
 
     def _rendered(self, messages: Sequence[Message], tools: Sequence[Any] | None, **how: Any) -> str:
         """Rendered as they are; where the template refuses or drops a system message, with that in the user's turn."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from distill.corpus.readers import corpus_row, messages_of, read_corpus
+from distill.corpus.readers import corpus_row, messages_of, read_corpus, tools_of
 
 MEDICAL = Path(__file__).parents[4] / "shared" / "data" / "medical_o1_sample.jsonl"
 THOUGHT = "<think>\nc\n</think>\n\nb"
@@ -27,6 +27,9 @@ def chat(*pairs):
         ({"question": "a", "thinking": "c", "response": "b"}, ["a", THOUGHT]),
         ({"instruction": "a", "input": "i", "output": "b"}, ["a\n\ni", "b"]),
         ({"instruction": "a", "input": "", "output": "b"}, ["a", "b"]),
+        ({"question": "a", "solution": "b", "answer": "9"}, ["a", "b"]),
+        ({"problem": "a", "answer": "b"}, ["a", "b"]),
+        ({"messages": chat(("user", [{"type": "text", "text": "a"}]), ("assistant", "b"))}, ["a", "b"]),
     ],
 )
 def test_each_layout(row, said):
@@ -41,7 +44,8 @@ def test_each_layout(row, said):
         ([], "must be an object, got a list"),
         ({"text": "x"}, "got text"),
         ({"prompt": "a", "completion": 3}, "must be texts or lists of messages"),
-        ({"conversations": ["x"]}, "conversations must be a list of"),
+        ({"conversations": ["x"]}, "message 1 of conversations must have a role and a content, got str 'x'"),
+        ({"messages": "x"}, "messages must be a list of {role, content}, got 'x'"),
         ({"messages": chat(("user", "a"))}, "the last message must be the assistant's"),
         ({"messages": chat(("robot", "a"), ("assistant", "b"))}, "messages.0.role"),
         ({"prompt": "a", "completion": ""}, "the assistant's text is empty"),
@@ -83,3 +87,19 @@ def test_the_medical_sample_reads_whole():
     assert all(row.reasoning == one["Complex_CoT"].strip() for row, one in zip(reading.rows, raw, strict=True))
     assert all(row.answer == one["Response"].strip() for row, one in zip(reading.rows, raw, strict=True))
     assert {row.domain for row in reading.rows} == {"medical"} and reading.rows[0].reference
+
+
+def test_a_text_that_reads_none_is_a_text():
+    made = corpus_row({"prompt": "a", "completion": "None", "reference": "null"})
+    assert (made.said, made.answer, made.reference) == ("None", "None", "null")
+
+
+@pytest.mark.parametrize("tools", [[{"name": "add"}], '[{"name": "add"}]', ['{"name": "add"}']])
+def test_tools_are_schemas_or_their_json(tools):
+    assert tools_of({"tools": tools}) == [{"name": "add"}]
+
+
+def test_tools_that_are_none_and_those_that_are_not_tools():
+    assert tools_of({"tools": None}) == tools_of({}) == tools_of({"tools": ""}) == []
+    with pytest.raises(ValueError, match="tools must be a list of JSON schemas, got int"):
+        tools_of({"tools": 3})

@@ -73,6 +73,46 @@ def test_a_model_without_a_template_is_told_so():
         Renderer(tokenizer, Rendering())
 
 
+def test_texts_that_never_close_the_thinking_the_template_opened_are_counted():
+    renderer = Renderer(Rewriting(), Rendering())
+    for said in ("<think>b</think>c", "c", "b</think>c"):
+        renderer.examples(row("a?", said))
+    [note] = renderer.notes()
+    assert note.startswith("warning: the chat template opens <think>, and 1 of 3 texts never close it")
+    assert Renderer(Rewriting(), Rendering()).notes() == []
+
+
+class Calling(Rewriting):
+    """A template that shows tools, and calls in the text of a turn; a turn ends with character 0."""
+
+    def apply_chat_template(self, messages, *, tokenize, add_generation_prompt=False, tools=None, upper=False):
+        calls = [[call["function"]["name"] for call in m.get("tool_calls", [])] for m in messages]
+        turns = [f"[{m['role'][0]}]{m['content']}{'!'.join(c)}\x00" for m, c in zip(messages, calls, strict=True)]
+        text = "".join([f"({tool['name']})" for tool in tools or []] + turns) + ("[a]" if add_generation_prompt else "")
+        return text.upper() if upper else text
+
+
+def test_tools_and_calls_are_shown_as_the_template_writes_them():
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "add"}}]}
+    messages = [*row("2+3?"), call, {"role": "tool", "content": "5"}, {"role": "assistant", "content": "It is 5."}]
+    given = {"messages": messages, "tools": [{"name": "add"}]}
+    [example] = tokenised([("f:1", given)], Renderer(Calling(), Rendering()), max_length=99)[0]
+    assert "".join(map(chr, example.tokens)) == "(add)[u]2+3?\x00[a]add\x00[t]5\x00[a]It is 5.\x00"
+    assert "".join(map(chr, said(example))) == "add\x00It is 5.\x00"  # the tool's reply is context
+
+
+def test_arguments_reach_the_template():
+    [example] = Renderer(Calling(), Rendering(chat_template_kwargs={"upper": True})).examples(row("a", "b"))
+    assert "".join(map(chr, example.tokens)) == "[U]A\x00[A]b\x00"
+
+
+def test_a_tokenizer_without_an_end_token_is_refused():
+    endless = Rewriting()
+    endless.eos_token_id, endless.eos_token_ids = None, set()
+    with pytest.raises(ConfigError, match="names no end token"):
+        Renderer(endless, Rendering())
+
+
 @pytest.mark.parametrize(
     ("given", "contents"),
     [
