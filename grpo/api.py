@@ -12,7 +12,7 @@ from pydantic import model_validator
 
 import envs
 from envs.data import from_rows
-from grpo.algorithms.seams import Seams, StepCallback
+from grpo.algorithms.seams import GroupFilter, Seams, StepCallback
 from grpo.config import Config
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
@@ -67,7 +67,8 @@ class GRPOTrainer:
         GRPOConfig; its reward_weights may be a list, one weight a function (default 1.0 each). train_dataset: rows
         with a `prompt` (and whatever columns the rewards want), e.g. a datasets.Dataset, or an Env. eval_dataset: the
         same, held out; evaluated every eval_every steps. loss_fn, advantage_fn: in place of the config's loss_type and
-        advantage, see `grpo.types`. callbacks: called with the steps done and the step's metrics after each step.
+        advantage, see `grpo.types`. group_filter: whether a group, given its rewards, is learned from; others are
+        replaced as with dynamic_sampling. callbacks: called with the steps done and the step's metrics after each step.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class GRPOTrainer:
         *,
         loss_fn: LossFunction | None = None,
         advantage_fn: AdvantageFunction | None = None,
+        group_filter: GroupFilter | None = None,
         callbacks: Sequence[StepCallback] = (),
     ) -> None:
         functions = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs)
@@ -96,11 +98,12 @@ class GRPOTrainer:
                 "reward_weights": weights,
                 "model": model if isinstance(model, str) else "in memory",
                 **({} if loss_fn is None else {"loss_type": _name_of(loss_fn)}),
+                **({} if group_filter is None else {"dynamic_sampling": True, "group_filter": _name_of(group_filter)}),
                 **({} if advantage_fn is None else {"advantage": _name_of(advantage_fn)}),
             }
         )
         self.config, self.output = config, Path(config.output or "runs/trainer")
-        self._seams = Seams(loss_fn, advantage_fn, callbacks=tuple(callbacks))
+        self._seams = Seams(loss_fn, advantage_fn, group_filter, callbacks=tuple(callbacks))
         self._functions = {n: f for n, f in zip(names, functions, strict=True) if not isinstance(f, str)}
         self._model, self._env = model, _environment(train_dataset, eval_dataset, config.seed)
 

@@ -135,9 +135,9 @@ def results(pending: "Sequence[Future[GroupScores]]", check: Callable[[], None])
     return [future.result() for future in pending]
 
 
-def coin_flips(config: Config, step: int) -> np.ndarray:
-    """The control's rewards, [prompts, samples]: 0 or 1 whatever the completion says."""
-    seeds = np.random.SeedSequence((config.seed, 99, step))
+def coin_flips(config: Config, step: int, draw: int = 0) -> np.ndarray:
+    """The control's rewards, [prompts, samples]: 0 or 1 whatever a completion says; others for each draw of a step."""
+    seeds = np.random.SeedSequence((config.seed, 99, step, draw) if draw else (config.seed, 99, step))
     return (
         np.random.default_rng(seeds)
         .integers(0, 2, (config.prompts_per_step, config.num_generations))

@@ -7,7 +7,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from rich.progress import Progress
 
 from envs import Env
 from grpo.algorithms.credit import credit_of
-from grpo.algorithms.resolve import advantage_named
-from grpo.algorithms.seams import Seams
+from grpo.algorithms.resolve import advantage_named, user_function
+from grpo.algorithms.seams import GroupFilter, Seams
 from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
@@ -28,14 +29,16 @@ from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
+from grpo.rollout.filling import Filling
+from grpo.rollout.order import OrderState, PromptOrder, length_limit
 from grpo.rollout.prompts import fitting
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
 from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.logger import METRICS, RunLogger
-from grpo.runs.loop import Loop, RunState, places
-from grpo.scoring import GroupScores, Scorer, coin_flips, results, totals
+from grpo.runs.loop import Loop, RunState
+from grpo.scoring import GroupScores, Scorer, results
 from grpo.types import Credit, Group, Prompt
 from rewards import CallState, RewardSet
 
@@ -46,6 +49,11 @@ class TrainerState(RunState):
 
     before: dict[str, Any] | None = None  # held-out figures before the first step
     unlogged: dict[str, float] | None = None  # metrics of a step whose evaluation was interrupted
+    order: OrderState = field(default_factory=OrderState)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.order, dict):  # from a checkpoint
+            self.order = OrderState(**self.order)
 
 
 class Trainer(Loop[TrainerState]):
@@ -81,6 +89,7 @@ class Trainer(Loop[TrainerState]):
         self.config = config = self.memory_plan.config
         self.learner = Learner(policy, config, self.seams.loss_fn)
         self.estimator = self.seams.advantage_fn or advantage_named(config.advantage)
+        self.filling = Filling(config, PromptOrder(self.train_prompts, config), self._group_filter())
         self.coach = Coach(config)
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
         self._open_logger(RunLogger)
@@ -89,6 +98,10 @@ class Trainer(Loop[TrainerState]):
         self._replay()
         self._seen_messages: set[str] = set()
         self.first_traceback, self._steps_without_reward = "", 0
+
+    def _group_filter(self) -> GroupFilter | None:
+        name = self.config.group_filter
+        return self.seams.group_filter or (None if name == "spread" else user_function("group_filter", name))
 
     def _begin(self) -> None:
         if self.state.before is None and self.eval_prompts:
@@ -99,18 +112,20 @@ class Trainer(Loop[TrainerState]):
     def _step(self, step: int) -> None:
         """Run one rollout batch and its updates."""
         start = time.monotonic()
-        prompts = self._batch_of(step)
-        epochs = self.config.prompts_per_step / len(self.train_prompts)
-        self.scorer.state = CallState(step, self.config.steps, step * epochs, self.config.steps * epochs)
-        groups, scored, decoded = self._rollout(prompts, step)
-        rewards = coin_flips(self.config, step) if self.config.control == "random_reward" else totals(scored)
-        advantages, credited = self.credit(groups, scored, rewards)
+        n, size = len(self.train_prompts), self.config.prompts_per_step
+        epoch, epochs = self.state.order.position / n, self.config.steps * size / n
+        self.scorer.state = CallState(step, self.config.steps, epoch, epochs)
+        batch = self.filling.fill(self.state.order, step, partial(self._rollout, step))
+        groups, scored, decoded = batch.groups, batch.scored, self.decoded_at
+        advantages, credited = self.credit(groups, scored, batch.rewards)
         scored_at = time.monotonic()
-        metrics = rollout_metrics(groups, scored, rewards) | credited
+        metrics = rollout_metrics(groups, scored, batch.rewards) | batch.metrics | credited
+        if batch.said is not None:
+            self.logger.say(f"  {batch.said}")
         metrics |= self.learner.learn(groups, advantages, step)
         learned = time.monotonic()
         tokens = sum(rollout.trained_tokens for group in groups for rollout in group.rollouts)
-        self.state.step = step + 1
+        self.state.step, self.state.order = step + 1, batch.order
         self.state.tokens += tokens
         metrics |= {
             "num_tokens": self.state.tokens,
@@ -143,12 +158,15 @@ class Trainer(Loop[TrainerState]):
         for callback in self.seams.callbacks:
             callback(step, dict(metrics))
 
-    def _rollout(self, prompts: Sequence[Prompt], step: int) -> tuple[list[Group], list[GroupScores], float]:
-        """Groups and their rewards in the order of the prompts, and when decoding ended; rewards run meanwhile."""
+    def _rollout(self, step: int, prompts: Sequence[Prompt], before: int) -> tuple[list[Group], list[GroupScores]]:
+        """Return groups and their rewards in the order of the prompts; rewards run while others are decoded.
+
+        `before`: prompts of this step that were sampled earlier, so that all draw other random numbers.
+        """
         config = self.config
         request = Request(
             samples=config.num_generations,
-            max_tokens=config.max_completion_length,
+            max_tokens=length_limit(config, step),
             sampling=Sampling(config.temperature, config.top_p, config.top_k),
             seed=config.seed,
             step=step,
@@ -156,6 +174,7 @@ class Trainer(Loop[TrainerState]):
             merge_adapter=config.merge_adapter,
             kv_bits=config.kv_bits,
             stops=stops(config, self.policy.tokenizer),
+            numbers=range(before, before + len(prompts)),
         )
         groups: dict[int, Group] = {}
         pending: dict[int, Future[GroupScores]] = {}
@@ -164,13 +183,13 @@ class Trainer(Loop[TrainerState]):
                 groups[index] = group
                 if config.reward_batch == "group":
                     pending[index] = self.scorer.submit(group)
-        decoded = time.monotonic()
+        self.decoded_at = time.monotonic()
         ordered = [groups[index] for index in range(len(prompts))]
         if config.reward_batch == "step":
             pending = dict(enumerate(self.scorer.submit_all(ordered)))
         scored = results([pending[index] for index in range(len(prompts))], self.stop.check)
         self._report(prompts, scored)
-        return ordered, scored, decoded
+        return ordered, scored
 
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
@@ -210,12 +229,6 @@ class Trainer(Loop[TrainerState]):
                 self.first_traceback = self.first_traceback or text
                 asked = whole if self.config.reward_batch == "step" else prompt.task.id
                 self.logger.log.write(f"step {self.state.step + 1}, task {asked}, reward {name}\n{text}")
-
-    def _batch_of(self, step: int) -> list[Prompt]:
-        """The prompts of a step: every epoch goes through all tasks in an order of its own, derived from the seed."""
-        size = self.config.prompts_per_step
-        order = places(len(self.train_prompts), size, step, (self.config.seed, 7))
-        return [self.train_prompts[place] for place in order]
 
     def _prompts(self, split: str) -> list[Prompt]:
         tasks = self.env.tasks(split)

@@ -115,7 +115,8 @@ class SFTTrainer(Loop[SFTState]):
 
     def examples_of(self, step: int) -> list[Example]:
         """The examples of a step: every epoch goes through all of them in an order of its own, from the seed."""
-        order = places(len(self.examples), self.config.examples_per_step, step, (self.config.seed, 13))
+        size = self.config.examples_per_step
+        order = places(len(self.examples), range(step * size, (step + 1) * size), (self.config.seed, 13))
         return [self.examples[place] for place in order]
 
     def validation_loss(self) -> float:

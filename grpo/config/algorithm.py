@@ -1,10 +1,14 @@
 """The keys of an algorithm: which loss, which advantage, and what they are called with. Needs no mlx."""
 
-from typing import Literal
+import math
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
 from grpo.config.sections import Section
+
+if TYPE_CHECKING:
+    from grpo.config.training import Config
 
 LOSS_TYPES = ("grpo", "bnpo", "dapo", "dr_grpo", "gspo", "cispo", "sapo", "dppo", "gmpo", "luspo")
 ADVANTAGES = ("group", "rloo", "reinforce_pp", "reinforce_pp_baseline", "max_rl", "pass_at_k")
@@ -24,6 +28,40 @@ class AlgorithmSettings(Section):
     sapo_temperature_pos: float = Field(1.0, gt=0, description="loss_type sapo: of tokens with advantages above 0")
     sapo_temperature_neg: float = Field(1.05, gt=0, description="loss_type sapo: of the other tokens")
 
+    dynamic_sampling: bool = Field(
+        False, description="drop groups whose rewards are all equal and sample the next tasks until the batch is full"
+    )
+    dynamic_sampling_rounds: int = Field(
+        10, ge=1, description="most times a step samples for that; then it learns from what there is, and says so"
+    )
+    group_filter: str = Field(
+        "spread", description="what dynamic_sampling keeps: spread = rewards differ, or your own as module:function"
+    )
+    pass_reward: str = Field(
+        "accuracy", description="the reward whose mean over a group is its pass rate, for curriculum and replay"
+    )
+    curriculum_mastered: float | None = Field(
+        None, gt=0, description="tasks whose last group had this pass rate or more are not sampled again"
+    )
+    curriculum_hopeless: float | None = Field(
+        None, ge=0, description="tasks whose last group had this pass rate or less are put off"
+    )
+    curriculum_pause: int = Field(1, ge=1, description="epochs that a hopeless task is left out")
+    difficulty_column: str | None = Field(
+        None, description="column with a number by which tasks are sorted into pools, the easiest first"
+    )
+    difficulty_pools: int = Field(3, ge=2, description="pools that open one after another over the run's first half")
+    length_schedule: list[tuple[int, int]] = Field(
+        default_factory=list,
+        description="[[step, tokens], ...]: the limit of completions from that step on, below max_completion_length",
+    )
+    replay_size: int = Field(
+        0, ge=0, description="tasks whose rare success is kept and put into a later group without any; 0 = no replay"
+    )
+    replay_below: float = Field(
+        0.25, gt=0, le=1, description="a success is rare if at most this share of its group passes"
+    )
+
     @field_validator("loss_type")
     @classmethod
     def _known_loss(cls, name: str) -> str:
@@ -39,3 +77,41 @@ def _known(name: str, names: tuple[str, ...]) -> str:
     if name not in names and ":" not in name:
         raise ValueError(f"must be one of {', '.join(map(repr, names))}, or your own 'module:function'")
     return name
+
+
+def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
+    """What must hold between an algorithm's keys, and the reason given where it does not."""
+    starts, limits = [first for first, _ in config.length_schedule], [limit for _, limit in config.length_schedule]
+    follows_rates = config.curriculum_mastered is not None or config.curriculum_hopeless is not None
+    return [
+        (
+            config.multi_objective_aggregation == "sum_then_normalize" or config.advantage == "group",
+            f"multi_objective_aggregation normalize_then_sum needs advantage: group, got {config.advantage}",
+        ),
+        (
+            config.scale_rewards == "group" or config.advantage == "group" or ":" in config.advantage,
+            f"scale_rewards {config.scale_rewards} needs advantage: group, got {config.advantage}, which scales itself",
+        ),
+        (
+            config.advantage != "pass_at_k" or config.pass_k <= config.num_generations,
+            f"pass_k must be at most num_generations, got {config.pass_k} and {config.num_generations}",
+        ),
+        (
+            config.group_filter == "spread" or (config.dynamic_sampling and ":" in config.group_filter),
+            f"group_filter must be spread, or module:function with dynamic_sampling, got {config.group_filter}",
+        ),
+        (
+            config.pass_reward in config.reward_weights or not (follows_rates or config.replay_size),
+            f"pass_reward must be one of reward_weights, got {config.pass_reward}: curriculum and replay go by it",
+        ),
+        (
+            (config.curriculum_hopeless or 0) < (config.curriculum_mastered or math.inf),
+            f"curriculum_hopeless must be below curriculum_mastered, got {config.curriculum_hopeless} and "
+            f"{config.curriculum_mastered}",
+        ),
+        (
+            starts == sorted({*starts}) and all(1 <= limit <= config.max_completion_length for limit in limits),
+            f"length_schedule must have rising steps and 1 to max_completion_length tokens, got "
+            f"{config.length_schedule} and {config.max_completion_length}",
+        ),
+    ]

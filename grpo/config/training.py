@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from grpo.config.algorithm import AlgorithmSettings
+from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
 from grpo.config.loading import load
 from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings
 
@@ -225,18 +225,7 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
                 f"multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got {self.scale_rewards}: "
                 "it brings its own scaling",
             ),
-            (
-                self.multi_objective_aggregation == "sum_then_normalize" or self.advantage == "group",
-                f"multi_objective_aggregation normalize_then_sum needs advantage: group, got {self.advantage}",
-            ),
-            (
-                self.scale_rewards == "group" or self.advantage == "group" or ":" in self.advantage,
-                f"scale_rewards {self.scale_rewards} needs advantage: group, got {self.advantage}, which scales itself",
-            ),
-            (
-                self.advantage != "pass_at_k" or self.pass_k <= self.num_generations,
-                f"pass_k must be at most num_generations, got {self.pass_k} and {self.num_generations}",
-            ),
+            *algorithm_rules(self),
             (
                 self.min_learning_rate <= self.learning_rate,
                 f"min_learning_rate must be at most learning_rate, got {self.min_learning_rate} and "

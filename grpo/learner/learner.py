@@ -31,7 +31,7 @@ class Learner:
         Each of num_iterations passes over the batch makes num_updates updates, on equal shares. From the second update
         on the policy is no longer the one that sampled, and the ratio to sampler_logprobs says by how much.
         """
-        size = len(groups) // self.config.num_updates
+        size = -(-len(groups) // self.config.num_updates)  # dynamic sampling may leave fewer groups than were asked for
         totals: Counter[str] = Counter()
         norms: list[float] = []
         self.gradients.start(step)

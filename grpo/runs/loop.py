@@ -36,18 +36,18 @@ class RunState:
 State = TypeVar("State", bound=RunState)
 
 
-def places(n: int, size: int, step: int, seed: tuple[int, ...]) -> list[int]:
-    """Which of `n` items make the batch of `size` of a step.
+def places(n: int, positions: range, seed: tuple[int, ...]) -> list[int]:
+    """Which of `n` items stand at these positions of a run, which goes through all items once an epoch.
 
-    Every epoch goes through all items once, in an order of its own that depends on `seed` and its number alone, so
-    that a resumed run needs no state to go on with the next.
+    Every epoch has an order of its own that depends on `seed` and its number alone, so that a resumed run needs no
+    state but its position to go on.
     """
-    positions = [divmod(position, n) for position in range(step * size, (step + 1) * size)]
+    found = [divmod(position, n) for position in positions]
     orders = {
         epoch: np.random.default_rng(np.random.SeedSequence((*seed, epoch))).permutation(n)
-        for epoch in {epoch for epoch, _ in positions}
+        for epoch in {epoch for epoch, _ in found}
     }
-    return [int(orders[epoch][place]) for epoch, place in positions]
+    return [int(orders[epoch][place]) for epoch, place in found]
 
 
 class Loop(ABC, Generic[State]):

@@ -70,6 +70,13 @@ VARIANTS = {
     "adapters": ["fine_tune=lora", "lora.rank=4"],
     "adapters of one block": ["fine_tune=lora", "lora.rank=4", "lora.layers=1", "lr_schedule=cosine", "warmup_steps=2"],
     "adapters with dropout": ["fine_tune=lora", "lora.rank=4", "lora.dropout=0.3"],
+    "dynamic sampling": ["dynamic_sampling=true", "group_filter=picky:odd"],
+    "curriculum and replay": [
+        "pass_reward=checked:evens",
+        "curriculum_mastered=0.6",
+        "replay_size=2",
+        "replay_below=1",
+    ],
     "evaluations": ["eval_every=1", "eval_tasks=4", "eval_greedy=true"],
 }
 
@@ -78,6 +85,7 @@ VARIANTS = {
 @pytest.mark.parametrize("save_every", [1, 2])
 def test_a_killed_run_goes_on_with_the_same_bits(runs, monkeypatch, variant, save_every):
     settings = ["steps=4", f"save_every={save_every}", *VARIANTS[variant]]
+    runs.module("picky", "def odd(group, rewards):\n    return int(sum(rewards) * 100) % 2 == 1")
     whole = runs.run(*settings)
     at_step(monkeypatch, 2, kill)  # in the third step, after its update: with save_every 2 that step is not saved
     with pytest.raises(Killed):

@@ -109,6 +109,10 @@ def test_a_value_out_of_range_names_its_key(override, key):
         ),
         (["scale_rewards=batch", "advantage=rloo"], "scale_rewards batch needs advantage: group, got rloo"),
         (["advantage=pass_at_k", "pass_k=17"], "pass_k must be at most num_generations, got 17 and 16"),
+        (["group_filter=mine:f"], "group_filter must be spread, or module:function with dynamic_sampling"),
+        (["replay_size=4", "pass_reward=format_tag_count"], "pass_reward must be one of reward_weights"),
+        (["curriculum_hopeless=0.5", "curriculum_mastered=0.5"], "curriculum_hopeless must be below"),
+        (["length_schedule=[[5, 8], [0, 16]]"], "length_schedule must have rising steps"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )
