@@ -15,6 +15,7 @@ from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
 from grpo.doctor.machine import machine
 from grpo.doctor.model import model
+from grpo.doctor.prompt import prompt
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, disk, memory, rewards, work
 from grpo.runs.command import configure
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join([f"\n{named}:", *settled.lines()]))
     facts = model(report, config)
     tasks = data(report, config)
+    prompt(report, config, tasks)
     rewards(report, config, tasks)
     memory(report, config, facts, tasks)
     disk(report, config, facts)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def model(report: Report, config: Config) -> "ModelFacts | None":
     """What the model is, where it is, and whether it can be trained as asked; its facts, as far as they are known."""
-    folder = _model_folder(config)
+    folder = model_folder(config)
     facts = _miniature_facts() if config.model == "miniature" else None
     if facts is not None:
         report.say("ok", "model", f"miniature: {_described(facts)}, made on the spot in about a minute")
@@ -38,7 +38,7 @@ def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
-def _model_folder(config: Config) -> Path | None:
+def model_folder(config: Config) -> Path | None:
     """The local directory of the model: as named, or in the hub cache."""
     if config.model == "miniature":
         return None
@@ -62,6 +62,7 @@ def _miniature_facts() -> "ModelFacts":
 
 def _local_model(report: Report, config: Config, folder: Path) -> "ModelFacts | None":
     from grpo.model.facts import facts_of_directory
+    from grpo.model.loading import has_tokenizer
 
     cached = "" if Path(config.model).expanduser() == folder else ", in the local hub cache"
     try:
@@ -73,10 +74,7 @@ def _local_model(report: Report, config: Config, folder: Path) -> "ModelFacts | 
             report.refuse("model", f"model {config.model}: {error}")
         return None
     report.say("ok", "model", f"{config.model}{cached}: {_described(facts)}")
-    if not any(
-        (folder / name).exists()
-        for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
-    ):
+    if not has_tokenizer(folder):
         report.refuse("tokenizer", f"model {config.model}: no tokenizer.json beside the weights")
     elif config.template == "chat" and not has_chat_template(folder):
         report.refuse(

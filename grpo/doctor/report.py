@@ -18,6 +18,11 @@ class Report:
         """Print one line of the report."""
         print(printable(f"{mark:<5} {item:<11} {text}"), flush=True)
 
+    def quote(self, text: str) -> None:
+        """Print a text of several lines below the last line, marked as a quotation."""
+        for line in text.splitlines():
+            print(printable(f"{'':18}| {line}"), flush=True)
+
     def refuse(self, item: str, text: str) -> None:
         """The user's input is wrong."""
         self.say("FAIL", item, text)

@@ -17,6 +17,8 @@ from grpo.model.policy import Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
 from grpo.model.targets import adapted_names
 
+TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tokenization_*.py")
+
 
 def load_policy(config: ModelSettings, model_path: str) -> Policy:
     """The policy a config describes, from a local directory or the hub.
@@ -62,6 +64,11 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     return Policy(model, tokenizer, adapter_settings=settings, fine_tune=kind)
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a model directory holds a tokenizer, in one of the forms that transformers reads."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in TOKENIZER_FILES)
+
+
 def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
     local = Path(model_path).expanduser()
     if not local.exists() and (local.is_absolute() or model_path.startswith((".", "~")) or model_path.count("/") != 1):
@@ -74,6 +81,10 @@ def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
         reason = " ".join(str(error).split())[:300]
         if isinstance(error, KeyError):
             reason = f"its config.json has no {reason}"
+        if local.is_dir() and not has_tokenizer(local):
+            reason = (
+                "there is no tokenizer in it (tokenizer.json, tokenizer.model, vocab.json, ...): copy the model's there"
+            )
         place = "" if local.exists() else "neither a local directory nor to be had from the hub: "
         raise ConfigError(f"model {model_path} can't be loaded: {place}{reason or type(error).__name__}") from error
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from grpo.config import Config
 from grpo.cpu.blas import Blas
@@ -28,6 +29,12 @@ SETTINGS = {
 }
 
 
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "[{{ m.role }}]\n{{ m.content }}<end>{% endfor %}{% if add_generation_prompt %}[model]{% endif %}"
+)
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, tmp_path):
     """The same quick machine everywhere, and a directory of its own."""
@@ -45,8 +52,11 @@ def folder(tmp_path):
     tensors = {"model.layers.0.self_attn.q_proj.weight": {"dtype": "F32", "shape": [8, 8], "data_offsets": [0, 256]}}
     header = json.dumps(tensors).encode()
     (made / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(256))
-    (made / "tokenizer.json").write_text("{}")
-    (made / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    words = Tokenizer(models.WordLevel(vocab={"?": 0, "<end>": 1, "user": 2}, unk_token="?"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.save(str(made / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<end>", "unk_token": "?"}
+    (made / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": TEMPLATE}))
     return made
 
 
@@ -120,6 +130,28 @@ def test_a_missing_chat_template_is_wrong_input(capsys, folder):
     (folder / "tokenizer_config.json").write_text("{}")
     code, _, error = seen(capsys, f"model={folder}", "template=chat")
     assert code == 2 and "use template: plain or r1_zero" in error
+
+
+def test_one_prompt_is_shown_as_the_model_will_see_it(capsys, folder):
+    given = (f"model={folder}", "template=chat", "fine_tune=lora", "lora.targets=[q_proj]", "system_prompt=Be brief.")
+    code, report, _ = seen(capsys, *given)
+    assert code == 0 and "a completion ends with '<end>'; the first is" in report
+    assert (
+        "                  | [user]\n                  | Be brief.\n                  | \n                  | "
+        in report
+    )
+    assert line(report, "prompt").startswith("warn  prompt      the chat template takes no system message")
+
+
+def test_a_tokenizer_that_is_broken_missing_or_endless_is_one_line(capsys, folder):
+    given = (f"model={folder}", "template=plain", "fine_tune=lora", "lora.targets=[q_proj]")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    assert "names no end token, so no completion would ever end" in seen(capsys, *given)[2]
+    (folder / "tokenizer.json").write_text("{}")
+    code, _, error = seen(capsys, *given)
+    assert code == 2 and "its tokenizer can't be loaded" in error and error.count("\n") == 1
+    (folder / "tokenizer.json").unlink()
+    assert "no tokenizer.json beside the weights" in seen(capsys, *given)[2]
 
 
 @pytest.mark.parametrize("name", ["chat_template.jinja", "chat_template.json"])

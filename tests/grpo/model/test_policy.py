@@ -390,3 +390,9 @@ def test_frozen_matrices_stand_turned_for_a_blas_and_trained_ones_as_they_were(t
 
     assert turned(frozen) == (set() if few_rows else {"high", "embedding"}) and turned(trained) == set()
     assert mx.allclose(frozen.model(TOKENS), trained.model(TOKENS), rtol=1e-5, atol=1e-5).item()
+
+
+def test_a_model_without_a_tokenizer_is_told_so(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ConfigError, match="can't be loaded: there is no tokenizer in it"):
+        load_policy(Config(model=str(tmp_path)), str(tmp_path))
