@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from envs.rows import last_boxed
 from rewards.base import Completion, completion_text
+from rewards.maths.final_answer import boxed_answer
 from rewards.sections import first_turn, opened_by_prompt, split
 
 
@@ -21,7 +21,7 @@ def final_answer(seen: str, completion: Completion) -> str | None:
     start, end = final.rfind("<answer>"), final.rfind("</answer>")
     if 0 <= start < end:
         return final[start + len("<answer>") : end].strip()
-    return last_boxed(final) if start < 0 else None
+    return boxed_answer(final) if start < 0 else None
 
 
 def column(columns: Mapping[str, Sequence[Any]], name: str, count: int) -> Sequence[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from envs.base import DataError, Prompt, Task
 from envs.messages import is_conversation, read_messages, until_last_user_turn
+from rewards.maths.final_answer import boxed_answer
 
 PROMPT_COLUMNS = ("prompt", "question", "problem", "instruction", "messages", "conversations")
 WHOLE_CONVERSATIONS = ("messages", "conversations")  # their last user turn is the prompt
@@ -170,7 +171,7 @@ def _answer(value: Any, column: str, *, worked: bool) -> tuple[Any, str | None]:
     """The answer in a value, and what is wrong with it, None if nothing is."""
     if isinstance(value, str):
         text = value.strip()
-        boxed = last_boxed(text) if worked else None
+        boxed = boxed_answer(text) if worked else None
         if boxed is not None:
             text = boxed
         elif GSM8K_MARK in text:
@@ -185,20 +186,6 @@ def _answer(value: Any, column: str, *, worked: bool) -> tuple[Any, str | None]:
     if isinstance(value, Mapping) and not value:
         return None, f"{column} is an empty object"
     return value, None
-
-
-def last_boxed(text: str) -> str | None:
-    r"""What the last `\boxed{...}` of a text holds, braces matched; None without one that is closed."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    start += len("\\boxed{")
-    depth = 1
-    for end in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[end], 0)
-        if depth == 0:
-            return text[start:end].strip()
-    return None
 
 
 def encodable(row: Any) -> bool:

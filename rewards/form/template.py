@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from rewards.maths.text import closing_brace
+from rewards.maths.tokens import closing_brace
 from rewards.sections import SUMMARY_MARK
 
 # name -> template. `think_answer`: DeepSeek-R1-Zero; `summary`: R1's cold start, `|special_token|<reasoning_process>

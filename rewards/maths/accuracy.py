@@ -13,41 +13,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from rewards.base import Completion, Judged, completion_text, prompt_text, seen_prompts
-from rewards.maths.equality import Comparison, Undecided, numbers_only, same_answer
-from rewards.maths.exact import read_number
-from rewards.maths.final_answer import EXTRACTS, Answer, Extract, final_answer, last_boxes
-from rewards.maths.text import MAX_ANSWER, depth_of, normalise
-from rewards.maths.units import without_units, words_of
+from rewards.maths.choices import letter_of_answer, letter_of_gold, letter_said, lists_options
+from rewards.maths.equality import Comparison
+from rewards.maths.final_answer import EXTRACTS, Answer, Extract, answering_part, boxed_answer, final_answer
+from rewards.maths.grammar import read
+from rewards.maths.numbers import plain_number
+from rewards.maths.quantities import Undecided
+from rewards.maths.tokens import MAX_ANSWER
+from rewards.maths.tree import Node, Reading
+from rewards.maths.values import too_large
 from rewards.maths.verifier import Item, shared
+from rewards.maths.words import words_of
 from rewards.sections import opened_by_prompt
 
-MAX_DEPTH = 20
-_FAST = {strict: Comparison(numbers_only, strict=strict) for strict in (True, False)}
 _VALUES: dict[str, float | None] = {"ok": 1.0, "gold_bad": None, "deadline": None}  # any other outcome is 0
+_PROSE = ("auto", "last_number")  # values of extract that look outside boxes and tags
+SHORT = 200  # characters of a completion that may be a choice as a whole: "b. 4"
 _NAMES = {"timeout": "timeout_verifier"}  # `timeout` alone is the whole reward's
-_TOWER = re.compile(r"\^\{?[0-9().]+\^\{?[0-9(]|\^\{?[+-]?[0-9]{4,}|[)}\]]\^\{?[0-9]{3,}")
-_FACTORIAL = re.compile(r"!\)?!|[0-9]{4,}\)?!|\^[^!^]{0,9}[)}\]]!|!.*!.*!|\\binom\{[^{}]{5,}|\\binom.{0,40}\^")
-_REPEATED = re.compile(
-    r"(?:\^\{[^{}^]{0,6}){4}|(?:\^[0-9A-Za-z]){4}|[-+]{20}|\|{8}|(?:\\pm.*){8}"
-    r"|(?:\\(?:log|ln|sin|cos|tan|frac|sqrt|text)[{( ]*){6}"
-)
-_LONG_NUMBER = re.compile(r"[0-9]{400}")
-_CALLS = re.compile(r"\b(?:zeros|ones|eye|range|matrix|import|lambda|eval|exec|open)\b|__", re.IGNORECASE)
-_REFUSED = (_TOWER, _FACTORIAL, _REPEATED, _LONG_NUMBER, _CALLS)
+_BLANK = re.compile(r"\s|\\[,;!:]|\\(?:left|right|displaystyle)(?![A-Za-z])|[{}$]|(?<=\\)[dt](?=frac)")
 _ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
-_OPERATOR = re.compile(r"[\\\\+*/^]|(?<=.)-")
-_CHOICE_SAID = re.compile(
-    r"(?:\b(?:is|it's|option|choice|choose|answer)\b|[:：]) ?\(?\*{0,2}([A-J])\*{0,2}\)?(?![A-Za-z'])"
-)
+_OPERATOR = re.compile(r"[\\+*/^]|(?<=.)-")
+_MATHS = re.compile(r"[\\=^_+*/<>|]")
 
 
 @dataclass(frozen=True)
 class Gold:
-    """A reference answer, normalised."""
+    """A reference answer, read."""
 
     text: str
+    reading: Reading
     percent: bool  # the reference speaks of percent
-    choice: bool  # a letter of a multiple choice
+    letter: str | None  # of a multiple choice
 
 
 class AccuracyReward:
@@ -99,33 +95,60 @@ class AccuracyReward:
         golds = read_gold(gold)
         if not golds:
             return "gold_bad"
-        question = prompt_text(prompt)
-        text = completion_text(completion)
-        taken = final_answer(text, self.extract, opened=opened_by_prompt(seen), lenient=not self.strict)
-        if taken is None or len(taken.text) > MAX_ANSWER:
-            return "unparsed" if taken is None else "refused"
-        verdicts = [self._compare(reference, taken, question) for reference in golds]
+        question, text = prompt_text(prompt), completion_text(completion)
+        opened = opened_by_prompt(seen)
+        taken = final_answer(text, self.extract, opened=opened, lenient=not self.strict)
+        if taken is not None and len(taken.text) > MAX_ANSWER:
+            return "refused"
+        chosen = any(reference.letter is not None for reference in golds)
+        part = answering_part(text, opened=opened, lenient=not self.strict) if chosen else ""
+        verdicts = [self._judge(reference, taken, part, question) for reference in golds]
         if "ok" in verdicts:
             return "ok"
         pending = [verdict for verdict in verdicts if isinstance(verdict, Item)]
         return pending or _best([str(verdict) for verdict in verdicts])
 
-    def _compare(self, gold: Gold, taken: Answer, question: str) -> str | Item:
-        answer = prepared(taken.text, question, strict=self.strict)
-        if gold.choice and (said := _choice_in(taken)):
-            answer = said
-        if answer.endswith("%") and not gold.text.endswith("%") and (gold.percent or _asks_percent(question)):
-            answer = answer.rstrip("% ")
-        if self.strict and answer.replace(" ", "") != gold.text.replace(" ", "") and _copied(answer, question):
+    def _judge(self, gold: Gold, taken: Answer | None, part: str, question: str) -> str | Item:
+        """The outcome against one reference, or what the worker has to compare."""
+        if gold.letter is not None:
+            letter = self._letter(taken, part, question)
+            if letter is not None or taken is None:
+                return "ok" if letter == gold.letter else "wrong"
+        if taken is None:
+            return "unparsed"
+        answer = read(taken.text)
+        if answer is None:
             return "wrong"
-        if depth_of(answer) > MAX_DEPTH:
-            return "refused"
+        if self.strict and answer.spelling != gold.reading.spelling and _copied(taken.text, answer.tree, question):
+            return "wrong"
+        if (
+            answer.tree.kind == "percent"
+            and gold.reading.tree.kind != "percent"
+            and (gold.percent or _asks_percent(question))
+        ):
+            answer = Reading(answer.tree.parts[0], answer.spelling, answer.known)
+        words = _question_words(question)
         try:
-            return "ok" if same_answer(gold.text, answer, _FAST[self.strict]) else "wrong"
+            same = Comparison(strict=self.strict, words=words).same_answer(gold.reading, answer)
         except Undecided:
-            if _dangerous(answer):
+            if too_large(answer.tree):
                 return "refused"
-            return "gold_bad" if _dangerous(gold.text) else Item(gold.text, answer, self.strict)
+            if too_large(gold.reading.tree):
+                return "gold_bad"
+            return Item(gold.text, taken.text, self.strict, words & words_of(taken.text + " " + gold.text))
+        if not same and not gold.reading.known and _MATHS.search(gold.reading.tree.name):
+            return "gold_bad"  # mathematics that the grammar does not know: equal as text or not judged
+        return "ok" if same else "wrong"
+
+    def _letter(self, taken: Answer | None, part: str, question: str) -> str | None:
+        """The letter that a completion chooses: as its answer, or in a statement where the answer is no letter."""
+        listed = lists_options(question)
+        letter = letter_of_answer(taken.text, listed=listed) if taken is not None else None
+        if letter is not None or (taken is not None and taken.source == "tag") or self.extract not in _PROSE:
+            return letter
+        if (said := letter_said(part)) is not None or (taken is not None and taken.source in ("boxed", "hash")):
+            return said
+        return letter_of_answer(part, listed=listed) if len(part) <= SHORT else None
 
 
 def strict(*, extract: Extract = "auto") -> AccuracyReward:
@@ -140,21 +163,20 @@ def lenient(*, extract: Extract = "auto") -> AccuracyReward:
 
 @functools.lru_cache(maxsize=20_000)
 def _read_one(gold: str) -> Gold | None:
-    text = gold
+    text = gold.replace("\\\\boxed", "\\boxed")
     if "####" in text:
         text = text.rpartition("####")[2]
-    elif "\\boxed" in text:
-        text = _all_boxes(text) or text
-    elif len(text) > 40 or "answer is" in text:
-        taken = final_answer(text) if "answer is" in text.lower() else None
+    elif (boxed := boxed_answer(text)) is not None:
+        text = boxed
+    elif len(text) > 40 and "answer is" in text.lower():
+        taken = final_answer(text)
         text = taken.text if taken is not None else text
-    if len(text) > MAX_ANSWER:
+    if len(text) > MAX_ANSWER or text.count("{") != text.count("}") or not any(ch.isalnum() for ch in text):
         return None
-    text = without_units(normalise(text), any_words=True)
-    if text.count("{") != text.count("}") or not any(ch.isalnum() for ch in text):
+    reading = read(text)
+    if reading is None:
         return None
-    choice = re.fullmatch(r"(?:\\text ?\{)?\(?[A-J]\)?\}?|\([A-J]\) .*|[A-J] [A-Z][a-z]+", text) is not None
-    return Gold(text, percent="percent" in gold.lower(), choice=choice)
+    return Gold(text, reading, "percent" in gold.lower(), letter_of_gold(text))
 
 
 def read_gold(gold: Any) -> list[Gold]:
@@ -165,47 +187,21 @@ def read_gold(gold: Any) -> list[Gold]:
     return [found for one in several if one is not None and (found := _read_one(str(one))) is not None]
 
 
-def _all_boxes(text: str) -> str:
-    """Every box of a reference, as a list."""
-    contents: list[str] = []
-    while boxes := last_boxes(text):
-        contents = [content.strip() for _, _, content in boxes] + contents
-        text = text[: boxes[0][0]]
-    return ", ".join(dict.fromkeys(contents))
-
-
 @functools.lru_cache(maxsize=4096)
 def _question_words(question: str) -> frozenset[str]:
     return words_of(question)
-
-
-def prepared(text: str, question: str, *, strict: bool) -> str:
-    """An answer normalised, without the units that the profile lets it have."""
-    return without_units(normalise(text), _question_words(question), any_words=not strict)
 
 
 def _asks_percent(question: str) -> bool:
     return "percent" in question.lower() or "%" in question
 
 
-def _copied(answer: str, question: str) -> bool:
+def _copied(text: str, answer: Node, question: str) -> bool:
     """Whether the answer is arithmetic that the question itself holds: "1/2 + 1/6" to "What is 1/2 + 1/6?"."""
-    squeezed = answer.replace(" ", "")
-    if read_number(answer) is not None or not _ARITHMETIC.fullmatch(squeezed) or not _OPERATOR.search(squeezed):
+    squeezed = _BLANK.sub("", text)
+    if plain_number(answer) is not None or not _ARITHMETIC.fullmatch(squeezed) or not _OPERATOR.search(squeezed):
         return False
-    return squeezed in normalise(question[:4000]).replace(" ", "")
-
-
-def _choice_in(taken: Answer) -> str | None:
-    """The letter that a text without a box names as its choice."""
-    said = _CHOICE_SAID.findall(taken.text) if taken.source in ("whole", "anchor", "number") else []
-    return said[-1] if said else None
-
-
-def _dangerous(text: str) -> bool:
-    """Whether sympy is not to see a text: towers of powers, factorials of factorials, numbers without end, calls."""
-    squeezed = text.replace(" ", "")
-    return any(pattern.search(squeezed) for pattern in _REFUSED)
+    return squeezed in _BLANK.sub("", question[:4000])
 
 
 _RANK: Callable[[str], int] = (

@@ -1,362 +1,339 @@
-r"""Whether two normalised answers are the same.
+r"""Whether two answers are the same, on their trees.
 
-Lists, sets, tuples, intervals, matrices, chains of "=", and what is in them.
-
-The structure is taken apart here, on strings; only single expressions go to `same_expression`, which the caller
-gives: in the trainer's process one that knows numbers alone and otherwise raises Undecided, in the worker one that
-asks sympy. So the fast path agrees with the slow one: it is the same code.
-
-Conventions (the labels of other projects disagree, these decide):
-- a rounded decimal equals the exact number it comes from (`rewards.maths.exact.same_number`), 2.23 is not 2.232;
-- 28% answers to gold 28% as 28%, 28, 0.28 or 7/25; to gold 28 only where the question speaks of percent;
-- degrees and known units may be left out or added; 30 degrees is pi/6;
-- an unbracketed list or {set} has no order; a (tuple) has; [a,b] and (a,b] are intervals, as are inequalities in one
-  variable;
-- `x = 3` answers gold 3 and the other way round; every number in a chain of "=" must be equal; so must what is
-  "\approx" roughly;
-- an equation in y (or \rho) as gold may be answered by what y is: 2x - 1 to y + 1 = 2x; of a gold sentence its
-  numbers will do, all of them and in order;
-- strict: a plain number as gold asks for a number, not for a sum or an integral that has its value; a reduced
-  fraction as gold asks for lowest terms (MATH's rule); a gold `x \in S` asks for a set, not for an inequality
-  (math-verify's default). Lenient takes all three.
-
-Labels of other projects that these refuse or contradict are listed, with the reason, in
-tests/rewards/test_labelled_cases.py.
+Structure is compared here: lists, tuples, sets, intervals, matrices, chains of "=", units. Single expressions go by
+value (`rewards.maths.values`); what values can't tell raises Undecided or goes to the judge of expressions that the
+worker process gives. So the fast path agrees with the slow one: it is the same code. The conventions, with reasons:
+docs/answers.md.
 """
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from rewards.maths.brackets import Interval, intervals, is_round, is_set_builder, matrix, tuple_items
-from rewards.maths.exact import read_number
-from rewards.maths.numbers import as_ratio, same_numbers
-from rewards.maths.text import list_items, split_top, strip_end
-from rewards.maths.wording import same_text, squeeze
-
-
-class Undecided(Exception):
-    """Only sympy can tell."""
-
-
-class Unreadable(Exception):
-    """An expression sympy can't parse; `gold` says which side."""
-
-    def __init__(self, *, gold: bool) -> None:
-        super().__init__("gold" if gold else "answer")
-        self.gold = gold
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How to compare: the profile, and who judges single expressions."""
-
-    same_expression: Callable[[str, str], bool]
-    strict: bool = True
-
-
-MAX_ITEMS = 64
-_LABEL = re.compile(r"(?:\\text ?\{[^{}]*\}|[A-Za-z][A-Za-z .]*(?:\([^()]{1,12}\))?) ?: ?(?=[^ ])")
-_ASSIGNABLE = re.compile(
-    r"(?:\\text ?\{[^{}]*\}|\\?[A-Za-z]+)'*(?:_(?:\{[^{}]*\}|[A-Za-z0-9]|\\[A-Za-z]+))?'*(?: ?\([^()=]{1,30}\))?"
-    r"|\|[A-Za-z ]+\||\([A-Za-z(), _0-9]+\)|\\frac\{[A-Za-z_0-9]+\}\{[A-Za-z_0-9]+\}|[A-Za-z]+ ?: ?[A-Za-z]+"
-    r"|\\angle ?[A-Za-z]+|\\overline\{[A-Z]+\}|[A-Za-z]+ [A-Za-z]+"
+from rewards.maths.chains import (
+    NAMES,
+    assignable,
+    before_approximation,
+    dependent,
+    numeric,
+    renaming,
+    solvable,
+    substituted,
 )
-_APPROX = re.compile(r"\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])|\\sim(?![A-Za-z])")
-_MEMBER_OF = re.compile(r"^[^=<>,]{1,20}?\\in(?![A-Za-z])")
-_ORDERED = re.compile(r"\\[lg]eq(?![A-Za-z])|<|>")
+from rewards.maths.numbers import real
+from rewards.maths.prose import is_sentence, plain, same_text
+from rewards.maths.quantities import Quantities, Undecided
+from rewards.maths.sets import Interval, intervals
+from rewards.maths.tree import Node, Reading
+from rewards.maths.values import same_equation, same_inequality
+
+_EQUAL = frozenset({"=", "~", "==="})
+_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
-def same_answer(gold: str, answer: str, how: Comparison) -> bool:
-    """Whether two normalised answers are equal. Raises Undecided if `how.same_expression` does."""
-    if not gold or not answer:
-        return False
-    if squeeze(gold) == squeeze(answer):
-        return True
-    text = same_text(gold, answer)
-    if text is not None:
-        return text
-    gold_items, answer_items = _members(gold), _members(answer)
-    if len(gold_items) != len(answer_items):
-        gold_items, answer_items = _spread(gold_items, answer_items), _spread(answer_items, gold_items)
-    if len(gold_items) == 1 and len(answer_items) == 1:
-        return _same_item(gold_items[0], answer_items[0], how)
-    if max(len(gold_items), len(answer_items)) > MAX_ITEMS:
-        return False
-    return _same_lists(gold, gold_items, answer, answer_items, how)
+class Comparison(Quantities):
+    """How two answers are compared: lists, names, relations and structure, on top of single values."""
 
+    def same_answer(self, gold: Reading, answer: Reading) -> bool:
+        """Whether two answers are equal. Raises Undecided if values can't tell and nobody else is asked."""
+        if gold.spelling == answer.spelling:
+            return True
+        if (not gold.known or is_sentence(gold.spelling)) and same_text(gold.spelling, answer.spelling):
+            return True
+        return self._same(gold.tree, answer.tree)
 
-def _members(text: str) -> list[str]:
-    r"""The items of a list or set, with `\pm` as two of them."""
-    if text.startswith("\\{") and text.endswith("\\}") and not is_set_builder(text):
-        text = text[2:-2]
-    elif text.startswith("{") and text.endswith("}") and "," in text:
-        text = text[1:-1]
-    items = list_items(text)
-    return [signed for item in items for signed in _both_signs(item)]
+    def _same(self, gold: Node, answer: Node) -> bool:
+        if gold == answer:
+            return True
+        golds, answers = _members(gold), _members(answer)
+        if len(golds) != len(answers):
+            golds, answers = _spread(golds, answers), _spread(answers, golds)
+        if len(golds) == 1 and len(answers) == 1:
+            return self._same_item(golds[0], answers[0])
+        union = self._same_unions(gold, answer)
+        if union is not None:
+            return union
+        if len(golds) == 1 or len(answers) == 1:
+            return self._one_against_many(golds, answers)
+        if len(golds) != len(answers) and all(one.kind == "group" for one in golds):  # tuples said twice
+            golds, answers = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
+        if len(golds) == len(answers) and _only_gold_named(golds, answers):
+            return all(self._same_item(wanted, given) for wanted, given in zip(golds, answers, strict=True))
+        return self._matched(golds, answers)
 
+    def _one_against_many(self, golds: list[Node], answers: list[Node]) -> bool:
+        """A tuple against a list, in order; everything else is of another length."""
+        one = answers[0] if len(answers) == 1 else golds[0]
+        many = golds if len(answers) == 1 else answers
+        value = _named_value(one)
+        if value.kind == "group" and len(value.parts) == len(many) and (value.name == "()" or not self.strict):
+            pairs = zip(many, value.parts, strict=True) if len(answers) == 1 else zip(value.parts, many, strict=True)
+            return all(self._same_item(wanted, given) for wanted, given in pairs)
+        distinct = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
+        return len(golds) > 1 and len(distinct[0]) == len(distinct[1]) == 1 and self._same_item(golds[0], answers[0])
 
-def _spread(items: list[str], others: list[str]) -> list[str]:
-    """`(a, b) = (1, 2)` as `a = 1`, `b = 2` where the other side has as many members."""
-    sides = split_top(items[0], "=") if len(items) == 1 else []
-    if len(sides) != 2 or not all("=" in other for other in others):
-        return items
-    names, values = tuple_items(sides[0]), tuple_items(sides[1])
-    if names is None or values is None or not len(names) == len(values) == len(others):
-        return items
-    return [f"{name} = {value}" for name, value in zip(names, values, strict=True)]
-
-
-def _both_signs(item: str) -> list[str]:
-    if "\\pm" not in item and "\\mp" not in item:
-        return [item]
-    count = item.count("\\pm")
-    if item.startswith("(") and count <= 3 and "\\mp" not in item:  # (±a, ±b): every combination
-        made = [item]
-        for _ in range(count):
-            made = [one.replace("\\pm", sign, 1) for one in made for sign in ("", "-")]
-        return made
-    upper = item.replace("\\pm", "+").replace("\\mp", "-")
-    lower = item.replace("\\pm", "-").replace("\\mp", "+")
-    return [part.removeprefix("+").replace("=+", "=").replace("= +", "=").strip() for part in (upper, lower)]
-
-
-def _same_lists(gold: str, gold_items: list[str], answer: str, answer_items: list[str], how: Comparison) -> bool:
-    """Lists and sets: without order, unless one of the two is a single tuple."""
-    one_tuple = tuple_items(answer) if len(answer_items) == 1 else tuple_items(gold) if len(gold_items) == 1 else None
-    if (one_tuple is not None and not how.strict) or (
-        one_tuple is not None and is_round(answer if len(answer_items) == 1 else gold)
-    ):
-        other = gold_items if len(answer_items) == 1 else answer_items
-        pair = (other, one_tuple) if len(answer_items) == 1 else (one_tuple, other)
-        return len(other) == len(one_tuple) and all(_same_item(g, a, how) for g, a in zip(*pair, strict=True))
-    if len(gold_items) == 1 or len(answer_items) == 1:
-        return _one_against_many(gold_items, answer_items, how)
-    if len(gold_items) != len(answer_items) and all(map(is_round, gold_items)):  # tuples said twice
-        gold_items, answer_items = _distinct(gold_items), _distinct(answer_items)
-    return _matched(gold_items, answer_items, how)
-
-
-def _one_against_many(gold_items: list[str], answer_items: list[str], how: Comparison) -> bool:
-    """`x=1,2` split at the comma is one item only by accident; everything else is of another length."""
-    distinct = _distinct(gold_items), _distinct(answer_items)
-    if len(distinct[0]) == 1 and len(distinct[1]) == 1 and len(gold_items) > 1:
-        return _same_item(distinct[0][0], distinct[1][0], how)
-    return False
-
-
-def _distinct(items: list[str]) -> list[str]:
-    return list({squeeze(item): item for item in items}.values())
-
-
-def _matched(gold_items: list[str], answer_items: list[str], how: Comparison) -> bool:
-    """Whether the items pair off, in any order. Pairs that need sympy wait until the easy ones are gone."""
-    if len(gold_items) != len(answer_items):
-        return False
-    left = list(answer_items)
-    waiting: list[str] = []
-    for item in gold_items:
-        same = next((at for at, other in enumerate(left) if squeeze(item) == squeeze(other)), None)
-        if same is None:
-            waiting.append(item)
-        else:
-            left.pop(same)
-    for item in waiting:
-        for at, other in enumerate(left):
-            if _same_item(item, other, how):
-                left.pop(at)
-                break
-        else:
+    def _matched(self, golds: list[Node], answers: list[Node]) -> bool:
+        """Whether the items pair off, in any order."""
+        if len(golds) != len(answers):
             return False
-    return True
-
-
-def _same_item(gold: str, answer: str, how: Comparison) -> bool:
-    gold, answer = _unlabelled(gold), _unlabelled(answer)
-    for text in (gold, answer):
-        if _APPROX.search(text):
-            return _same_approximate(gold, answer, how)
-    chains = split_top(gold, "="), split_top(answer, "=")
-    if len(chains[0]) > 1 or len(chains[1]) > 1:
-        if any(not part for chain in chains for part in chain):
-            return False
-        return _same_chain(*chains, how)
-    return _same_value(gold, answer, how)
-
-
-def _unlabelled(item: str) -> str:
-    """Without "Minimum:" before the value; ratios such as 2:1 keep their colon."""
-    match = _LABEL.match(item)
-    return item[match.end() :].strip() if match and "|" not in item[: match.end()] else item
-
-
-def _same_approximate(gold: str, answer: str, how: Comparison) -> bool:
-    r"""`exact \approx decimal`: the exact part counts, and the decimal must be near it."""
-    gold_parts, answer_parts = _APPROX.split(gold), _APPROX.split(answer)
-    gold_parts, answer_parts = (
-        [p.strip() for p in gold_parts if p.strip()],
-        [p.strip() for p in answer_parts if p.strip()],
-    )
-    if not gold_parts or not answer_parts:
-        return False
-    if how.strict and _APPROX.match(answer) and not _APPROX.search(gold):  # "about 3"
-        return False
-    numbers = [read_number(part.rpartition("=")[2]) for part in answer_parts]
-    known = [number.value for number in numbers if number is not None]
-    if len(known) > 1 and abs(known[0] - known[-1]) > abs(known[0]) / 100:
-        return False
-    return _same_item(gold_parts[0], answer_parts[0], how)
-
-
-def _same_chain(gold: list[str], answer: list[str], how: Comparison) -> bool:
-    """`x = 3` against `3`, `x = a = b`, and equations proper."""
-    if len(gold) > 2 and (len(answer) == 1 or squeeze(gold[0]) == squeeze(answer[0])):
-        return _same_value(gold[-1], answer[-1], how)  # the reference is a worked chain: its end counts
-    if len(gold) > 1 and len(answer) > 1:
-        if _assigns(gold) and _assigns(answer):
-            names = squeeze(gold[0]), squeeze(answer[0])
-            if names[0] != names[1] and how.strict and not _may_rename(*names):
+        left = list(answers)
+        waiting: list[Node] = []
+        for item in golds:
+            if item in left:
+                left.remove(item)
+            else:
+                waiting.append(item)
+        undecided = False
+        for item in waiting:
+            for at, other in enumerate(left):
+                try:
+                    if not _names_differ(item, other) and self._same_item(item, other):
+                        left.pop(at)
+                        break
+                except Undecided:
+                    undecided = True
+            else:
+                if undecided:
+                    raise Undecided
                 return False
-            return _consistent(answer, how) and _same_value(*_renamed(gold, answer), how)
-        return len(gold) == len(answer) == 2 and how.same_expression("=".join(gold), "=".join(answer))
-    if len(answer) > 1:
+        return True
+
+    def _same_item(self, gold: Node, answer: Node) -> bool:
+        if gold == answer:
+            return True
+        gold, answer = _unlabelled(gold), _unlabelled(answer)
+        if gold.kind == "about":
+            gold = gold.parts[0]
+        if answer.kind == "about":
+            if self.strict:
+                return False
+            answer = answer.parts[0]
+        chains = _chain(gold), _chain(answer)
+        if len(chains[0]) > 1 or len(chains[1]) > 1:
+            return self._same_chain(gold, answer, *chains)
+        return self._same_value(gold, answer)
+
+    def _same_chain(self, gold: Node, answer: Node, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+        """`x = 3` against `3`, `x = a = b`, `exact \\approx decimal`, and equations proper."""
+        if "~" in answer.name.split() and len(answers) > 1 and answer.kind == "relation":
+            return self._same_approximate(gold, answer)
+        if "~" in gold.name.split() and len(golds) > 1:
+            exact = before_approximation(gold)
+            return any(self._same_item(part, answer) for part in (exact, *([golds[-1]] if not self.strict else [])))
+        if len(golds) > 2 and (len(answers) == 1 or golds[0] == answers[0]):
+            return self._same_value(golds[-1], answers[-1])  # the reference is a worked chain: its end counts
+        if len(golds) > 1 and len(answers) > 1:
+            if assignable(golds[0]) and assignable(answers[0]):
+                renamed = renaming(golds[0], answers[0])
+                if renamed is None:
+                    return False
+                return self._consistent(answers) and self._same_value(golds[-1], substituted(answers[-1], *renamed))
+            if len(golds) == len(answers) == 2:
+                return self._decided(same_equation((golds[0], golds[1]), (answers[0], answers[1])), gold, answer)
+            return False
+        if len(answers) > 1:
+            named = assignable(answers[0]) or numeric(answers)
+            return named and self._consistent(answers) and self._same_value(golds[0], answers[-1])
+        if solvable(golds, answers[0]):
+            solved = Node("symbol", (), dependent(golds)), answers[0]
+            return self._decided(same_equation((golds[0], golds[1]), solved), gold, answer)
+        return assignable(golds[0]) and self._same_value(golds[-1], answers[0])
+
+    def _same_approximate(self, gold: Node, answer: Node) -> bool:
+        r"""`exact \approx decimal`: the exact part counts, and the decimal must be near it; lenient: either."""
+        exact, last = before_approximation(answer), answer.parts[-1]
+        values = [real(_unit_stripped(_named_value(part))) for part in (exact, last)]
+        if values[0] is not None and values[1] is not None and abs(values[0] - values[1]) > abs(values[0]) / 100:
+            return False
+        if self._same_item(gold, exact):
+            return True
+        near = values[0] is not None and values[1] is not None
+        return not self.strict and (near or assignable(exact)) and self._same_item(gold, last)
+
+    def _consistent(self, chain: tuple[Node, ...]) -> bool:
+        """Whether the members after the name are equal to the last: `x = 4 = 3` is not."""
+        members = chain if numeric(chain) else chain[1:]
+        lenient = Comparison(strict=False, words=self.words, expression=self.expression)
+        return all(lenient._same_value(member, chain[-1]) for member in members[:-1])
+
+    def _same_value(self, gold: Node, answer: Node) -> bool:
+        """Single values: numbers, units, text, intervals, tuples, matrices, else an expression."""
+        if gold == answer:
+            return True
+        if gold.kind == "text" or answer.kind == "text":
+            return _same_words(gold, answer)
+        if gold.kind == "quantity" or answer.kind == "quantity":
+            return self._same_quantity(gold, answer)
+        if gold.kind == "degrees" or answer.kind == "degrees":
+            return self._same_degrees(gold, answer)
+        if gold.kind == "word" and answer.kind == "word" and _same_words(gold, answer):
+            return True
+        if gold.kind == "modulo" or answer.kind == "modulo":
+            pair = [(one.parts if one.kind == "modulo" else (one, None)) for one in (gold, answer)]
+            moduli = [one[1] for one in pair]
+            agree = None in moduli or moduli[0] == moduli[1]
+            return agree and self._same_value(pair[0][0], pair[1][0])
+        numbers = self._same_numbers(gold, answer)
+        if numbers is not None:
+            return numbers
+        union = self._same_unions(gold, answer)
+        if union is not None:
+            return union
+        structure = self._same_structure(gold, answer)
+        return self._same_expression(gold, answer) if structure is None else structure
+
+    def _same_unions(self, gold: Node, answer: Node) -> bool | None:
+        """The verdict on sets of numbers; None if one of the two is none."""
+        kinds = {gold.kind, answer.kind}
+        if kinds == {"group"} or not kinds & {"relation", "union", "difference", "builder", "group", "symbol", "list"}:
+            return None
+        if (
+            self.strict
+            and gold.kind == "relation"
+            and gold.name == "in"
+            and answer.kind == "relation"
+            and (answer.name != "in")
+        ):
+            return False  # math-verify's default: a gold `x \in S` asks for a set
+        mine, theirs = intervals(gold), intervals(answer)
+        if mine is None or theirs is None:
+            return False if "union" in kinds and (mine or theirs) is not None else None
+        if len(mine) != len(theirs):
+            return False
+        left = list(theirs)
+        for wanted in mine:
+            same = next((at for at, given in enumerate(left) if self._same_interval(wanted, given)), None)
+            if same is None:
+                return None if kinds == {"relation"} else False
+            left.pop(same)
+        if gold.kind == answer.kind == "relation":
+            return None if _subjects(gold) != _subjects(answer) else True
+        return True
+
+    def _same_interval(self, gold: Interval, answer: Interval) -> bool:
+        if (gold.low_closed, gold.high_closed) != (answer.low_closed, answer.high_closed):
+            return False
+        for wanted, given in ((gold.low, answer.low), (gold.high, answer.high)):
+            if (wanted is None) != (given is None):
+                return False
+            if wanted is not None and given is not None and not self._same_value(wanted, given):
+                return False
+        return True
+
+    def _same_structure(self, gold: Node, answer: Node) -> bool | None:
+        """Tuples, sets, matrices, entry by entry; None if neither is one."""
+        kinds = {gold.kind, answer.kind}
+        if kinds == {"matrix"}:
+            if [len(row.parts) for row in gold.parts] != [len(row.parts) for row in answer.parts]:
+                return False
+            return self._pairwise(_cells(gold), _cells(answer))
+        if kinds == {"matrix", "group"}:
+            rows = gold if gold.kind == "matrix" else answer
+            if len(rows.parts) > 1 and any(len(row.parts) > 1 for row in rows.parts):
+                return False
+            pair = [_cells(node) if node.kind == "matrix" else node.parts for node in (gold, answer)]
+            return len(pair[0]) == len(pair[1]) and self._pairwise(pair[0], pair[1])
+        if kinds == {"group"}:
+            if len(gold.parts) != len(answer.parts) or gold.name != answer.name:
+                return False
+            return self._pairwise(gold.parts, answer.parts)
+        if kinds == {"set"}:
+            return self._matched(list(gold.parts), list(answer.parts))
+        if kinds == {"relation"}:
+            return self._same_relation(gold, answer)
+        if kinds & {"matrix", "group", "set", "list", "builder", "union", "difference", "intersection", "relation"}:
+            return False
+        if kinds & {"emptyset", "infty"} or {gold.name, answer.name} & {"reals"}:
+            return False if gold.kind != "negative" or answer.kind != "negative" else None
+        return None
+
+    def _pairwise(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+        return all(self._same_item(wanted, given) for wanted, given in zip(golds, answers, strict=True))
+
+    def _same_relation(self, gold: Node, answer: Node) -> bool:
+        """Inequalities in several variables; other relations member by member."""
+        if gold.name in _TURNED and answer.name in _TURNED:
+            pair = [node.parts[::-1] if ">" in node.name else node.parts for node in (gold, answer)]
+            if gold.name.replace(">", "<") != answer.name.replace(">", "<"):
+                return False
+            verdict = same_inequality((pair[0][0], pair[0][1]), (pair[1][0], pair[1][1]))
+            return self._decided(verdict, gold, answer)
         return (
-            (_assigns(answer) or _numeric(answer))
-            and _consistent(answer, how)
-            and _same_value(gold[0], answer[-1], how)
+            gold.name == answer.name
+            and len(gold.parts) == len(answer.parts)
+            and self._pairwise(gold.parts, answer.parts)
         )
-    if _solvable(gold, answer[0]):
-        return how.same_expression("=".join(gold), f"{_dependent(gold)}={answer[0]}")
-    return _assigns(gold) and _same_value(gold[-1], answer[0], how)
 
 
-def _dependent(gold: list[str]) -> str:
-    return "\\rho" if "\\rho" in gold[0] + gold[1] else "y"
+def _only_gold_named(golds: list[Node], answers: list[Node]) -> bool:
+    """Whether a gold names each of its values differently and the answer none: then their order says which is which."""
+    names = {_name_of(node) for node in golds}
+    return "" not in names and len(names) == len(golds) and not any(_name_of(node) for node in answers)
 
 
-def _solvable(gold: list[str], answer: str) -> bool:
-    """Whether the gold is an equation of a curve and the answer may be its solved form: y + 1 = 2x against 2x - 1."""
-    name = re.compile(r"(?<![A-Za-z\\])y(?![A-Za-z_])|\\rho(?![A-Za-z])")
+def _name_of(node: Node) -> str:
+    if node.kind == "relation" and node.name == "=" and node.parts[0].kind in NAMES:
+        return node.parts[0].name or "f"
+    return node.name if node.kind in ("named", "quantity") else ""
+
+
+def _members(node: Node) -> list[Node]:
+    """The items of a list or a set, of a list after a name (n = 1, 2 has n = 1 as its first)."""
     return (
-        len(gold) == 2
-        and not _assigns(gold)
-        and name.search("=".join(gold)) is not None
-        and (name.search(answer) is None and re.search(r"(?<![A-Za-z\\])[a-z](?![A-Za-z])|\\theta", answer) is not None)
+        [item for part in node.parts for item in _members(part)]
+        if node.kind == "list"
+        else (list(node.parts) if node.kind == "set" else [node])
     )
 
 
-def _assigns(chain: list[str]) -> bool:
-    """Whether a chain begins with something that a value can be given to."""
-    return _ASSIGNABLE.fullmatch(chain[0].strip()) is not None
+def _spread(items: list[Node], others: list[Node]) -> list[Node]:
+    """`(a, b) = (1, 2)` as `a = 1`, `b = 2` where the other side has as many members."""
+    if len(items) != 1 or items[0].kind != "relation" or items[0].name != "=":
+        return items
+    names, values = items[0].parts
+    if not all(other.kind == "relation" for other in others) or not names.kind == values.kind == "group":
+        return items
+    if not len(names.parts) == len(values.parts) == len(others):
+        return items
+    return [Node("relation", pair, "=") for pair in zip(names.parts, values.parts, strict=True)]
 
 
-def _numeric(chain: list[str]) -> bool:
-    """Whether no member but the commands has letters: 10^3 = 1000."""
-    return not any(re.search(r"(?<![A-Za-z\\])[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", part)) for part in chain)
+def _names_differ(gold: Node, answer: Node) -> bool:
+    """Whether both of two listed values say what they count, and count different things."""
+    names = [plain(node.name) if node.kind in ("named", "quantity") else "" for node in (gold, answer)]
+    return bool(names[0] and names[1]) and not set(names[0].split()) & set(names[1].split())
 
 
-def _consistent(chain: list[str], how: Comparison) -> bool:
-    """Whether the members after the name are equal to the last: `x = 4 = 3` is not."""
-    members = chain if _numeric(chain) else chain[1:]
-    lenient = Comparison(how.same_expression, strict=False)
-    try:
-        return all(_same_value(member, chain[-1], lenient) for member in members[:-1])
-    except Unreadable:  # both sides are the answer's: what can't be read here is not the reference's fault
-        raise Unreadable(gold=False) from None
+def _unlabelled(node: Node) -> Node:
+    while node.kind == "named":
+        node = node.parts[0]
+    return node
 
 
-def _may_rename(one: str, other: str) -> bool:
-    """f(n) and f(m) are one function; a_n and b_n are not, nor x and y."""
-    return one.partition("(")[0] == other.partition("(")[0] and "(" in one and "(" in other
+def _named_value(node: Node) -> Node:
+    """What `(x, y) = (1, 2)` and "Answer: 3" give."""
+    node = _unlabelled(node)
+    return node.parts[-1] if node.kind == "relation" and node.name == "=" and assignable(node.parts[0]) else node
 
 
-def _renamed(gold: list[str], answer: list[str]) -> tuple[str, str]:
-    names = [re.fullmatch(r".*\(([A-Za-z])\)", squeeze(chain[0])) for chain in (gold, answer)]
-    right = answer[-1]
-    if names[0] and names[1] and names[0][1] != names[1][1]:
-        right = re.sub(rf"(?<![A-Za-z\\]){names[1][1]}(?![A-Za-z])", names[0][1], right)
-    return gold[-1], right
+def _chain(node: Node) -> tuple[Node, ...]:
+    return node.parts if node.kind == "relation" and all(sign in _EQUAL for sign in node.name.split()) else (node,)
 
 
-def _same_value(gold: str, answer: str, how: Comparison) -> bool:
-    """Single values: numbers, text, intervals, tuples, matrices, else an expression."""
-    gold, answer = strip_end(gold), strip_end(answer)
-    if not gold or not answer:
+def _same_words(gold: Node, answer: Node) -> bool:
+    """Texts, as wholes; a word in letters (`Even`) is the text `\\text{even}`."""
+    kinds = {gold.kind, answer.kind}
+    if not kinds <= {"text", "word", "symbol"}:
         return False
-    if squeeze(gold) == squeeze(answer):
-        return True
-    number = same_numbers(gold, answer, strict=how.strict)
-    if number is not None:
-        return number
-    text = same_text(gold, answer)
-    if text is not None:
-        return text
-    if how.strict and _MEMBER_OF.match(gold) and _ORDERED.search(answer) and not answer.startswith("\\{"):
-        return False
-    unions = intervals(gold), intervals(answer)
-    if unions[0] is not None and unions[1] is not None:
-        return _same_intervals(unions[0], unions[1], how)
-    structured = _same_structure(gold, answer, how)
-    if structured is not None:
-        return structured
-    return how.same_expression(as_ratio(gold), as_ratio(answer))
+    if "text" in kinds:
+        return same_text(gold.name, answer.name)
+    return gold.name.lower() == answer.name.lower() and any(name[1:].islower() and len(name) > 2 for name in (
+        gold.name, answer.name))  # fmt: skip
 
 
-def _same_intervals(gold: list[Interval], answer: list[Interval], how: Comparison) -> bool:
-    left = list(answer)
-    if len(gold) != len(answer):
-        return False
-    for wanted in gold:
-        for at, given in enumerate(left):
-            if _same_interval(wanted, given, how):
-                left.pop(at)
-                break
-        else:
-            return False
-    return True
+def _subjects(relation: Node) -> set[str]:
+    return {node.name for node in relation.walk() if node.kind in NAMES}
 
 
-def _same_interval(gold: Interval, answer: Interval, how: Comparison) -> bool:
-    if (gold.low_closed, gold.high_closed) != (answer.low_closed, answer.high_closed):
-        return False
-    for wanted, given in ((gold.low, answer.low), (gold.high, answer.high)):
-        if (wanted is None) != (given is None):
-            return False
-        if wanted is not None and given is not None and not _same_value(wanted, given, how):
-            return False
-    return True
+def _cells(matrix: Node) -> tuple[Node, ...]:
+    return tuple(cell for row in matrix.parts for cell in row.parts)
 
 
-def _same_structure(gold: str, answer: str, how: Comparison) -> bool | None:
-    """Tuples and matrices, entry by entry; None if neither is one."""
-    rows = matrix(gold), matrix(answer)
-    if rows[0] is not None and rows[1] is not None:
-        return _same_rows(rows[0], rows[1], how)
-    entries = tuple_items(gold), tuple_items(answer)
-    for row_entries, tuple_entries in ((rows[0], entries[1]), (rows[1], entries[0])):
-        if row_entries is not None and tuple_entries is not None:
-            flat = [cell for row in row_entries for cell in row]
-            if len(row_entries) == 1 or all(len(row) == 1 for row in row_entries):
-                pair = (flat, tuple_entries) if row_entries is rows[0] else (tuple_entries, flat)
-                return len(flat) == len(tuple_entries) and all(
-                    _same_value(g, a, how) for g, a in zip(*pair, strict=True)
-                )
-            return False
-    if entries[0] is not None and entries[1] is not None and max(map(len, (entries[0], entries[1]))) > 1:
-        if len(entries[0]) != len(entries[1]) or (gold[0], gold[-1]) != (answer[0], answer[-1]):
-            return False
-        return all(_same_item(g, a, how) for g, a in zip(entries[0], entries[1], strict=True))
-    several = [one for one in entries if one is not None and len(one) > 1]
-    return False if several else None
-
-
-def _same_rows(gold: list[list[str]], answer: list[list[str]], how: Comparison) -> bool:
-    if [len(row) for row in gold] != [len(row) for row in answer]:
-        return False
-    pairs = zip((cell for row in gold for cell in row), (cell for row in answer for cell in row), strict=True)
-    return all(_same_value(wanted, given, how) for wanted, given in pairs)
-
-
-def numbers_only(gold: str, answer: str) -> bool:
-    """The judge of single expressions in the trainer's process: it knows none."""
-    raise Undecided
+def _unit_stripped(node: Node) -> Node:
+    return node.parts[0] if node.kind in ("quantity", "degrees", "about") else node

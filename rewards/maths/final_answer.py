@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from rewards.maths.box_context import in_context
-from rewards.maths.text import MAX_ANSWER, closing_brace, list_items, strip_end
+from rewards.maths.grammar import read
+from rewards.maths.tokens import MAX_ANSWER, closing_brace, strip_end
+from rewards.maths.words import changes, denies
 from rewards.sections import first_turn, split
 
 Extract = Literal["auto", "last_number", "boxed", "tag", "hash"]
@@ -20,7 +22,7 @@ EXTRACTS: tuple[str, ...] = get_args(Extract)
 _TAIL = 6000  # characters from the end in which an answer without box or tag is looked for
 _NUMBER = re.compile(
     r"(?<![0-9A-Za-z_^.,])(?:(?<![0-9A-Za-z)}\]]) ?-)?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
-    r"(?:/[0-9]+(?:\.[0-9]+)?)?%?|(?<![0-9A-Za-z_^])-?\.[0-9]+"
+    r"(?: [0-9]{1,4}/[0-9]{1,4}(?![0-9/])|/[0-9]+(?:\.[0-9]+)?)?%?|(?<![0-9A-Za-z_^])-?\.[0-9]+"
 )
 _MONEY = re.compile(r"(?<![0-9.,])[0-9]+(?:[.,][0-9]+)*(?= ?[$€£¥])|(?<=[$€£¥])[0-9]+(?:[.,][0-9]+)*")
 _ANCHOR = re.compile(
@@ -28,45 +30,25 @@ _ANCHOR = re.compile(
     r"|(?:^|\n) ?(?:A|Réponse|Antwort|Respuesta|Risposta|Resposta) ?:|答案(?:是|为|：|:)|答え(?:は|：|:)",
     re.IGNORECASE,
 )
-_HEDGED = re.compile(
-    r"\b(?:maybe|may be|might|perhaps|possibly|either|or|not|never|no|wrong|incorrect|guess|between|about|around|almost"
-    r"|nearly|approximately|hundred|thousand|million|billion|dozen|half|times|percent)\b|n't|\?",
-    re.IGNORECASE,
-)
 _GUESSED = re.compile(r"\b(?:maybe|may be|might|perhaps|possibly|probably|either|guess)\b", re.IGNORECASE)
-_NEGATED = re.compile(r"\b(?:not|never)\b|n't", re.IGNORECASE)
 _STATEMENT = re.compile(  # one number after a verb: "She has 18 eggs left."
-    r"[^0-9]*?\b(?:is|are|was|were|has|have|had|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?)\b"
-    r"[^0-9]{0,60}?([-$]{0,2}[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?%?)(?![0-9])[^0-9]*"
+    r"([^0-9]*?\b(?:is|are|was|were|has|have|had|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?))\b"
+    r"((?: (?:then|now|thus|therefore|exactly|only|just|still|equal to|a total of|in total))*[ :$]{1,3})"
+    r"(-?[0-9][0-9,]*(?:\.[0-9]+)?(?: [0-9]+/[0-9]+|/[0-9]+)?%?)(?![0-9])([^0-9]*)"
 )
+_VERB = re.compile(r"\b(?:is|are|was|were|has|have|had|equals?)\b")
+_CLAUSE = re.compile(r",? (?:because|since|as we|so that|which|given that)\b.*")
 _LISTED = re.compile(r"(?:[0-9.]+ ?(?:,|;) ?){2,}(?:and )?[0-9.]+$")
-_JOINT = re.compile(r"(?:[\s,;.$*]|\\[\[\]()]|\\q?quad|\\text|[{}]|and|or|und|et|[A-Za-z](?:_\{?[0-9]\}?)? ?=)*")
-_PROSE_WORD = re.compile(r"(?<![A-Za-z\\{])[A-Za-z]{2,}(?![A-Za-z])")
+_JOINT = re.compile(
+    r"\s*[-+=*_~#]{3,}\s*|(?: [a-z]{3,12} (?=and|or))?"
+    r"(?:[\s,;.$*]|\\[\[\]()]|\\q?quad|\\text|[{}]|and|or|und|et|[A-Za-z](?:_\{?[0-9]\}?)? ?=)*"
+)
+_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
 # 8 * 5 = 40, 3 g + 4 g = 7 g: no names before the last "="
 _COMPUTATION = re.compile(r"(?:[0-9.,\s()$+*/×÷=-]|\\(?:times|cdot|div)(?![a-z])|(?<=[0-9] )[a-z]{1,3}(?![a-z]))+=")
-_LABEL = re.compile(r"^ ?[A-Za-z][A-Za-z ]{0,30}(?:\([0-9a-z]{1,3}\))? ?[:=] ?")  # "Minimum: 1", "T(10) = 2"
-_MATH_WORDS = frozenset(
-    {
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-        "sqrt",
-        "pi",
-        "mod",
-        "max",
-        "min",
-        "gcd",
-        "lcm",
-        "det",
-    }
-    | {"and", "or", "in", "infty", "inf", "oo"}
-)
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
+_TEXTS = re.compile(r"\\(?:text[a-z]{0,2}|mbox) ?\{[^{}]*\}")
+_CLOSING = "I hope it is correct."
 
 
 @dataclass(frozen=True)
@@ -106,13 +88,23 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
             return None
     if boxed is not None and extract != "tag":
         return _from_box(boxed, lenient=lenient) if boxed.strip() and _agrees(final, inside, boxed) else None
-    if boxed is None and has_tag and extract != "boxed" and "\\boxed" in final and (outside := _boxed(final)):
+    if boxed is None and has_tag and extract != "boxed" and _BOX.search(final) and (outside := _boxed(final)):
         return Answer(outside, "boxed") if not inside.strip() or outside.strip() in inside else None
     if has_tag and extract != "boxed":
         return _from_tag(inside.strip(), lenient=lenient)
     if extract in ("boxed", "tag"):
         return None
     return _last_number(final, lenient=lenient) if extract == "last_number" else _auto(final, lenient=lenient)
+
+
+def answering_part(text: str, *, opened: bool = False, lenient: bool = False) -> str:
+    """The text after the reasoning, or inside the answer tag; empty where there is none or the tags contradict."""
+    text = first_turn(text)
+    final = split(visible(text), opened=opened).final
+    if final is None or (not lenient and _answered_before(text)):
+        return ""
+    tagged = _tagged(final, lenient=lenient)
+    return "" if tagged is None else tagged[0]
 
 
 def _unfenced(text: str) -> str:
@@ -143,7 +135,7 @@ def visible(text: str) -> str:
 def _closing_sentence(final: str) -> Answer | None:
     """The answer in the last sentence that the few-shot prompt of Minerva asks for, where boxes come before it."""
     text = final.rstrip()
-    at = text.rfind("Final Answer:") if text.endswith("I hope it is correct.") else -1
+    at = text.rfind("Final Answer:") if text.endswith(_CLOSING) else -1
     if at < 0 or "\\boxed" in text[at:]:
         return None
     return _after_anchor(text[at:])
@@ -152,7 +144,7 @@ def _closing_sentence(final: str) -> Answer | None:
 def _answered_before(text: str) -> bool:
     """Whether an answer stands between two ends of the reasoning: the template written twice is a second try."""
     between = text[text.find("</think>") : text.rfind("</think>")]
-    return "<answer>" in between or "\\boxed" in between
+    return "<answer>" in between or _BOX.search(between) is not None
 
 
 def _tagged(final: str, *, lenient: bool) -> tuple[str, bool] | None:
@@ -168,13 +160,14 @@ def _tagged(final: str, *, lenient: bool) -> tuple[str, bool] | None:
         start = final.rfind("<answer>")
         end = final.find("</answer>", start)
     if end < 0:  # cut off: a complete box inside still counts, loose text does not
-        return (final[start + 8 :], "\\boxed" in final[start:]) if "\\boxed" in final[start:] or lenient else None
+        boxed = _BOX.search(final, start) is not None
+        return (final[start + 8 :], boxed) if boxed or lenient else None
     return final[start + 8 : end], True
 
 
 def _agrees(final: str, inside: str, boxed: str) -> bool:
     """Whether a box outside the answer tag, if any, says the same as the one inside."""
-    if len(final) == len(inside) or final.count("\\boxed") == inside.count("\\boxed"):
+    if len(final) == len(inside) or len(_BOX.findall(final)) == len(_BOX.findall(inside)):
         return True
     rest = final.replace(inside, " ", 1)
     other = _boxed(rest)
@@ -184,11 +177,8 @@ def _agrees(final: str, inside: str, boxed: str) -> bool:
 def last_boxes(text: str) -> list[tuple[int, int, str]]:
     r"""The last complete `\boxed{}` and those joined to it: (start, end, content), in order."""
     found: list[tuple[int, int, str]] = []
-    at = text.rfind("\\boxed")
-    tried = 0
-    while at >= 0 and tried < 50:
-        tried += 1
-        start = _brace_after(text, at + 6)
+    for match in reversed(list(_BOX.finditer(text))[-50:]):
+        at, start = match.start(), _brace_after(text, match.end())
         limit = text[start : start + 4 * MAX_ANSWER] if start >= 0 else ""
         end = closing_brace(limit, 0) if limit else -1
         if end < 0 and len(limit) == 4 * MAX_ANSWER:  # far longer than an answer: it is one that is refused
@@ -201,8 +191,13 @@ def last_boxes(text: str) -> list[tuple[int, int, str]]:
             found.insert(0, (at, stop, limit[1:end]))
         elif found:
             break
-        at = text.rfind("\\boxed", 0, at)
     return found
+
+
+def boxed_answer(text: str) -> str | None:
+    r"""What the last `\boxed{}` of a worked solution holds, boxes that are joined to it as a list; None without one."""
+    content = _boxed(text)
+    return content if content is not None and len(content) <= MAX_ANSWER else None
 
 
 def _brace_after(text: str, at: int) -> int:
@@ -233,13 +228,13 @@ def _boxed(text: str, *, one: bool = False) -> str | None:
 
 def _from_box(inside: str, *, lenient: bool) -> Answer | None:
     """The content of a box; a sentence in it is read like that of an answer tag."""
-    if "\\begin" in inside or len(_prose_words(inside)) < 4:
+    if _is_expression(inside) or "\\begin" in inside or len(_WORD.findall(inside)) < 4:
         return Answer(inside, "boxed")
     return _from_tag(inside.strip(), lenient=lenient)
 
 
 def _from_tag(inside: str, *, lenient: bool) -> Answer | None:
-    """The content of an answer tag: as a whole unless it is prose with one statement of the answer in it."""
+    """The content of an answer tag: as a whole unless it is one statement of the answer."""
     if not inside:
         return None
     anchors = len(_ANCHOR.findall(inside[-_TAIL:]))
@@ -247,14 +242,9 @@ def _from_tag(inside: str, *, lenient: bool) -> Answer | None:
         return _after_anchor(inside)
     if _is_expression(inside):
         return Answer(inside, "tag")
-    said = _STATEMENT.fullmatch(inside) if len(inside) <= 200 and not _HEDGED.search(inside) else None
-    if said and len(_NUMBER.findall(inside)) == 1:
-        return Answer(said[1], "number")
-    if len(inside) <= 40:
-        return Answer(inside, "tag")
-    numbers = list(dict.fromkeys(match.group().strip() for match in _NUMBER.finditer(inside[-_TAIL:])))
-    if len(numbers) == 1 or (lenient and numbers):
-        return Answer(numbers[-1], "number")
+    said = _STATEMENT.fullmatch(strip_end(inside)) if len(inside) <= 200 else None
+    if said and not denies(said[1]) and not changes(said[4]):
+        return Answer(said[3], "number")
     return Answer(inside, "tag")
 
 
@@ -266,10 +256,11 @@ def _auto(final: str, *, lenient: bool) -> Answer | None:
     anchored = _after_anchor(whole)
     if anchored is not None:
         return anchored
-    if _is_expression(whole):
+    if _is_expression(whole) or (len(whole) <= 300 and "\\text" in whole and not _WORD.search(_TEXTS.sub("", whole))):
         before, equals, after = whole.rpartition("=")
         computed = _last_number(after, lenient=lenient) if equals and _COMPUTATION.fullmatch(before + equals) else None
-        return computed or Answer(whole, "whole")
+        labelled = whole[:1].isalpha() and _WORD.match(whole) is not None
+        return computed or (_last_formula(whole) if labelled else None) or Answer(whole, "whole")
     return (
         _last_formula(whole)
         or _last_number(whole, lenient=lenient)
@@ -284,17 +275,20 @@ def _after_hash(text: str) -> Answer | None:
 
 
 def _after_anchor(text: str) -> Answer | None:
-    """What follows the last "answer is" on its line: an expression, or the only number in it."""
+    """What follows the last "answer is" on its line: an expression, or the only number or formula in a statement."""
     tail = text[-_TAIL:]
     matches = list(_ANCHOR.finditer(tail))
     if not matches:
         return None
-    rest = tail[matches[-1].end() :].strip()
-    sentence = strip_end(_first_sentence(rest))
+    sentence = strip_end(_first_sentence(tail[matches[-1].end() :].strip()))
     if not sentence:
         return None
-    if _is_expression(sentence) or _NEGATED.search(sentence):
-        return Answer(sentence, "anchor")
+    stated = _CLAUSE.sub("", sentence)
+    if _is_expression(stated):
+        return Answer(stated, "anchor")
+    verbs = [match.end() for match in _VERB.finditer(sentence)]
+    if denies(sentence) or changes(sentence[verbs[-1] if verbs else 0 :]):
+        return Answer(stated, "anchor")
     formula = _last_formula(sentence)
     if formula is not None:
         return formula
@@ -313,20 +307,11 @@ def _first_sentence(text: str) -> str:
 
 
 def _is_expression(text: str) -> bool:
-    """Whether a text is an answer as it stands: short, and no words but labels, or few words and no number."""
+    """Whether a text is an answer as it stands: short, and the grammar knows all of it."""
     if not text or len(text) > 300 or (text.count("\n") > 2 and "\\begin" not in text):
         return False
-    if not text.isascii() and any("\u3040" <= ch <= "\ud7ff" or "\u0600" <= ch <= "\u06ff" for ch in text):
-        return False
-    if not any("0" <= ch <= "9" for ch in text):
-        return len(_prose_words(text)) <= 3
-    return all(not _prose_words(_LABEL.sub("", item)) for item in list_items(text))
-
-
-def _prose_words(text: str) -> list[str]:
-    r"""Words in Latin letters that are neither commands, function names nor inside `\text{}`."""
-    bare = re.sub(r"\\text[a-z]{0,2} ?\{[^{}]*\}", " ", text)
-    return [word for word in _PROSE_WORD.findall(bare) if word.lower() not in _MATH_WORDS]
+    reading = read(text)
+    return reading is not None and reading.known
 
 
 def _last_formula(text: str) -> Answer | None:

@@ -32,11 +32,12 @@ _HERE = Path(__file__).resolve()
 
 @dataclass(frozen=True)
 class Item:
-    """Two normalised answers to compare."""
+    """Two answers to compare, and the question's words in them."""
 
     gold: str
     answer: str
     strict: bool
+    words: frozenset[str] = frozenset()
 
 
 class StartError(RuntimeError):
@@ -62,7 +63,8 @@ class Worker(ChildProcess):
             self._wait_ready()
         self.asked += 1
         self.watched_bytes = RESIDENT_BYTES
-        message = {"id": self.asked, "gold": item.gold, "answer": item.answer, "strict": item.strict}
+        message = {"id": self.asked, "gold": item.gold, "answer": item.answer, "strict": item.strict,
+                   "words": sorted(item.words)}  # fmt: skip
         try:
             reply = json.loads(self.exchange(message, time.monotonic() + WALL_SECONDS))
         except Died as death:
@@ -89,7 +91,7 @@ class Worker(ChildProcess):
             reply = {"error": "no answer from the process"}
         if not reply.get("ready"):
             self.close()
-            raise StartError(f"the answer verifier did not start: {reply.get('error', 'sympy or math-verify fails')}")
+            raise StartError(f"the answer verifier did not start: {reply.get('error', 'sympy fails')}")
         self._ready = True
 
 

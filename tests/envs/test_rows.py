@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from envs.rows import ANSWER_COLUMNS, PROMPT_COLUMNS, WORKED, Columns, last_boxed, task_from_row
+from envs.rows import ANSWER_COLUMNS, PROMPT_COLUMNS, WORKED, Columns, task_from_row
+from rewards.maths.final_answer import boxed_answer
 
 PROMPTS, ANSWERS = ", ".join(PROMPT_COLUMNS), ", ".join((*ANSWER_COLUMNS, *WORKED))
 
@@ -106,14 +107,15 @@ def test_a_language_is_added_where_the_row_has_none():
     ("text", "content"),
     [
         ("\\boxed{a{b}c}", "a{b}c"),
-        ("\\boxed{1} and \\boxed{2}", "2"),
-        ("\\boxed{1} and \\boxed{2", None),
+        ("\\boxed{1} and \\boxed{2}", "1, 2"),  # a list, as the accuracy reward reads it
+        ("\\boxed{1}, so \\boxed{2}", "2"),
+        ("\\boxed{1} and \\boxed{2", "1"),
         ("none", None),
         ("\\boxed{" * 20_000, None),
     ],
 )
 def test_the_last_box(text, content):
-    assert last_boxed(text) == content
+    assert boxed_answer(text) == content
 
 
 def test_a_name_with_dots_goes_into_an_object():

@@ -94,7 +94,7 @@ def test_copying_the_question_does_not_pay(accuracy):
 
 def test_lenient_pays_more(accuracy):
     lenient = rewards.get("accuracy_lenient")
-    for answer in (r"\boxed{1+2}", r"\boxed{3\%}", r"\boxed{3\text{ goats}}"):
+    for answer in (r"\boxed{1+2}", r"\boxed{3\text{ goats}}"):
         assert (one(lenient, answer, "3"), one(accuracy, answer, "3")) == (1.0, 0.0)
 
 

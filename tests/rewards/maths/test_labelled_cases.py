@@ -7,7 +7,7 @@ import pytest
 
 import rewards
 
-# Labels that the conventions of rewards.maths.equality refuse, or that contradict each other: (gold, prediction),
+# Labels that the conventions of docs/answers.md refuse, or that contradict each other: (gold, prediction),
 # reason.
 CONVENTIONS = {
     ("10", "10\\%"): "percent answers only where the question asks for percent",

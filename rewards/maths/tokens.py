@@ -1,0 +1,299 @@
+r"""The tokens of an answer, in LaTeX or plain text.
+
+Spacing, sizes, colours, fonts and formula delimiters are left out: they carry no value. Everything else becomes a
+token or makes the answer unknown (`Unknown`). `\text{}` is opened and its tokens are marked, so that a letter in it
+is a word, not a variable. Only for short text (`MAX_ANSWER` characters).
+"""
+
+import re
+import unicodedata
+from typing import NamedTuple
+
+MAX_ANSWER = 2000
+MAX_TOKENS = 600
+
+_UNICODE = str.maketrans({
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "÷": "/", "⁄": "/", "∕": "/",
+    "·": r"\cdot ", "⋅": r"\cdot ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "≤": r"\leq ",
+    "≥": r"\geq ", "⩽": r"\leq ", "⩾": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp ",
+    "°": r"^\circ ", "º": r"^\circ ", "√": r"\sqrt ", "∛": r"\cbrt ", "∅": r"\emptyset ", "½": " 1/2", "¼": " 1/4",
+    "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⁰": "^0", "¹": "^1", "²": "^2", "³": "^3", "⁴": "^4", "⁵": "^5",
+    "⁶": "^6", "⁷": "^7", "⁸": "^8", "⁹": "^9", "ⁿ": "^n", "，": ",", "。": ".", "、": ",", "；": ";", "：": ":",
+    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "ℝ": r"\mathbb{R}", "∠": r"\angle ", "△": r"\triangle ",
+    "′": "'", "’": "'", "π": r"\pi ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
+    "ε": r"\epsilon ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "ρ": r"\rho ", "σ": r"\sigma ",
+    "τ": r"\tau ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "Ω": r"\Omega ", "∧": r"\land ",
+    "∨": r"\lor ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ",
+    "⟩": r"\rangle ", "∖": r"\setminus ", "¢": " cents",
+})  # fmt: skip
+# What a JSON or Python string that was not raw makes of \frac, \times, \theta, \beta, \right.
+_MANGLED = (("\x0crac", r"\frac"), ("\times", r"\times"), ("\theta", r"\theta"), ("\tfrac", r"\frac"),
+            ("\x08eta", r"\beta"), ("\x08inom", r"\binom"), ("\right", r"\right"), ("\x07lpha", r"\alpha"))  # fmt: skip
+_MANGLED_TEXT = re.compile(r"\text(?=\{+[A-Za-z])")
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
+# (3,331) and [1,006,2]: in brackets a comma without a blank anywhere separates
+_BRACKETS = re.compile(r"[(\[][^()\[\]]*[)\]]|\\\{[^{}]*\\\}")
+_TIGHT = re.compile(r",(?=[0-9])")
+_EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+FUNCTIONS = word_set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp max min gcd lcm det deg")
+GREEK = word_set(
+    """alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau
+    upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega hbar ell"""
+)
+_PLAIN_NAMES = {"sqrt": "sqrt", "pi": "pi", "Pi": "pi", "inf": "infty", "infinity": "infty", "Infinity": "infty",
+                "infty": "infty", "oo": "infty", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos",
+                "atan": "arctan"} | {name: name for name in (FUNCTIONS | GREEK) - {"deg", "det"}}  # fmt: skip
+_UNITS_TOO = frozenset({"min", "sec", "max"})
+_JOINING = frozenset({"and", "or", "und", "oder", "et", "ou", "y", "o"})
+_ALIASES = {
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "dbinom": "binom", "tbinom": "binom",
+    "choose": "choose", "infin": "infty", "varnothing": "emptyset", "degree": "circ", "arcsec": "arcsec",
+    "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "vert": "|", "lvert": "|", "rvert": "|",
+    "mid": "|", "colon": ":", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
+    "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "div": "/", "times": "*", "cdot": "*", "ast": "*", "star": "*",
+    "pm": "+-", "mp": "-+", "approx": "~", "simeq": "~", "sim": "~", "cong": "~", "equiv": "===", "dots": "...",
+    "ldots": "...", "cdots": "...", "dotsc": "...", "to": "->", "rightarrow": "->", "cupdot": "cup", "bigcup": "cup",
+    "backslash": "setminus", "R": "reals", "Re": "reals", "lg": "log", "implies": "=>", "Rightarrow": "=>",
+    "lor": "or", "vee": "or", "land": "and", "wedge": "and", "langle": "<(", "rangle": ")>", "epsilon": "epsilon",
+    "mathrm": "mathrm", "prime": "'", "lparen": "(", "rparen": ")", "percent": "%",
+}  # fmt: skip
+_MARK_COMMANDS = frozenset({"\\{", "\\}", "[", "]", "|", ":", "<=", ">=", "!=", "<", ">", "/", "*", "+-", "-+", "~",
+                            "===", "...", "->", "=>", "<(", ")>", "'", "(", ")", "%"})  # fmt: skip
+_NOTHING = word_set(
+    r"""left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm displaystyle textstyle
+    scriptstyle limits nolimits mathstrut strut hline notag nonumber boxed fbox framebox underline tiny small large
+    Large LARGE huge Huge normalsize rm bf it sf tt cal bfseries itshape mathbin mathrel mathord mathop smash
+    ensuremath quad qquad enspace thinspace hfill relax null bold"""
+)
+_SPACES = frozenset({"quad", "qquad", "enspace", "thinspace", "hfill"})
+_DROPPING_ONE = frozenset({"color", "textcolor", "colorbox", "hspace", "vspace", "phantom", "hphantom", "vphantom"})
+_TEXTUAL = word_set(
+    """text mbox hbox textbf textit textrm texttt textsf textnormal textsc textup textmd emph underbar"""
+)
+_FONTS = word_set(
+    "mathrm mathbf mathit mathsf mathtt boldsymbol bm pmb operatorname mathnormal mathcal mathscr mathfrak"
+)
+_THIN = r"(?:\{,\}|\s?,?\s?\\!\s?,?\s?|,\\,|\\,|\\ |\\;|,)"  # between groups of three digits
+_TOKEN = re.compile(
+    rf"(?P<number>(?:[0-9]{{1,3}}(?:{_THIN}[0-9]{{3}})+(?![0-9])|[0-9]{{1,3}}(?:[ ~'][0-9]{{3}})+(?![0-9 /])"
+    r"|(?<![0-9,])(?:0,[0-9]{3,}|[0-9]{4,},[0-9]+)(?![0-9]|,[0-9])|[0-9]+)(?:\.[0-9]+|\.(?=\\?(?:overline|bar|dot)))?"
+    r"|\.[0-9]+)(?P<exponent>[eE][+-]?[0-9]+(?![0-9A-Za-z.]))?"
+    r"|(?P<noon>[aApP]\.\s?[mM](?:\.|(?![A-Za-z])))|(?P<word>[^\W\d_]+)|(?P<command>\\[A-Za-z]+\*?)|(?P<space>(?:\s|~|\\[,;:>!\s]|\$(?!\$)|\$\$|\\[()\[\]])+)"
+    r"|(?P<row>\\\\(?:\[[0-9a-z. ]*\])?)"
+    r"|(?P<mark>\*\*|<=|>=|!=|=<|==|\.\.\.|…|\\[{}%$|]|:=|[-+*/^_(){}\[\]|,;:=<>!%'&.€£¥₹])"
+)
+_NO_DIGIT = re.compile(r"(?<=[0-9])[^0-9.eE+-]+(?=[0-9]{3})")
+_MARKS = {"**": "^", "=<": "<=", "==": "=", ":=": "=", "\\%": "%", "…": "...", "\\$": "$", "€": "$", "£": "$",
+          "¥": "$", "₹": "$", "\\|": "||"}  # fmt: skip
+_MATRIX = re.compile(r"\{(?:([bBpP]|small)?matrix|array)\*?\}(?:\s*(?:\{[lcr| ]*\}|\[[lcr]\]))?")
+
+
+class Unknown(Exception):
+    """What the grammar does not know."""
+
+
+class Token(NamedTuple):
+    """One token; `kind` is number, letter, word, command, mark, join, begin or end."""
+
+    kind: str
+    text: str
+    spaced: bool = False  # whether a blank stands before it
+    textual: bool = False  # whether it stands in \text{} or the like
+
+
+def clean_characters(text: str) -> str:
+    """Mangled escapes repaired, Unicode mathematics as LaTeX, NFKC, no invisible characters."""
+    if "\t" in text or "\r" in text or "\x08" in text or "\x0c" in text or "\x07" in text:
+        text = _MANGLED_TEXT.sub(r"\\text", text)
+        for mangled, meant in _MANGLED:
+            text = text.replace(mangled, meant)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text.translate(_UNICODE)).translate(_UNICODE)
+    elif text.isprintable():
+        return text
+    return "".join(ch for ch in text if ch.isspace() or unicodedata.category(ch)[0] != "C")
+
+
+def strip_end(text: str) -> str:
+    """Without the punctuation and emphasis around an answer; `x!` and `...` keep theirs, and so does a lone `*`."""
+    text = _EMPHASIS.sub("", text.strip(" \t\n`\"'") if "'" not in text[-1:] else text.strip(' \t\n`"')).strip()
+    while len(text) > 2 and text[0] == text[-1] and text[0] in "*_":
+        text = text[1:-1].strip()
+    while text and text[-1] in ".,;:^" and not text.endswith(("..", "\\;", "\\:", "\\,")):
+        text = text[:-1].rstrip()
+    return text
+
+
+def tokens_of(text: str) -> tuple[Token, ...]:
+    """The tokens of an answer. Raises Unknown for a character or a command that carries an unknown meaning."""
+    text = strip_end(clean_characters(text))
+    if "\\\\" in text and "\\begin" not in text:
+        text = _DOUBLED.sub(r"\\", text)
+    if "," in text:
+        text = _BRACKETS.sub(lambda match: _separated(match.group()), text)
+    found: list[Token] = []
+    _scan(text, found, textual=False)
+    return tuple(found)
+
+
+def _separated(brackets: str) -> str:
+    """Blanks after the commas in (3,331): without a blank after any of them they separate, not group, digits."""
+    return _TIGHT.sub(", ", brackets) if ", " not in brackets and ",\\" not in brackets else brackets
+
+
+def _scan(text: str, found: list[Token], *, textual: bool) -> None:
+    at, spaced = 0, False
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None or len(found) > MAX_TOKENS:
+            raise Unknown
+        kind, value, at = match.lastgroup, match.group(), match.end()
+        if kind == "space":
+            spaced = spaced or value.strip("\\!") != ""
+            continue
+        if kind in ("number", "exponent"):
+            found.append(Token("number", value, spaced, textual))
+        elif kind == "noon":
+            found.append(Token("word", value[0].lower() + "m", True, True))
+        elif kind == "word":
+            _word(value, found, spaced, textual)
+        elif kind == "command":
+            at, spaced = _command(text, at, value[1:].rstrip("*"), found, spaced, textual)
+            continue
+        elif kind == "row":
+            found.append(Token("mark", "\\\\", spaced, textual))
+        else:
+            found.append(Token("mark", _MARKS.get(value, value), spaced, textual))
+        spaced = False
+
+
+def _word(run: str, found: list[Token], spaced: bool, textual: bool) -> None:
+    """A run of letters: a known name, a joining word, one letter, or a word."""
+    if run in _PLAIN_NAMES and not (textual and (len(run) < 3 or run in _UNITS_TOO) and run != "pi"):
+        found.append(Token("command", _PLAIN_NAMES[run], spaced, textual))
+    elif not run.isascii():
+        found.append(Token("word", run, spaced, True))
+    elif run.lower() in _JOINING and len(run) > 1:
+        found.append(Token("join", "or" if run.lower() in ("or", "oder", "ou") else "and", spaced, textual))
+    elif len(run) == 1 and not textual:
+        found.append(Token("letter", run, spaced, textual))
+    else:
+        head = next((name for name in ("sqrt", "sin", "cos", "tan", "log", "ln", "exp") if run.startswith(name)), "")
+        rest = run[len(head) :]
+        if run.endswith("sqrt") and len(run) < 7:  # 42xsqrt(5x)
+            _word(run[:-4], found, spaced, textual)
+            found.append(Token("command", "sqrt", False, textual))
+        elif head and (len(rest) == 1 or rest in _PLAIN_NAMES):
+            found.append(Token("command", head, spaced, textual))
+            _word(rest, found, False, textual)
+        else:
+            found.append(Token("word", run, spaced, textual))
+
+
+def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, textual: bool) -> tuple[int, bool]:
+    """Read one command; return where the text goes on and whether a blank stands before what follows."""
+    if name in _NOTHING:
+        if name in ("left", "right") and text[at : at + 1] == ".":
+            at += 1
+        return at, spaced or name in _SPACES
+    if name.startswith(("quad", "qquad")):  # \quadx
+        _word(name[name.index("quad") + 4 :], found, True, textual)
+        return at, False
+    if name in _DROPPING_ONE:
+        end = _group_end(text, at)
+        return end + 1, spaced
+    if name in _TEXTUAL or name in _FONTS:
+        return _styled(text, at, name, found, spaced, textual)
+    if name == "mathbb":
+        end = _group_end(text, at)
+        inside = text[at:end].strip(" {")
+        found.append(Token("command", "reals" if inside == "R" else f"set{inside}", spaced, textual))
+        return end + 1, False
+    if name in ("begin", "end"):
+        match = _MATRIX.match(text, at)
+        if match is None:
+            raise Unknown
+        found.append(Token(name, "matrix", spaced, textual))
+        return match.end(), False
+    if name in ("pmod", "bmod", "mod"):
+        found.append(Token("command", name, spaced, textual))
+        return at, False
+    known = _ALIASES.get(name, name)
+    if known in ("or", "and"):
+        found.append(Token("join", known, spaced, textual))
+    else:
+        found.append(Token("mark" if known in _MARK_COMMANDS else "command", known, spaced, textual))
+    return at, False
+
+
+def _styled(text: str, at: int, name: str, found: list[Token], spaced: bool, textual: bool) -> tuple[int, bool]:
+    r"""`\text{...}` and fonts: words keep together, mathematics in a font stays a group."""
+    end = _group_end(text, at)
+    inside = text[at : end + 1].strip()
+    inside = inside[1:-1] if inside.startswith("{") else inside
+    words = name in _TEXTUAL or (len(inside.strip()) > 1 and inside.replace("/", "").replace(" ", "").isalpha())
+    before = len(found)
+    if words:
+        _scan(inside, found, textual=True)
+    else:
+        found.append(Token("mark", "{", spaced, textual))
+        _scan(inside, found, textual=textual)
+        found.append(Token("mark", "}", False, textual))
+    if len(found) > before and spaced:
+        found[before] = found[before]._replace(spaced=True)
+    return end + 1, words and inside[-1:].isspace()
+
+
+def _group_end(text: str, at: int) -> int:
+    """Index of the last character of a command's argument: a braced group or one character."""
+    while at < len(text) and text[at] in " \t\n":
+        at += 1
+    if text[at : at + 1] != "{":
+        if at >= len(text) or text[at] == "\\":
+            raise Unknown
+        return at
+    end = closing_brace(text, at)
+    if end < 0:
+        raise Unknown
+    return end
+
+
+def closing_brace(text: str, start: int) -> int:
+    r"""Index of the brace that closes the one at `start`, or -1; `\{` and `\}` don't count. One pass."""
+    depth, at = 0, start
+    while at < len(text):
+        ch = text[at]
+        if ch == "\\":
+            at += 1
+        elif ch == "{":
+            depth += 1
+        elif ch == "}":
+            depth -= 1
+            if depth == 0:
+                return at
+        at += 1
+    return -1
+
+
+def canonical(tokens: tuple[Token, ...]) -> str:
+    """One spelling of the tokens: words in lower case, digits without separators, no braces around one token."""
+    parts: list[str] = []
+    for at, token in enumerate(tokens):
+        if token.kind == "mark" and token.text in "{}":
+            step = 2 if token.text == "{" else -2
+            if 0 <= at + step < len(tokens) and tokens[at + step].text == ("}" if step > 0 else "{"):
+                continue
+        if token.kind == "word":
+            parts.append(token.text.casefold() if token.textual or len(token.text) > 3 else token.text)
+        elif token.kind == "number":
+            parts.append(_NO_DIGIT.sub("", token.text))
+        else:
+            parts.append(f"\\{token.text}" if token.kind == "command" else token.text)
+    return " ".join(parts)

@@ -1,0 +1,62 @@
+"""The tree of an answer: what the grammar makes and the comparison reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rewards.maths.exact import Exact
+
+
+@dataclass(frozen=True)
+class Node:
+    """A part of an answer. `kind` says what the parts are; `name` holds a name, a sign, a unit or a text."""
+
+    kind: str
+    parts: tuple["Node", ...] = ()
+    name: str = ""
+    number: Exact | None = None
+
+    def walk(self) -> Iterator["Node"]:
+        """The node and all below it."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer read: its tree and its tokens in one spelling."""
+
+    tree: Node
+    spelling: str
+    known: bool  # whether the grammar knows all of it
+
+
+def joined(kind: str, left: Node, right: Node) -> Node:
+    """A sum, product, ratio or union with one member more."""
+    members = left.parts if left.kind == kind else (left,)
+    return Node(kind, (*members, right))
+
+
+def both_signs(item: Node) -> list[Node]:
+    r"""An item with `\pm` as the two it stands for; in a tuple every combination."""
+    count = sum(node.kind in ("plusminus", "minusplus") for node in item.walk())
+    if not count:
+        return [item]
+    if item.kind == "group" and 1 < count <= 3:
+        made = [item]
+        for _ in range(count):
+            made = [signed for one in made for signed in (_signed(one, 1, [1]), _signed(one, -1, [1]))]
+        return made
+    return [_signed(item, 1, [count]), _signed(item, -1, [count])]
+
+
+def _signed(node: Node, sign: int, left: list[int]) -> Node:
+    """The node with its first `left[0]` double signs decided."""
+    if node.kind in ("plusminus", "minusplus") and left[0] > 0:
+        left[0] -= 1
+        parts = [_signed(part, sign, left) for part in node.parts]
+        right = parts[-1] if (sign > 0) == (node.kind == "plusminus") else Node("negative", (parts[-1],))
+        return right if len(parts) == 1 else joined("sum", parts[0], right)
+    if not node.parts:
+        return node
+    return Node(node.kind, tuple(_signed(part, sign, left) for part in node.parts), node.name, node.number)
