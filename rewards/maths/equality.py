@@ -165,10 +165,7 @@ class Comparison(Quantities):
         if gold.kind == "word" and answer.kind == "word" and _same_words(gold, answer):
             return True
         if gold.kind == "modulo" or answer.kind == "modulo":
-            pair = [(one.parts if one.kind == "modulo" else (one, None)) for one in (gold, answer)]
-            moduli = [one[1] for one in pair]
-            agree = None in moduli or moduli[0] == moduli[1]
-            return agree and self._same_value(pair[0][0], pair[1][0])
+            return self._same_residue(gold, answer)
         numbers = self._same_numbers(gold, answer)
         if numbers is not None:
             return numbers
@@ -177,6 +174,18 @@ class Comparison(Quantities):
             return union
         structure = self._same_structure(gold, answer)
         return self._same_expression(gold, answer) if structure is None else structure
+
+    def _same_residue(self, gold: Node, answer: Node) -> bool:
+        r"""`3 \pmod{7}`: the modulus may be left out or added where the number is its least residue."""
+        moduli = {node.parts[1] for node in (gold, answer) if node.kind == "modulo"}
+        bare = [node.parts[0] if node.kind == "modulo" else node for node in (gold, answer)]
+        if len(moduli) > 1:
+            return False
+        if gold.kind != answer.kind:
+            value, modulus = real(bare[0]), real(moduli.pop())
+            if value is None or modulus is None or not 0 <= value < modulus:
+                return False
+        return self._same_value(bare[0], bare[1])
 
     def _same_unions(self, gold: Node, answer: Node) -> bool | None:
         """The verdict on sets of numbers; None if one of the two is none."""
