@@ -21,6 +21,7 @@ from grpo.algorithms.credit import credit_of
 from grpo.algorithms.resolve import advantage_named, user_function
 from grpo.algorithms.seams import GroupFilter, Seams
 from grpo.config import Config
+from grpo.config.presets import odd_mixtures
 from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
 from grpo.learner.learner import Learner
@@ -95,6 +96,8 @@ class Trainer(Loop[TrainerState]):
         self._open_logger(RunLogger)
         for note in self.notes:
             self.logger.say(f"  note: {note}")
+        for line in odd_mixtures(config):
+            self.logger.say(f"  warning: {line}")
         self._replay()
         self._seen_messages: set[str] = set()
         self.first_traceback, self._steps_without_reward = "", 0

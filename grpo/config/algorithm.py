@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
+from grpo.config.presets import PRESETS
 from grpo.config.sections import Section
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ ADVANTAGES = ("group", "rloo", "reinforce_pp", "reinforce_pp_baseline", "max_rl"
 class AlgorithmSettings(Section):
     """What an update minimises and what a completion is credited with: see docs/algorithms.md."""
 
+    algorithm: str | None = Field(
+        None, description=f"sets several keys at once: {', '.join(PRESETS)}; keys given beside it have the last word"
+    )
     loss_type: str = Field(
         "grpo", description=f"{', '.join(LOSS_TYPES)}, or your own as module:function (docs/algorithms.md)"
     )
@@ -61,6 +65,13 @@ class AlgorithmSettings(Section):
     replay_below: float = Field(
         0.25, gt=0, le=1, description="a success is rare if at most this share of its group passes"
     )
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known_algorithm(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"must be one of {', '.join(PRESETS)}")
+        return name
 
     @field_validator("loss_type")
     @classmethod

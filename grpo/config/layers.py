@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from grpo.config.parsing import parse_yaml
+from grpo.config.presets import PRESETS
 from grpo.config.reference import FREE_FORM, keys, section_of
 from grpo.config.sections import NONE_WORDS, ConfigError, Section
 
@@ -68,7 +69,11 @@ def merged(
     tree: dict[str, Any] = {}
     origins = {} if origins is None else origins
     for layer in layers:
+        _expand(kind, tree, layer.tree.get("algorithm"), origins)
         _merge(kind, tree, layer, layer.tree, origins)
+    for override in overrides:
+        if override.startswith("algorithm="):
+            _expand(kind, tree, override.partition("=")[2].strip(), origins)
     for override in overrides:
         origins[_apply(tree, override, kind)] = COMMAND_LINE
     return tree
@@ -101,6 +106,13 @@ def _merge(
         else:
             tree[key] = dict(value) if isinstance(value, Mapping) else value
             origins[f"{prefix}{key}"] = layer.source
+
+
+def _expand(kind: type[BaseModel], tree: dict[str, Any], algorithm: Any, origins: dict[str, str]) -> None:
+    """Write the keys of an algorithm's preset over what is there; a preset that is not known is refused later."""
+    for key, value in PRESETS.get(str(algorithm), {}).items():
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        origins[_apply(tree, f"{key}={text}", kind)] = f"algorithm {algorithm}"
 
 
 def _apply(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> str:

@@ -4,7 +4,7 @@ An unknown key, a wrong type or an impossible combination is a ConfigError of on
 meaning is TRL's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
 from grpo.config.loading import load
+from grpo.config.presets import with_preset
 from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings
 
 
@@ -155,6 +156,12 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
         False, description="before and after training also take the likeliest token, under summary's greedy"
     )
     completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        weights = cls.model_fields["reward_weights"].get_default(call_default_factory=True)
+        return with_preset(given, weights) if isinstance(given, Mapping) else given
 
     @field_validator("reward_weights", "reward_gates", "reward_clip", mode="before")
     @classmethod

@@ -26,7 +26,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("control", control(run)),
     ]
     if config is not None:
-        rows += [("model", config.model), ("data", config.data), ("loss", config.loss_type)]
+        loss = config.loss_type if config.algorithm is None else f"{config.loss_type} ({config.algorithm})"
+        rows += [("model", config.model), ("data", config.data), ("loss", loss)]
     return rows
 
 
