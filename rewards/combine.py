@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 Values = dict[str, list["float | None"]]
 Missing = Literal["exclude", "zero", "ignore"]
+LARGEST = 1e15  # of a reward or a total: advantages and gradients are squared in float32, which ends at 3.4e38
 HOLDS = 0.5  # a gate holds from here on, if it does not say from where
 _GATE = re.compile(r"([^<>=\s]+)(?: ?>= ?(-?\d+(?:\.\d+)?))?", re.ASCII)
 
@@ -42,8 +43,9 @@ class Counted:
     """What enters the sum."""
 
     values: Values  # reward name -> one value a completion, clipped and gated
-    totals: list[float | None]  # weighted sum; None for a completion without any reward, or with one missing
+    totals: list[float | None]  # weighted sum; None for a completion without any reward, with one missing, or over LARGEST
     applied: dict[str, int]  # "NAME/clipped", "NAME/gated", "NAME/gate_unknown" -> completions
+    too_large: dict[str, int] = field(default_factory=dict)  # reward that made a total too large -> completions
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ class Combination:
         for size in [len(next(iter(values.values()), ()))] if groups is None else groups:
             self._settle_missing(values, range(start, start := start + size))
         rows = zip(*values.values(), strict=True) if values else ()
-        return Counted(values, [self._total(row) for row in rows], dict(applied))
+        too_large: Counter[str] = Counter()
+        return Counted(values, [self._total(row, too_large) for row in rows], dict(applied), dict(too_large))
 
     def _one(self, name: str, measured: Values, applied: Counter[str]) -> list[float | None]:
         low, high = self.clip.get(name, (-math.inf, math.inf))
@@ -132,9 +135,17 @@ class Combination:
                 for column in values.values():
                     column[row] = None
 
-    def _total(self, row: Sequence[float | None]) -> float | None:
-        counted = [w * value for w, value in zip(self.weights.values(), row, strict=True) if value is not None]
-        return math.fsum(counted) if counted else None
+    def _total(self, row: Sequence[float | None], too_large: Counter[str]) -> float | None:
+        pairs = zip(self.weights.items(), row, strict=True)
+        shares = {name: weight * value for (name, weight), value in pairs if value is not None}
+        if not shares:
+            return None
+        largest = max(shares, key=lambda name: abs(shares[name]))
+        total = math.fsum(shares.values()) if abs(shares[largest]) <= LARGEST else math.inf
+        if abs(total) <= LARGEST:
+            return total
+        too_large[largest] += 1
+        return None
 
 
 def read_gates(gates: Mapping[str, Any]) -> dict[str, Gate]:

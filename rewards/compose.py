@@ -10,7 +10,12 @@ padding wrong answers, judges by what flatters them. So give them together less 
 only through a gate (`rewards.combine`), and watch accuracy on its own.
 """
 
+import contextlib
+import copy
+import itertools
 import math
+import reprlib
+import sys
 import threading
 import time
 import traceback
@@ -19,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.base import Completion, Judged, Reward, completion_text
-from rewards.combine import Combination, Missing, Values, read_gates
+from rewards.combine import LARGEST, Combination, Missing, Values, read_gates
 from rewards.users.arguments import CallState, Logged
 from rewards.users.placement import Where, place
 from rewards.users.watchdog import Watchdog
@@ -29,7 +34,7 @@ ORDINARY_OUTCOMES = frozenset(
 )  # everything else a reward reports is a failure of its own
 WHOLE_BATCH = frozenset({"raised", "timeout", "died", "not_a_list", "wrong_length"})
 LOOK_SECONDS = 0.2  # between two looks at whether the set was closed meanwhile
-FAILED_CALL = ("not_a_list", "wrong_length", "not_a_number", "not_finite")  # what was returned is no reward
+FAILED_CALL = ("not_a_list", "wrong_length", "not_a_number", "not_finite", "too_large")  # what was returned is no reward
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,10 @@ class RewardSet:
             for kind, text in result.messages.items()
         }
         counted = self.combination.count(values, groups)
+        for name, completions_concerned in counted.too_large.items():
+            failures[f"{name}/total_too_large"] = completions_concerned
+            text = f"with its weight {self.weights[name]:g} it makes totals over {LARGEST:g}, which are left out"
+            messages[f"{name}/total_too_large"] = f"reward {name}: {text}"
         totals: list[float | None] = [None] * len(completions)
         return Scores(
             values,
@@ -214,7 +223,7 @@ class _Run:
         """`state`: given to a user's reward as trainer_state, with log_extra and log_metric."""
         self.result: Judged | None = None
         self.logged, self.traceback, self.closed_times = Logged(), "", closed_times
-        extra = {} if state is None else self.logged.arguments(state)
+        extra = {} if state is None else {**_own_copy(call), **self.logged.arguments(state)}
         self._reward, self._call, self._rows = reward, {**call, **extra}, rows
         self.thread = threading.Thread(target=self._run, name="reward", daemon=True)
 
@@ -227,12 +236,25 @@ class _Run:
             self.result = all_failed(self._rows, "raised", f"raised {text}")
 
 
+def _own_copy(call: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call for a user's reward to change as it likes: nobody else sees it."""
+    mine = {}
+    for name, values in call.items():
+        try:
+            mine[name] = copy.deepcopy(values)
+        except Exception:  # objects of the user's that can't be copied
+            mine[name] = copy.copy(values)
+    return mine
+
+
 def checked(returned: Any, rows: int) -> Judged:
     """What a reward returned as one finite float or None a completion; anything else is None and counted."""
     if isinstance(returned, str | bytes | Mapping) or not isinstance(returned, Iterable):
         return all_failed(rows, "not_a_list", f"returned {type(returned).__name__}, not a list of {rows} numbers")
-    items = list(returned)
-    if len(items) != rows:
+    items = list(itertools.islice(returned, rows + 1))  # it may be without end
+    if len(items) > rows:
+        return all_failed(rows, "wrong_length", f"returned more than {rows} values for {rows} completions")
+    if len(items) < rows:
         return all_failed(rows, "wrong_length", f"returned {len(items)} values for {rows} completions")
     result = Judged()
     if isinstance(returned, Judged):
@@ -245,14 +267,26 @@ def checked(returned: Any, rows: int) -> Judged:
 def _number(item: Any, row: int, result: Judged) -> float | None:
     if item is None:
         return None
-    if isinstance(item, str | bytes) or not hasattr(item, "__float__"):
-        result.count("not_a_number", f"value {row} is {str(item)[:60]!r} ({type(item).__name__}), not a number")
-        return None
-    value = float(item)
-    if not math.isfinite(value):
+    value: float | None = None
+    if not isinstance(item, str | bytes):
+        with contextlib.suppress(TypeError, ValueError):
+            value = _as_float(item)
+    if value is None:
+        result.count("not_a_number", f"value {row} is {reprlib.repr(item)} ({type(item).__name__}), not a number")
+    elif not math.isfinite(value):
         result.count("not_finite", f"value {row} is {value}, not a finite number")
-        return None
-    return value
+    elif abs(value) > LARGEST:
+        result.count("too_large", f"value {row} is {value:g}, over {LARGEST:g}: training could not square it")
+    else:
+        return value
+    return None
+
+
+def _as_float(item: Any) -> float:
+    try:
+        return float(item)
+    except OverflowError:  # an integer that no float holds
+        return sys.float_info.max
 
 
 def _said(name: str, kind: str, text: str, completions: Sequence[Completion]) -> str:

@@ -1,5 +1,6 @@
 """Weighted rewards, and that no failure of one reaches the trainer."""
 
+import itertools
 import math
 import threading
 import time
@@ -78,6 +79,13 @@ def exits(completions):
         (lambda completions: ["x", 1.0], "not_a_number", 1, "value 0 is 'x' (str)"),
         (lambda completions: [math.nan, 1.0], "not_finite", 1, "value 0 is nan"),
         (lambda completions: [1.0, math.inf], "not_finite", 1, "value 1 is inf"),
+        (lambda completions: [1e300, 1.0], "too_large", 1, "value 0 is 1e+300, over 1e+15"),
+        (lambda completions: [1.0, -(10**400)], "too_large", 1, "value 1 is 1.79769e+308, over 1e+15"),
+        (lambda completions: itertools.count(), "wrong_length", 2, "more than 2 values for 2 completions"),
+        (lambda completions: (1.0 for _ in iter(int, 1)), "wrong_length", 2, "more than 2 values"),
+        (lambda completions: [[1.0], 1.0], "not_a_number", 1, "value 0 is [1.0] (list)"),
+        (lambda completions: [1j, 1.0], "not_a_number", 1, "value 0 is 1j (complex)"),
+        (lambda completions: [b"1", 1.0], "not_a_number", 1, "value 0 is b'1' (bytes)"),
         (lambda completions, missing: [1.0], "raised", 2, "missing"),
     ],
 )
@@ -89,6 +97,37 @@ def test_a_failure_is_none_counted_and_said_once(function, kind, count, said):
     assert list(scores.messages) == [f"bad/{kind}"]
     assert said in scores.messages[f"bad/{kind}"]
     assert "\n" not in scores.messages[f"bad/{kind}"]
+
+
+def test_a_total_that_training_can_not_square_is_named_by_the_reward_that_makes_it():
+    rewards = make({"small": constant(1.0), "large": constant(1e9)}, weights={"small": 1.0, "large": 1e9})
+    scores = score(rewards)  # 1e9 * 1e9 = 1e18, over 1e15
+    assert scores.values["large"] == [1e9, 1e9] and scores.totals == [None, None]
+    assert scores.failures == {"large/total_too_large": 2}
+    assert "reward large: with its weight 1e+09 it makes totals over 1e+15" in scores.messages["large/total_too_large"]
+
+
+def test_what_a_reward_does_to_its_arguments_is_its_own_affair():
+    def edits(prompts, completions, answer, **columns):
+        completions.clear()
+        prompts[:] = ["?"]
+        answer[0]["gold"] = "wrong"
+        answer.append(None)
+        return [1.0, 1.0]
+
+    seen = []
+
+    def looks(prompts, completions, answer, **columns):
+        time.sleep(0.2)
+        seen.extend([list(prompts), list(completions), [dict(one) for one in answer]])
+        return [1.0, 1.0]
+
+    rewards = make({"edits": edits, "looks": looks})
+    given = {"answer": [{"gold": "a"}, {"gold": "b"}]}
+    scores = rewards.score(["p", "q"], ["c", "d"], columns=given)
+    assert scores.failures == {}
+    assert seen == [["p", "q"], ["c", "d"], [{"gold": "a"}, {"gold": "b"}]]
+    assert given == {"answer": [{"gold": "a"}, {"gold": "b"}]}
 
 
 def test_a_hanging_reward_does_not_block_and_is_skipped_until_it_returns():
