@@ -34,6 +34,7 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "helpfulness": "rewards.judge.reward:helpfulness",
     "judge": "rewards.judge.reward:JudgeReward",
     "language": "rewards.form.language:LanguageReward",
+    "len": "rewards.form.length:RelativeLengthReward",
     "overlong": "rewards.form.length:OverlongPenalty",
     "reasoning_steps": "rewards.form.style:ReasoningStepsReward",
     "repetition": "rewards.form.style:RepetitionPenalty",
@@ -42,6 +43,21 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
 
 # Arguments that are not columns of the data.
 GIVEN = frozenset({"prompts", "completions", "completion_ids", "trainer_state", "log_extra", "log_metric"})
+# Names of TRL's and open-r1's rewards, which stand for the ones here (docs/reward_names.md).
+OTHERS: dict[str, str] = {
+    "accuracy_reward": "rewards.others:accuracy_reward",
+    "reasoning_accuracy_reward": "rewards.others:accuracy_reward",
+    "think_format_reward": "rewards.others:think_format_reward",
+    "format_reward": "rewards.others:format_reward",
+    "tag_count_reward": "rewards.others:tag_count_reward",
+    "reasoning_steps_reward": "rewards.others:reasoning_steps_reward",
+    "len_reward": "rewards.others:len_reward",
+    "code_reward": "rewards.others:VerifiedCode",
+    "get_code_format_reward": "rewards.others:code_format_reward",
+    "get_cosine_scaled_reward": "rewards.others:cosine_scaled_reward",
+    "get_repetition_penalty_reward": "rewards.others:repetition_penalty_reward",
+    "get_soft_overlong_punishment": "rewards.others:soft_overlong_punishment_reward",
+}
 
 
 class Judged(list["float | None"]):
@@ -122,11 +138,11 @@ def get(name: str, **options: Any) -> Reward:
         elif options:
             found = functools.partial(found, **options)
         return adapt(found, name)
-    if name not in FACTORIES:
+    if name not in FACTORIES and name not in OTHERS:
         near = difflib.get_close_matches(name, FACTORIES, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names())}"
         raise ValueError(f"unknown reward {name!r}: {hint} (your own: 'package.module:function')")
-    factory = FACTORIES[name]
+    factory = FACTORIES[name] if name in FACTORIES else OTHERS[name]
     if isinstance(factory, str):
         module, _, attribute = factory.partition(":")
         factory = getattr(importlib.import_module(module), attribute)

@@ -34,7 +34,13 @@ ORDINARY_OUTCOMES = frozenset(
 )  # everything else a reward reports is a failure of its own
 WHOLE_BATCH = frozenset({"raised", "timeout", "died", "not_a_list", "wrong_length"})
 LOOK_SECONDS = 0.2  # between two looks at whether the set was closed meanwhile
-FAILED_CALL = ("not_a_list", "wrong_length", "not_a_number", "not_finite", "too_large")  # what was returned is no reward
+FAILED_CALL = (
+    "not_a_list",
+    "wrong_length",
+    "not_a_number",
+    "not_finite",
+    "too_large",
+)  # what was returned is no reward
 
 
 @dataclass(frozen=True)

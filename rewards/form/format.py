@@ -52,13 +52,14 @@ def tag_count(text: str, template: Template = DEFAULT) -> float:
     closes is filled; `clean` needs the exact template. So empty tags, repeated tags and junk around them are not paid
     in full, as a plain count of tags would.
     """
-    counts, wanted = Counter(mark for _, mark in positions(text, template)), Counter(template.marks)
+    found = positions(text, template)
+    counts, wanted = Counter(mark for _, mark in found), Counter(template.marks)
     at, good, slot = 0, 0, ""
     for unit in template.units:
         if unit in FILLED:
             slot = unit
             continue
-        here = text.find(unit, at)
+        here = next((place for place, mark in found if mark == unit and place >= at), -1)
         if here >= 0 and counts[unit] == wanted[unit]:
             good += not slot or FILLED[slot](text[at:here])
             at = here + len(unit)
@@ -67,7 +68,8 @@ def tag_count(text: str, template: Template = DEFAULT) -> float:
 
 
 def _wanted_units(template: Template) -> list[str]:
-    return [{"{boxed}": "boxed"}.get(unit, "text") if unit in FILLED else unit for unit in template.units]
+    said = {"{boxed}": "boxed"}
+    return [said.get(unit, "text") if unit in FILLED else unit for unit in template.units if unit != "{text}"]
 
 
 def _given_units(text: str, found: list[tuple[int, str]], template: Template) -> list[str]:
@@ -78,7 +80,7 @@ def _given_units(text: str, found: list[tuple[int, str]], template: Template) ->
     for position, mark in [*found, (len(text), "")]:
         between = text[at:position]
         shown = has_word if mark in reasoning_ends else has_content
-        if shown(between):
+        if (units[-1] if units else "", mark or "end") not in template.free and shown(between):
             boxed = template.boxed_after is not None and units[-1:] == [template.boxed_after] and has_box(between)
             units.append("boxed" if boxed else "text")
         units += [mark] if mark else []
@@ -119,7 +121,7 @@ class FormatReward(_PerCompletion):
     """`format`: 1 for the exact template, else 0.
 
     Args:
-        template: think_answer, think_boxed, summary, or text with slots (`rewards.form.template`).
+        template: think_answer, think_boxed, think, think_code, summary, or text with slots (`rewards.form.template`).
     """
 
     def __init__(self, template: str = "think_answer") -> None:

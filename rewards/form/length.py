@@ -1,11 +1,12 @@
-"""Length rewards: `overlong`, a penalty near the token limit, and `cosine`, correctness scaled by length.
+"""Length rewards: `overlong` near the token limit, `cosine` by correctness and length, `len` within a group.
 
 Lengths are tokens where `completion_ids` are given (the trainer gives them), else an estimate from the text. The
 limit is the option `max_length`, or the column `max_completion_length` that the trainer adds.
 
 Alone, both are farmed at once: `overlong` is at its best for an empty completion, so it only makes sense beside
 `accuracy`. `cosine` holds accuracy already (give one or the other a weight, not both in full), but where the policy is
-mostly wrong it pays for length, which is farmed by padding: put `repetition` beside it, as its authors do.
+mostly wrong it pays for length, which is farmed by padding: put `repetition` beside it, as its authors do. `len` pays
+among right completions for being short alone: it belongs beside `accuracy`, with less weight.
 """
 
 import math
@@ -100,7 +101,28 @@ class OverlongPenalty:
         ]
 
 
-class CosineLengthReward:
+class _OfCorrect:
+    """A reward that depends on the length and on whether another one, `of`, says that a completion is correct."""
+
+    def __init__(self, of: str) -> None:
+        self.inner: Reward = get(of)
+
+    def _verdicts(self, call: dict[str, Any]) -> tuple[list[bool | None], Judged]:
+        """Whether each completion is correct (0.5 or more; None if nobody knows), and an empty result to fill."""
+        values = self.inner(**call)
+        result = Judged()
+        if isinstance(values, Judged):
+            result = Judged(outcomes=values.outcomes, messages=values.messages)
+        return [None if value is None else value >= 0.5 for value in values], result
+
+    def close(self) -> None:
+        """Free what the inner reward holds."""
+        close = getattr(self.inner, "close", None)
+        if close is not None:
+            close()
+
+
+class CosineLengthReward(_OfCorrect):
     """`cosine`: a correct completion earns more the shorter it is, a wrong one loses less the longer it is.
 
     Args:
@@ -108,7 +130,7 @@ class CosineLengthReward:
         of: the reward that says what is correct (0.5 or more), by name.
         correct: values at length 0 and at max_length of a correct completion (open-r1's defaults).
         wrong: the same of a wrong one.
-        exceeded: value at max_length and beyond, whatever was said: it was cut.
+        exceeded: value at max_length and beyond, whatever was said: it was cut. None: the values at max_length.
     """
 
     def __init__(
@@ -118,7 +140,7 @@ class CosineLengthReward:
         of: str = "accuracy",
         correct: tuple[float, float] = (1.0, 0.5),
         wrong: tuple[float, float] = (-1.0, -0.5),
-        exceeded: float = -1.0,
+        exceeded: float | None = -1.0,
     ) -> None:
         self._limit = _Limit("cosine", max_length)
         for name, values in (("correct", correct), ("wrong", wrong)):
@@ -126,10 +148,10 @@ class CosineLengthReward:
                 raise ValueError(f"cosine.{name} must be two numbers, at length 0 and at max_length, got {values!r}")
         if min(correct) < max(wrong):
             raise ValueError(f"cosine.correct must not be below cosine.wrong, got {correct} and {wrong}")
-        if not _is_number(exceeded):
-            raise ValueError(f"cosine.exceeded must be a number, got {exceeded!r}")
+        if exceeded is not None and not _is_number(exceeded):
+            raise ValueError(f"cosine.exceeded must be a number, or null for none, got {exceeded!r}")
+        super().__init__(of)
         self.correct, self.wrong, self.exceeded = correct, wrong, exceeded
-        self.inner: Reward = get(of)
         self.__name__ = "cosine"
 
     def __call__(
@@ -142,27 +164,62 @@ class CosineLengthReward:
     ) -> list[float | None]:
         counted = lengths(completions, completion_ids)
         limits = self._limit.of(max_completion_length, len(counted))
-        verdicts = self.inner(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
-        result = Judged()
-        if isinstance(verdicts, Judged):
-            result = Judged(outcomes=verdicts.outcomes, messages=verdicts.messages)
-        for verdict, length, limit in zip(verdicts, counted, limits, strict=True):
-            result.append(self._value(verdict, length, limit))
+        call = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
+        verdicts, result = self._verdicts(call)
+        for correct, length, limit in zip(verdicts, counted, limits, strict=True):
+            result.append(self._value(correct, length, limit))
         return result
 
-    def _value(self, verdict: float | None, length: int, limit: int) -> float | None:
-        if verdict is None:
+    def _value(self, correct: bool | None, length: int, limit: int) -> float | None:
+        if correct is None:
             return None
-        if length >= limit:
+        if length >= limit and self.exceeded is not None:
             return self.exceeded
-        short, long = self.correct if verdict >= 0.5 else self.wrong
+        short, long = self.correct if correct else self.wrong
         return cosine_length(length, limit, short=short, long=long)
 
-    def close(self) -> None:
-        """Free what the inner reward holds."""
-        close = getattr(self.inner, "close", None)
-        if close is not None:
-            close()
+
+def relative_length(length: int, shortest: int, longest: int, *, correct: bool) -> float:
+    """Return 1/2 - (length - shortest) / (longest - shortest), for a wrong completion at most 0.
+
+    The length reward of Kimi k1.5 (arXiv 2501.12599, section 2.3.3): between 0.5 for the shortest and -0.5 for the
+    longest of a prompt's completions; 0 where all are as long.
+    """
+    if longest == shortest:
+        return 0.0
+    value = 0.5 - (length - shortest) / (longest - shortest)
+    return value if correct else min(0.0, value)
+
+
+class RelativeLengthReward(_OfCorrect):
+    """`len`: the shorter among a prompt's completions earn more, the wrong ones nothing for it.
+
+    Args:
+        of: the reward that says what is correct (0.5 or more), by name.
+    """
+
+    def __init__(self, of: str = "accuracy") -> None:
+        super().__init__(of)
+        self.__name__ = "len"
+
+    def __call__(
+        self,
+        prompts: Sequence[Completion],
+        completions: Sequence[Completion],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        counted = lengths(completions, completion_ids)
+        call = {"prompts": prompts, "completions": completions, "completion_ids": completion_ids, **columns}
+        verdicts, result = self._verdicts(call)
+        keys = [repr(prompt) for prompt in prompts]
+        of_prompt: dict[str, list[int]] = {}
+        for key, length in zip(keys, counted, strict=True):
+            of_prompt.setdefault(key, []).append(length)
+        for key, length, correct in zip(keys, counted, verdicts, strict=True):
+            bounds = min(of_prompt[key]), max(of_prompt[key])
+            result.append(None if correct is None else relative_length(length, *bounds, correct=correct))
+        return result
 
 
 def _is_number(value: Any) -> bool:

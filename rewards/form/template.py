@@ -1,12 +1,13 @@
 r"""The shape that a completion is to have, a string with slots: `<think>{reasoning}</think><answer>{answer}</answer>`.
 
 Slots: `{reasoning}` needs a letter or a digit, `{answer}` anything visible, `{boxed}` a `\boxed{}` with something in
-it. What stands between slots are marks; white space around them is free. All scans are one pass.
+it, `{text}` nothing. What stands between slots are marks; white space around them is free. Where one mark begins
+another (a fence with a language and one without) the longer counts; a fence in the reasoning is no mark. All scans are
+one pass.
 """
 
 import re
 import unicodedata
-from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -19,10 +20,13 @@ from rewards.sections import SUMMARY_MARK
 TEMPLATES = {
     "think_answer": "<think>{reasoning}</think> <answer>{answer}</answer>",
     "think_boxed": "<think>{reasoning}</think> {boxed}",
+    "think": "<think>{reasoning}</think> {answer}",
+    "think_code": "<think>{reasoning}</think> <answer>{text}```python{answer}```{text}</answer>",
     "summary": f"{SUMMARY_MARK}{{reasoning}}{SUMMARY_MARK}{{answer}}",
 }
 BLANK = "\u115f\u1160\u3164\uffa0\u2800"  # letters and symbols that show nothing: Hangul fillers, Braille blank
-_SLOT = re.compile(r"\{(reasoning|answer|boxed)\}")
+FENCES = ("```", "~~~")
+_SLOT = re.compile(r"\{(reasoning|answer|boxed|text)\}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class Template:
     @property
     def marks(self) -> tuple[str, ...]:
         return tuple(unit for unit in self.units if not _SLOT.fullmatch(unit))
+
+    @property
+    def free(self) -> frozenset[tuple[str, str]]:
+        """The marks before and behind each slot that may hold anything."""
+        around = zip(self.units, self.units[1:], (*self.units[2:], "end"), strict=False)
+        return frozenset((before, after) for before, slot, after in around if slot == "{text}")
 
     @property
     def boxed_after(self) -> str | None:
@@ -55,7 +65,7 @@ def read_template(text: str) -> Template:
         known = ", ".join(TEMPLATES)
         raise ValueError(
             f"format.template must be one of {known}, or text such as {TEMPLATES['think_answer']!r} that begins with "
-            f"a mark, with marks between its slots {{reasoning}}, {{answer}}, {{boxed}}; got {text!r}"
+            f"a mark, with marks between its slots {{reasoning}}, {{answer}}, {{boxed}}, {{text}}; got {text!r}"
         )
     return Template(tuple(units))
 
@@ -77,34 +87,37 @@ def has_box(text: str) -> bool:
     return end > 0 and has_content(text[start + 7 : end])
 
 
-FILLED = {"{reasoning}": has_word, "{answer}": has_content, "{boxed}": has_box}
+FILLED = {"{reasoning}": has_word, "{answer}": has_content, "{boxed}": has_box, "{text}": lambda text: True}
 
 
-def positions(text: str, template: Template) -> list[tuple[int, str]]:
-    """Every mark of the template that stands in the text, with where it begins, in order."""
-    found = []
-    for mark in set(template.marks):
-        at = text.find(mark)
-        while at >= 0:
-            found.append((at, mark))
-            at = text.find(mark, at + len(mark))
-    return sorted(found)
+def positions(text: str, template: Template, *, any_case: bool = False) -> list[tuple[int, str]]:
+    """Every mark of the template that stands in the text, with where it begins, in order; `any_case`: as `<THINK>` too.
+
+    None overlaps another, the longer goes first. Fences in the reasoning are part of it.
+    """
+    longest_first = sorted(set(template.marks), key=lambda mark: (-len(mark), mark))
+    pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE if any_case else 0)
+    found = [(match.start(), match[0]) for match in pattern.finditer(text)]
+    ends = {after for slot, after in pairwise(template.units) if slot == "{reasoning}"}
+    closed = next((at for at, mark in found if mark in ends), 0)
+    return [(at, mark) for at, mark in found if at >= closed or not mark.startswith(FENCES)]
 
 
 def matches(text: str, template: Template) -> bool:
     """Whether the text has the template's shape exactly: each mark as often as there, in order, nothing outside."""
     text = text.strip()
-    folded = text.lower()
-    wanted = Counter(mark.lower() for mark in template.marks)
-    if any(folded.count(mark) != count for mark, count in wanted.items()):
+    found = positions(text, template)
+    if tuple(mark for _, mark in found) != template.marks:
         return False
-    at, slot = 0, ""
+    if len(positions(text, template, any_case=True)) != len(found):
+        return False
+    at, slot, rest = 0, "", iter(found)
     for unit in (*template.units, ""):
         if unit in FILLED:
             slot = unit
             continue
-        here = text.find(unit, at) if unit else len(text)
-        if here < 0 or not _filled(text[at:here], slot):
+        here, _ = next(rest, (len(text), ""))
+        if not _filled(text[at:here], slot):
             return False
         at, slot = here + len(unit), ""
     return True

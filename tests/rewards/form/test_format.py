@@ -99,9 +99,12 @@ def test_the_template_can_be_chosen(template, text, good):
     assert (counted == 1.0) is good
 
 
-@pytest.mark.parametrize("template", ["think", "", "{answer}", "<a>{reasoning}{answer}</a>", "<a></a>"])
+@pytest.mark.parametrize("template", ["thinking", "", "{answer}", "<a>{reasoning}{answer}</a>", "<a></a>"])
 def test_a_template_without_marks_or_slots_is_refused(template):
-    with pytest.raises(ValueError, match=r"format.template must be one of think_answer, think_boxed, summary, or text"):
+    with pytest.raises(
+        ValueError,
+        match=r"format.template must be one of think_answer, think_boxed, think, think_code, summary, or text",
+    ):
         rewards.get("format", template=template)
 
 
@@ -134,3 +137,64 @@ def test_hostile_text_takes_no_time(unit):
     started = time.process_time()
     strict_format(text), format_similarity(text), tag_count(text)
     assert time.process_time() - started < 0.5  # 50 ms each on an idle machine
+
+
+BLOCK = "```python\nprint(1)\n```"
+CODE = {
+    "alone": f"<think>\nPrint it.\n</think>\n<answer>\n{BLOCK}\n</answer>",
+    "with words around": f"<think>\nPrint it.\n</think>\n<answer>\nSo:\n{BLOCK}\nDone.\n</answer>",
+    "with a block in the reasoning": f"<think>\nTry\n{BLOCK}\n```\nx\n```\n</think>\n<answer>\n{BLOCK}\n</answer>",
+}
+NO_CODE = {
+    "no block": "<think>a</think><answer>print(1)</answer>",
+    "an unmarked block": "<think>a</think><answer>```\nprint(1)\n```</answer>",
+    "two blocks": f"<think>a</think><answer>{BLOCK}\n{BLOCK}</answer>",
+    "an empty block": "<think>a</think><answer>```python\n```</answer>",
+    "an open block": "<think>a</think><answer>```python\nprint(1)\n</answer>",
+    "a block behind": f"<think>a</think><answer>b</answer>{BLOCK}",
+    "another language": "<think>a</think><answer>```pythonic\nprint(1)\n```</answer>```",
+    "twice": CODE["alone"] * 2,
+}
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_marks_that_begin_alike_are_told_apart(name):
+    template = read_template("think_code")
+    assert strict_format(CODE[name], template) == 1.0
+    assert format_similarity(CODE[name], template) == pytest.approx(1.0)
+    assert tag_count(CODE[name], template) == 1.0
+
+
+@pytest.mark.parametrize("name", NO_CODE)
+def test_what_is_not_the_code_template_is_worth_less(name):
+    template = read_template("think_code")
+    assert strict_format(NO_CODE[name], template) == 0.0
+    assert tag_count(NO_CODE[name], template) < 1.0
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("<a>{reasoning}</a><a><b>{answer}</b>", "<a>so</a><a><b>3</b>"),
+        ("== {reasoning} === {answer}", "== so === 3"),
+        ("[[ {reasoning} ]] [ {answer} ]", "[[ so ]] [ 3 ]"),
+    ],
+)
+def test_marks_that_hold_each_other(template, text):
+    assert strict_format(text, read_template(template)) == 1.0
+    assert tag_count(text, read_template(template)) == 1.0
+
+
+def test_free_text_may_be_missing():
+    template = read_template("<a>{reasoning}</a>{text}<b>{answer}</b>{text}")
+    for text in ("<a>so</a><b>3</b>", "<a>so</a> well <b>3</b> indeed"):
+        assert strict_format(text, template) == 1.0 and format_similarity(text, template) == pytest.approx(1.0)
+    assert strict_format("<a></a><b>3</b>", template) == 0.0
+
+
+def test_hostile_marks_are_read_in_one_pass():
+    started = time.monotonic()
+    for text in ("```python" * 15_000, "`" * 128_000, "<think>" * 18_000, "<answer>```" * 12_000):
+        for measure in (strict_format, format_similarity, tag_count):
+            assert measure(text, read_template("think_code")) < 0.9
+    assert time.monotonic() - started < 3.0

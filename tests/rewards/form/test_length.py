@@ -3,7 +3,7 @@
 import pytest
 
 from rewards import get
-from rewards.form.length import cosine_length, lengths, overlong_penalty
+from rewards.form.length import cosine_length, lengths, overlong_penalty, relative_length
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,43 @@ def test_what_is_correct_is_said_by_another_reward():
 def test_an_impossible_option_is_refused(name, options, said):
     with pytest.raises(ValueError, match=said):
         get(name, **options)
+
+
+def test_cosine_without_a_penalty_for_what_was_cut():
+    # length 100 and 150 of 100: cos(pi) = -1, so 0.5 for the right and -0.5 for the wrong one
+    call = {"prompts": [""] * 3, "completions": [r"\boxed{3}", r"\boxed{4}", r"\boxed{3}"], "answer": ["3"] * 3}
+    ids = [list(range(length)) for length in (100, 150, 0)]
+    reward = get("cosine", max_length=100, exceeded=None)
+    assert reward(**call, completion_ids=ids) == pytest.approx([0.5, -0.5, 1.0])
+    with pytest.raises(ValueError, match=r"cosine\.exceeded must be a number, or null"):
+        get("cosine", exceeded="no")
+
+
+@pytest.mark.parametrize(
+    ("length", "correct", "value"),
+    [
+        (10, True, 0.5),
+        (20, True, 0.0),  # 1/2 - 10 / 20
+        (30, True, -0.5),
+        (10, False, 0.0),  # at most 0
+        (25, False, -0.25),  # 1/2 - 15 / 20
+    ],
+)
+def test_the_relative_length(length, correct, value):
+    assert relative_length(length, 10, 30, correct=correct) == pytest.approx(value)
+
+
+def test_equal_lengths_are_worth_nothing():
+    assert relative_length(7, 7, 7, correct=True) == relative_length(7, 7, 7, correct=False) == 0.0
+
+
+def test_len_compares_the_completions_of_a_prompt():
+    # a: lengths 10, 30 -> 0.5, -0.5 (right); b: 5, 5 -> 0, 0; c alone -> 0
+    ids = [list(range(length)) for length in (10, 5, 30, 5, 99)]
+    values = get("len")(
+        prompts=["a", "b", "a", "b", "c"],
+        completions=[r"\boxed{3}"] * 4 + ["?"],
+        completion_ids=ids,
+        answer=["3"] * 4 + [None],
+    )
+    assert values == [0.5, 0.0, -0.5, 0.0, None]
