@@ -193,8 +193,8 @@ def test_free_text_may_be_missing():
 
 
 def test_hostile_marks_are_read_in_one_pass():
-    started = time.monotonic()
+    started = time.process_time()
     for text in ("```python" * 15_000, "`" * 128_000, "<think>" * 18_000, "<answer>```" * 12_000):
         for measure in (strict_format, format_similarity, tag_count):
             assert measure(text, read_template("think_code")) < 0.9
-    assert time.monotonic() - started < 3.0
+    assert time.process_time() - started < 3.0
