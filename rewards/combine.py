@@ -43,9 +43,7 @@ class Counted:
     """What enters the sum."""
 
     values: Values  # reward name -> one value a completion, clipped and gated
-    totals: list[
-        float | None
-    ]  # weighted sum; None without any reward, with one missing, or over LARGEST
+    totals: list[float | None]  # weighted sum; None without any reward, with one missing, or over LARGEST
     applied: dict[str, int]  # "NAME/clipped", "NAME/gated", "NAME/gate_unknown" -> completions
     too_large: dict[str, int] = field(default_factory=dict)  # reward that made a total too large -> completions
 
