@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import model_validator
 
 import envs
+from envs.adapters.trl import with_tools
 from envs.data import from_rows
 from grpo.algorithms.seams import GroupFilter, Seams, StepCallback
 from grpo.config import Config
@@ -69,6 +70,8 @@ class GRPOTrainer:
         same, held out; evaluated every eval_every steps. loss_fn, advantage_fn: in place of the config's loss_type and
         advantage, see `grpo.types`. group_filter: whether a group, given its rewards, is learned from; others are
         replaced as with dynamic_sampling. callbacks: called with the steps done and the step's metrics after each step.
+        tools: functions that the model may call. environment_factory: TRL's, a class with `reset` whose public methods
+        are tools.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class GRPOTrainer:
         advantage_fn: AdvantageFunction | None = None,
         group_filter: GroupFilter | None = None,
         callbacks: Sequence[StepCallback] = (),
+        tools: Sequence[Callable[..., Any]] = (),
+        environment_factory: Callable[[], Any] | None = None,
     ) -> None:
         functions = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs)
         names = [
@@ -105,7 +110,8 @@ class GRPOTrainer:
         self.config, self.output = config, Path(config.output or "runs/trainer")
         self._seams = Seams(loss_fn, advantage_fn, group_filter, callbacks=tuple(callbacks))
         self._functions = {n: f for n, f in zip(names, functions, strict=True) if not isinstance(f, str)}
-        self._model, self._env = model, _environment(train_dataset, eval_dataset, config.seed)
+        self._model = model
+        self._env = with_tools(_environment(train_dataset, eval_dataset, config.seed), tools, environment_factory)
 
     def train(self, *, resume: bool = False) -> dict[str, Any]:
         """Run to the last step; returns, and writes, what summary.json holds."""

@@ -8,6 +8,7 @@ import numpy as np
 from grpo.config import Config
 from grpo.metrics import logged_metrics
 from grpo.model.policy import Policy
+from grpo.rollout.dialogue import Dialogues
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
@@ -24,6 +25,7 @@ def evaluate(
     step: int,
     greedy: bool = False,
     on_tokens: Callable[[int], None] | None = None,
+    dialogues: Dialogues | None = None,
 ) -> dict[str, float]:
     """Means over the tasks: every reward by its name, mean_length (tokens), truncated (share), tasks, samples.
 
@@ -41,6 +43,7 @@ def evaluate(
         merge_adapter=config.merge_adapter,
         kv_bits=config.kv_bits,
         stops=stops(config, policy.tokenizer),
+        dialogues=dialogues,
     )
     groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
     scored = results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from envs import Task
+from envs import Message, Task
 from grpo.config import Config
-from grpo.types import Group
+from grpo.types import Group, Rollout
 from rewards import CallState, RewardSet
 
 LOOK_SECONDS = 0.2  # between two looks at whether the run was told to stop
@@ -83,20 +83,12 @@ class Scorer:
 
         Counts, messages and metrics of the call stand with the first group.
         """
-        handed = [
-            hand_over(
-                group.prompt.task,
-                group.prompt.text,
-                [rollout.text for rollout in group.rollouts],
-                max_completion_length=self.max_completion_length,
-            )
-            for group in groups
-        ]
+        handed = [handed_over(group, self.max_completion_length) for group in groups]
         names = dict.fromkeys(name for _, _, columns in handed for name in columns)
         scores = self.rewards.score(
             [prompt for prompts, _, _ in handed for prompt in prompts],
             [completion for _, completions, _ in handed for completion in completions],
-            completion_ids=[list(rollout.tokens) for group in groups for rollout in group.rollouts],
+            completion_ids=[list(rollout.trained(rollout.tokens)) for group in groups for rollout in group.rollouts],
             columns={
                 name: [value for rows, _, columns in handed for value in columns.get(name, [None] * len(rows))]
                 for name in names
@@ -111,7 +103,7 @@ class Scorer:
             found.append(
                 GroupScores(
                     {name: values[part] for name, values in scores.values.items()},
-                    scores.totals[part],
+                    _of_sound(group, scores.totals[part]),
                     *((scores.failures, scores.messages) if not found else ({}, {})),
                     {name: values[part] for name, values in scores.counted.items()},
                     {} if found else scores.applied,
@@ -133,6 +125,42 @@ def results(pending: "Sequence[Future[GroupScores]]", check: Callable[[], None])
     while wait(pending, LOOK_SECONDS).not_done:
         check()
     return [future.result() for future in pending]
+
+
+def handed_over(group: Group, max_completion_length: int | None) -> tuple[list[Any], list[Any], dict[str, list[Any]]]:
+    """Return the prompts, completions and columns of a group as rewards get them, see `hand_over`.
+
+    A completion of several turns is handed over whole, as the messages after the prompt, with `turn_rewards`, what each
+    reply gave, as a column.
+    """
+    task, rollouts = group.prompt.task, group.rollouts
+    texts = [rollout.text for rollout in rollouts]
+    prompts, completions, columns = hand_over(
+        task, group.prompt.text, texts, max_completion_length=max_completion_length
+    )
+    if any(rollout.dialogue is not None for rollout in rollouts):
+        if isinstance(task.prompt, str):
+            prompts = [[{"role": "user", "content": task.prompt}]] * len(rollouts)
+        completions = [as_messages(rollout) for rollout in rollouts]
+        columns["turn_rewards"] = [
+            [dict(turn) for turn in rollout.dialogue.rewards] if rollout.dialogue else [] for rollout in rollouts
+        ]
+    return prompts, completions, columns
+
+
+def _of_sound(group: Group, totals: Sequence[float | None]) -> list[float | None]:
+    """Return the totals without those of completions whose environment failed."""
+    return [
+        None if rollout.dialogue is not None and rollout.dialogue.failed else total
+        for rollout, total in zip(group.rollouts, totals, strict=True)
+    ]
+
+
+def as_messages(rollout: Rollout) -> list[Message]:
+    """Return what was said after the prompt."""
+    if rollout.dialogue is not None:
+        return [dict(message) for message in rollout.dialogue.messages]
+    return [{"role": "assistant", "content": rollout.text}]
 
 
 def coin_flips(config: Config, step: int, draw: int = 0) -> np.ndarray:

@@ -3,6 +3,7 @@
 tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
 """
 
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from grpo.memory.plan import plan
 from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
+from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.filling import Filling
 from grpo.rollout.order import OrderState, PromptOrder, length_limit
@@ -77,6 +79,8 @@ class Trainer(Loop[TrainerState]):
         self.config, self.policy, self.env = config, policy, env
         self.scorer = Scorer(rewards, config.max_completion_length)
         self.notes: list[str] = []  # what the prompts' reader should be told
+        self.stops_at = stops(config, policy.tokenizer)
+        self.dialogues = dialogues_of(env, policy.tokenizer, config, self.stops_at.tokens)
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
         if config.beta > 0:
@@ -176,7 +180,8 @@ class Trainer(Loop[TrainerState]):
             max_rows=config.max_rows,
             merge_adapter=config.merge_adapter,
             kv_bits=config.kv_bits,
-            stops=stops(config, self.policy.tokenizer),
+            stops=self.stops_at,
+            dialogues=self.dialogues,
             numbers=range(before, before + len(prompts)),
         )
         groups: dict[int, Group] = {}
@@ -235,7 +240,8 @@ class Trainer(Loop[TrainerState]):
 
     def _prompts(self, split: str) -> list[Prompt]:
         tasks = self.env.tasks(split)
-        prompts, notes = fitting(tasks, self.policy.tokenizer, self.config, split)
+        tools = None if self.dialogues is None else functools.partial(tools_for, self.env)
+        prompts, notes = fitting(tasks, self.policy.tokenizer, self.config, split, tools)
         if split == "train" and not prompts:
             raise ConfigError(f"data {self.config.data}: no prompt to train on: {len(tasks)} tasks, {' '.join(notes)}")
         self.notes += [note for note in notes if note not in self.notes]
@@ -249,12 +255,18 @@ class Trainer(Loop[TrainerState]):
         )
         with self.logger.progress(f"evaluating {when}", total) as bar:
             advance = self._advance(bar)
-            figures = evaluate(self.policy, self.eval_prompts, self.scorer, config, step=step, on_tokens=advance)
-            likeliest = None
-            if greedy:
-                likeliest = evaluate(
-                    self.policy, self.eval_prompts, self.scorer, config, step=step, greedy=True, on_tokens=advance
-                )
+            measure = functools.partial(
+                evaluate,
+                self.policy,
+                self.eval_prompts,
+                self.scorer,
+                config,
+                step=step,
+                on_tokens=advance,
+                dialogues=self.dialogues,
+            )
+            figures = measure()
+            likeliest = measure(greedy=True) if greedy else None
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name in config.reward_weights)
         self.logger.say(
             f"  held out, {when}: {shown}  ({len(self.eval_prompts)} tasks, length {figures['mean_length']:.0f})"

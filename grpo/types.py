@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from envs import Message, Task
 
@@ -41,6 +41,7 @@ class Dialogue:
     rewards: tuple[Mapping[str, float], ...]  # [turns] what the reply to each gave
     ended: Ending
     problem: str | None = None
+    info: tuple[Mapping[str, Any], ...] = ()  # [turns] what else the replies said of themselves
 
     @property
     def failed(self) -> bool:

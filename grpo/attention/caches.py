@@ -153,10 +153,9 @@ class RowsCache:
         """Keep all keys: masks hide those of an earlier chunk."""
 
     def query_positions(self, time: int) -> mx.array:
-        """Return absolute positions of the queries, [prompts or 1, time]; a prompt's rows share them."""
-        if not isinstance(self.offset, mx.array):
-            return mx.array([self.offset])[:, None] + mx.arange(time)[None]
-        return self.offset[self.layout.first_rows][:, None] + mx.arange(time)[None]
+        """Return absolute positions of the queries, [prompts or 1, samples or 1, time]; 1 where all are alike."""
+        offsets = self.layout.by_prompt(self.offset) if isinstance(self.offset, mx.array) else mx.array([[self.offset]])
+        return offsets[:, :, None] + mx.arange(time)
 
     def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
         """Return which of the completion's own keys each query sees, for grpo.attention.shared; None = all."""
@@ -166,14 +165,17 @@ class RowsCache:
         seen = distance >= 0
         return (seen if window is None else seen & (distance < window))[None, None, :, None]
 
-    def prefix_mask(self, time: int, window: int | None) -> mx.array | None:
+    def prefix_mask(self, time: int, window: int | None, group: int) -> mx.array | None:
         """Return which prompt keys each query sees, for grpo.attention.shared; None = all."""
         columns = mx.arange(self.layout.width)
         seen = None
         if self.layout.ragged:
             seen = (columns[None] < mx.array(self.layout.lengths)[:, None])[:, None, :, None, None]
         if window is not None:
-            near = (self.query_positions(time)[:, None] - columns[None, :, None] < window)[:, None, :, None]
+            # [prompts, samples, prompt, time] -> [prompts, 1, prompt, samples x group, time]
+            near = self.query_positions(time)[:, :, None] - columns[:, None] < window
+            near = near.swapaxes(1, 2)[:, None]
+            near = mx.repeat(near, group, axis=3) if near.shape[3] > 1 else near
             seen = near if seen is None else seen & near
         return seen
 
@@ -211,7 +213,7 @@ class CompletionCache(RowsCache):
                 self.layout.back,
                 differentiable=self.has_gradient and self.layout.slots is None,
                 time=time,
-                prefix_mask=self.prefix_mask(time, window),
+                prefix_mask=self.prefix_mask(time, window, heads // kv_heads),
                 own_mask=self.own_mask(time, own, window),
             ),
         )
@@ -238,7 +240,7 @@ class RepeatedCache(RowsCache):
         own_width = self.own_width(time)
         shapes = (self.layout.width, own_width)
         parts = []
-        masks = self.prefix_mask(time, window), self.own_mask(time, own_width, window)
+        masks = self.prefix_mask(time, window, 1), self.own_mask(time, own_width, window)
         for mask, width, by_prompt in zip(masks, shapes, (True, False), strict=True):
             if mask is None:
                 parts.append(mx.ones((1, time, width), mx.bool_))

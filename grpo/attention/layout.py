@@ -61,17 +61,10 @@ class PrefixLayout:
             row_of_slot[slot] = row
         return mx.array(row_of_slot), mx.array(slot_of_row)
 
-    @functools.cached_property
-    def first_rows(self) -> mx.array:
-        """The first row of each prompt, [prompts]."""
-        return mx.array(
-            [end - count for end, count in zip(itertools.accumulate(self.counts), self.counts, strict=True)]
-        )
-
     def together(self, rows: mx.array) -> mx.array:
         """Put a prompt's rows in one matrix: [batch, heads, n, k] -> [prompts, heads, samples x n, k]."""
         _, heads, _, k = rows.shape
-        return self._by_prompt(rows).swapaxes(1, 2).reshape(self.prompts, heads, -1, k)
+        return self.by_prompt(rows).swapaxes(1, 2).reshape(self.prompts, heads, -1, k)
 
     def apart(self, shared: mx.array) -> mx.array:
         """The inverse of `together`."""
@@ -84,7 +77,7 @@ class PrefixLayout:
         Returns [prompts, heads, m + k, samples x n].
         """
         prompts, heads, _, n = shared.shape
-        turned = self._by_prompt(rows).transpose(0, 2, 4, 1, 3)  # [prompts, heads, k, samples, n]
+        turned = self.by_prompt(rows).transpose(0, 2, 4, 1, 3)  # [prompts, heads, k, samples, n]
         above = shared.reshape(prompts, heads, -1, *turned.shape[3:])
         return mx.concatenate([above, turned], axis=2).reshape(prompts, heads, -1, n)
 
@@ -93,14 +86,14 @@ class PrefixLayout:
         _, heads, k, _ = shared.shape
         return self._by_row(shared.reshape(self.prompts, heads, k, self.samples, -1).transpose(0, 3, 1, 4, 2))
 
-    def _by_prompt(self, rows: mx.array) -> mx.array:
+    def by_prompt(self, rows: mx.array) -> mx.array:
         """[batch, ...] -> [prompts, samples, ...]."""
         if self.slots is not None:
             rows = rows[self.slots[0]]
         return rows.reshape(self.prompts, self.samples, *rows.shape[1:])
 
     def _by_row(self, slots: mx.array) -> mx.array:
-        """The inverse of `_by_prompt`."""
+        """The inverse of `by_prompt`."""
         rows = slots.reshape(self.prompts * self.samples, *slots.shape[2:])
         return rows if self.slots is None else rows[self.slots[1]]
 

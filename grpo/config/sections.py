@@ -87,6 +87,24 @@ class ModelSettings(Section):
     seed: int = Field(0, ge=0, description="of data order, sampling and adapters")
 
 
+class TurnSettings(Section):
+    """How a model and an environment that answers take turns."""
+
+    max_turns: int = Field(8, ge=1, description="turns of the model in a conversation, where an environment answers")
+    max_conversation_length: int | None = Field(
+        None, ge=1, description="tokens of a conversation, replies included; none = max_turns of max_completion_length"
+    )
+    max_reply_length: int = Field(512, ge=1, description="tokens of a reply; a longer one loses its middle")
+    reply_timeout_seconds: float = Field(
+        30.0, gt=0, description="an environment that takes longer to reply ends its conversation, which is left out"
+    )
+    wait_for_replies: bool = Field(
+        False,
+        description="decode on only when all replies have come: the same bits again however slow the environment; "
+        "otherwise others go on, and only quick replies are waited for",
+    )
+
+
 class OptimizerSettings(Section):
     """How a gradient becomes an update."""
 

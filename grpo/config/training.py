@@ -13,10 +13,10 @@ from pydantic import Field, field_validator, model_validator
 from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
 from grpo.config.loading import load
 from grpo.config.presets import with_preset
-from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings
+from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings, TurnSettings
 
 
-class Config(ModelSettings, LoggedRun, AlgorithmSettings):
+class Config(ModelSettings, LoggedRun, AlgorithmSettings, TurnSettings):
     """One run of `python -m grpo.train`."""
 
     model: str = Field(
@@ -100,7 +100,7 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings):
     steps: int = Field(200, ge=1, description="rollout batches")
     prompts_per_step: int = Field(2, ge=1, description="prompts of a rollout batch")
     num_generations: int = Field(16, ge=2, description="samples of each prompt (G)")
-    max_completion_length: int = Field(256, ge=1, description="tokens")
+    max_completion_length: int = Field(256, ge=1, description="tokens; of each turn, where an environment answers")
     temperature: float = Field(
         1.0, gt=0, description="of sampling in training; every logprob is of logits / temperature"
     )

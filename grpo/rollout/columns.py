@@ -46,6 +46,27 @@ class Columns:
         """Return these rows, from one column on."""
         return self._of([part[rows, :, start:] for part in self.parts])
 
+    def gather(self, rows: mx.array, columns: mx.array) -> mx.array | None:
+        """Return these columns [rows, n] of these rows, whole, [rows, kv_heads, n, dims]; None before the first."""
+        if not self.parts:
+            return None
+        return self._of([_columns(part[rows], columns) for part in self.parts]).read(columns.shape[1])
+
+    def put(self, rows: mx.array, source: mx.array, columns: int, new: mx.array, batch: int) -> None:
+        """Replace rows by columns of their own (the first `columns`) and of `new`, which are counted after those.
+
+        `source` [rows, width] says which; the other rows move to the right so that all end with column `width`.
+        """
+        width = source.shape[1]
+        for i, fresh in enumerate(self._encoded(new)):
+            if i == len(self.parts):  # the rows ended at their first token
+                self.parts.append(mx.zeros((batch, fresh.shape[1], 0, fresh.shape[3]), fresh.dtype))
+            part = self.parts[i][:, :, :columns]
+            replaced = _columns(mx.concatenate([part[rows], fresh], axis=2), source)
+            moved = mx.pad(part, [(0, 0), (0, 0), (width - columns, 0), (0, 0)])
+            moved[rows] = replaced
+            self.parts[i] = moved
+
     def _of(self, parts: Sequence[mx.array]) -> "Columns":
         other = Columns(self.bits)
         other.group, other.parts = self.group, list(parts)
@@ -59,6 +80,14 @@ class Columns:
         if not self.group:
             raise ConfigError(f"kv_bits needs a head size that is a multiple of 32, this model's is {dims}: leave it 0")
         return mx.quantize(column, group_size=self.group, bits=self.bits)
+
+
+def _columns(part: mx.array, columns: mx.array) -> mx.array:
+    """[rows, kv_heads, n, dims] and [rows, m] -> [rows, kv_heads, m, dims]."""
+    rows, heads, _, dims = part.shape
+    return mx.take_along_axis(
+        part, mx.broadcast_to(columns[:, None, :, None], (rows, heads, columns.shape[1], dims)), axis=2
+    )
 
 
 def _block_like(column: mx.array) -> mx.array:

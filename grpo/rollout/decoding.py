@@ -35,6 +35,10 @@ class Places:
         self._last: tuple[int, int | mx.array] | None = None
         self._layers = 0  # that have written, of all steps
 
+    def move(self, starts: Sequence[int]) -> None:
+        """Have the rows start at other columns."""
+        self.starts, self._last = list(starts), None
+
     def after(self, columns: int) -> int | mx.array:
         """Return the position of the token after this many columns, one for all rows or [batch]."""
         if self._last is None or self._last[0] != columns:

@@ -6,8 +6,8 @@ nothing has to be restored when a run is resumed.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mlx.core as mx
@@ -19,18 +19,17 @@ from grpo.config.sections import ConfigError
 from grpo.cpu.fusion import without_gradient
 from grpo.cpu.lanes import evaluate, lane, lanes
 from grpo.model.policy import Policy
-from grpo.rollout import decoding
+from grpo.rollout import decoding, reading
+from grpo.rollout.dialogue import Desk, Dialogues
+from grpo.rollout.row import Row, Steer
 from grpo.rollout.sampler import Draw, Sampling, draw
 from grpo.rollout.stopping import Stops
-from grpo.types import Group, Prompt, Rollout
+from grpo.types import Group, Prompt, Rollout, StopReason
 
 SHARED_FROM = 32  # tokens that all prompts must begin with for these to be run once for all
 COMPACT_BELOW = 0.8  # rows are dropped from the batch when fewer than this share is still running
 DIVIDED = 1 << 20  # logits from which on to draw from the rows in two halves: 16 rows of 49,152 gain nothing
 STREAMS = {"train": 0, "eval": 1, "sample": 2}
-
-# From the token a row has just drawn to the tokens it writes in its place, one a step (itself: nothing is steered).
-Steer = Callable[[int], Sequence[int]]
 
 
 @dataclass(frozen=True)
@@ -54,31 +53,28 @@ class Request:
     numbers: Sequence[int] | None = None  # [prompts]
     steer: Callable[[], Steer] | None = None
     stops: Stops | None = None  # None = the model's end tokens
+    dialogues: Dialogues | None = None  # None: one turn; else `max_tokens` are those of a turn
 
+    @property
+    def draws(self) -> int:
+        """The most tokens that the model may write in a completion."""
+        if self.dialogues is None:
+            return self.max_tokens
+        turns = self.dialogues.max_turns * self.max_tokens
+        return turns if self.dialogues.max_tokens is None else min(turns, self.dialogues.max_tokens)
 
-@dataclass
-class _Row:
-    """A completion being decoded."""
-
-    prompt: int
-    sample: int
-    uniforms: np.ndarray  # [max_tokens] float32 in [0, 1)
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    entropies: list[float] = field(default_factory=list)
-    drawn: int = 0  # tokens asked for so far, those not looked at yet included
-    stop_reason: str | None = None
-    steer: Steer | None = None
-    forced: deque[int] = field(default_factory=deque)  # tokens it is to write before it draws again
+    def turn_limit(self, tokens: int, written: int) -> int:
+        """How much the model may have written at the end of a turn that begins after `tokens`, `written` its own."""
+        if self.dialogues is None or self.dialogues.max_tokens is None:
+            return written + self.max_tokens
+        return written + min(self.max_tokens, self.dialogues.max_tokens - tokens)
 
 
 def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
-    """Return the uniform random numbers that decide one completion, [max_tokens]."""
+    """Return the uniform random numbers that decide one completion, [draws]."""
     number = prompt if request.numbers is None else request.numbers[prompt]
     key = (request.seed, STREAMS[request.stream], request.step, number, sample)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(
-        request.max_tokens, dtype=np.float32
-    )
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(request.draws, dtype=np.float32)
 
 
 def generate(
@@ -90,7 +86,7 @@ def generate(
     """Yield (index of the prompt, its group) as groups finish; `on_tokens` hears how many tokens each step added."""
     engine = (
         _Engine(policy, prompts, request, on_tokens)
-        if policy.shares_prefixes
+        if policy.shares_prefixes and (request.dialogues is None or reading.can_read(policy))
         else _PlainEngine(policy, prompts, request, on_tokens)
     )
     with policy.decoding(merge=request.merge_adapter):
@@ -98,20 +94,26 @@ def generate(
 
 
 class _Engine:
-    """The batch being decoded: `rows` on the host, their caches and the tokens last drawn on the device."""
+    """The batch being decoded: `rows` on the host, their caches and the tokens last drawn on the device.
+
+    A row that waits for its environment stays in its place and draws what is thrown away, as a finished one does.
+    """
+
+    looks_ahead = True  # decode a step before the last is looked at
 
     def __init__(
         self, policy: Policy, prompts: Sequence[Prompt], request: Request, on_tokens: Callable[[int], None] | None
     ) -> None:
         self.policy, self.prompts, self.request, self.on_tokens = policy, prompts, request, on_tokens
         self.stops = request.stops or Stops(frozenset(policy.stop_tokens))
-        self.waiting = deque(range(len(prompts)))
-        self.rows: list[_Row] = []
+        self.waiting = deque((prompt, range(request.samples)) for prompt in range(len(prompts)))
+        self.rows: list[Row] = []
         self.caches: list[Any] = []
-        self.finished: dict[int, list[_Row]] = {}
+        self.finished: dict[int, list[Row]] = {}
         shared = shared_length([prompt.tokens for prompt in prompts]) if len(prompts) > 1 else 0
         self.shared = shared if shared >= SHARED_FROM else 0  # tokens of a system prompt, of examples to follow
         self.shared_caches: list[Any] = []
+        self.desk = None if request.dialogues is None else Desk(request.dialogues)
 
     def run(self) -> Iterator[tuple[int, Group]]:
         """Decode until every group is out."""
@@ -119,32 +121,39 @@ class _Engine:
         while self.rows or self.waiting:
             last = self._admit(last)
             assert last is not None
+            if self.desk is not None:
+                last = yield from self._hear(last, self.desk)
             if self.request.steer is not None:
                 last = self._steered(last)
             # the next step is asked for before the last one is looked at, so the device never waits for the host
-            upcoming = self._step(last) if self._any_can_go_on() else None
+            upcoming = self._step(last) if self.looks_ahead and self._any_can_go_on() else None
             yield from self._look_at(last)
-            last = self._leave(upcoming)
+            if not self.looks_ahead and self._any_can_go_on():
+                upcoming = self._step(last)
+            last = self._leave(last if upcoming is None else upcoming)
 
     def _admit(self, last: Draw | None) -> Draw | None:
         """Let waiting prompts join while there is room for all their samples."""
         room = self.request.max_rows - len(self.rows)
-        count = min(len(self.waiting), max(room // self.request.samples, 0 if self.rows else 1))
+        samples = len(self.waiting[0][1]) if self.waiting else self.request.samples
+        count = min(len(self.waiting), max(room // samples, 0 if self.rows else 1))
         if count == 0:
             return last
         chosen = [self.waiting.popleft() for _ in range(count)]
-        tokens = [self.prompts[index].tokens for index in chosen]
-        layout = PrefixLayout(tuple(map(len, tokens)), (self.request.samples,) * count)
+        tokens = [self.prompts[index].tokens for index, _ in chosen]
+        layout = PrefixLayout(tuple(map(len, tokens)), (samples,) * count)
         hidden, fresh = self._prefill(tokens, layout)
         rows = [
-            _Row(
+            Row(
                 index,
                 sample,
                 uniform_stream(self.request, index, sample),
+                self.request.turn_limit(0, 0),
+                talk=self.desk.rules.open(self.prompts[index].task) if self.desk else None,
                 steer=self.request.steer and self.request.steer(),
             )
-            for index in chosen
-            for sample in range(self.request.samples)
+            for index, numbers in chosen
+            for sample in numbers
         ]
         first = self._draw(hidden, rows)
         if self.rows and last is not None:
@@ -165,7 +174,7 @@ class _Engine:
         else:
             hidden = self._run(pad_rows(rest), caches)  # [prompts, time, hidden]
             last = hidden[mx.arange(len(tokens)), mx.array(layout.lengths) - self.shared - 1]  # [prompts, hidden]
-        return mx.repeat(last, self.request.samples, axis=0), caches
+        return mx.repeat(last, layout.samples, axis=0), caches
 
     def _fresh(self, prompts: int) -> list[Any]:
         """Return the caches of so many prompts, after the tokens that all begin with."""
@@ -192,8 +201,8 @@ class _Engine:
     def _join(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return decoding.join(self.caches, fresh, layout)
 
-    def _draw(self, hidden: mx.array, rows: Sequence[_Row]) -> Draw:
-        limit = self.request.max_tokens - 1
+    def _draw(self, hidden: mx.array, rows: Sequence[Row]) -> Draw:
+        limit = self.request.draws - 1
         uniforms = mx.array(np.array([row.uniforms[min(row.drawn, limit)] for row in rows]))
         for row in rows:
             row.drawn += 1
@@ -210,38 +219,75 @@ class _Engine:
         """Replace drawn tokens where a row has forced tokens to write; waits for the device."""
         tokens = np.array(last.tokens).tolist()
         for place, row in enumerate(self.rows):
-            if row.stop_reason is None and row.steer is not None:
+            if row.going and row.steer is not None:
                 if not row.forced:
                     row.forced.extend(row.steer(tokens[place]))
                 tokens[place] = row.forced.popleft()
         return replace(last, tokens=mx.array(tokens, dtype=last.tokens.dtype))
 
     def _any_can_go_on(self) -> bool:
-        return any(row.stop_reason is None and row.drawn < self.request.max_tokens for row in self.rows)
+        return any(row.going and row.drawn < row.limit for row in self.rows)
 
     def _look_at(self, last: Draw) -> Iterator[tuple[int, Group]]:
         """Read the drawn tokens, finish the rows that end and emit groups whose rows are all finished."""
         tokens, logprobs, entropies = (np.array(part).tolist() for part in (last.tokens, last.logprobs, last.entropies))
         added = 0
         for row, token, logprob, entropy in zip(self.rows, tokens, logprobs, entropies, strict=True):
-            if row.stop_reason is not None:
+            if not row.going:
                 continue
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.entropies.append(entropy)
+            row.written += 1
             added += 1
-            if self.stops.ends(row.tokens, self.policy.tokenizer):
-                row.stop_reason = "stop"
-            elif len(row.tokens) == self.request.max_tokens:
-                row.stop_reason = "length"
-            if row.stop_reason is not None:
-                self.finished.setdefault(row.prompt, []).append(row)
-                if len(self.finished[row.prompt]) == self.request.samples:
-                    yield row.prompt, self._group(row.prompt)
+            stopped = self.stops.ends(row.tokens[row.begin :] if row.begin else row.tokens, self.policy.tokenizer)
+            if not stopped and row.written < row.limit:
+                continue
+            row.turn_ended = "stop" if stopped else "length"
+            if row.talk is None or self.desk is None:
+                yield from self._finish(row, row.turn_ended)
+            else:
+                self.desk.ask(row.talk, row.tokens, row.begin, stopped=token in self.stops.tokens)
+        self._heard_tokens(added)
+
+    def _heard_tokens(self, added: int) -> None:
         if self.on_tokens is not None:
             self.on_tokens(added)
 
-    def _leave(self, upcoming: Draw | None) -> Draw | None:
+    def _finish(self, row: Row, reason: StopReason) -> Iterator[tuple[int, Group]]:
+        """Finish a row and emit its group if that is whole."""
+        row.stop_reason = reason
+        self.finished.setdefault(row.prompt, []).append(row)
+        if len(self.finished[row.prompt]) == self.request.samples:
+            yield row.prompt, self._group(row.prompt)
+
+    def _hear(self, last: Draw, desk: Desk) -> Generator[tuple[int, Group], None, Draw]:
+        """Finish the rows whose conversation is over; the others that have a reply read it, all in one pass."""
+        replies = desk.take(idle=not any(row.going for row in self.rows), tick=lambda: self._heard_tokens(0))
+        places, known = [], []
+        for place, row in enumerate(self.rows):
+            if row.talk is None or row.talk not in replies:
+                continue
+            read = row.talk.hear(replies[row.talk], desk.rules, row.tokens, stopped=row.tokens[-1] in self.stops.tokens)
+            if read is None:
+                yield from self._finish(row, "length" if row.talk.ended == "length" else row.turn_ended)
+                continue
+            places.append(place)
+            known.append(len(row.tokens))
+            limit = self.request.turn_limit(len(row.tokens) + len(read), row.written)
+            row.read(read, limit, self.request.steer and self.request.steer())
+        if not places:
+            return last
+        rows = [self.rows[place] for place in places]
+        with without_gradient():
+            hidden = self._extend(places, [row.tokens for row in rows], known)  # [rows, hidden]
+        return last.replaced(places, self._draw(hidden, rows))
+
+    def _extend(self, places: Sequence[int], tokens: Sequence[Sequence[int]], known: Sequence[int]) -> mx.array:
+        """Run what these rows have read; return their last hidden states, [rows, hidden]. Of each `known` have run."""
+        return reading.extend(self.caches, places, tokens, known, self.policy.trunk)
+
+    def _leave(self, upcoming: Draw) -> Draw | None:
         """Drop finished rows if that saves time.
 
         When none goes on, when many have finished, or when others wait for room.
@@ -250,7 +296,6 @@ class _Engine:
         if not going:
             self.rows, self.caches = [], []
             return None
-        assert upcoming is not None
         room = self.request.max_rows - len(going) >= self.request.samples and bool(self.waiting)
         if len(going) < len(self.rows) and (room or len(going) <= COMPACT_BELOW * len(self.rows)):
             self.rows = [self.rows[i] for i in going]
@@ -266,11 +311,21 @@ class _Engine:
         rows = sorted(self.finished.pop(index), key=lambda row: row.sample)
         return Group(self.prompts[index], tuple(self._rollout(row) for row in rows))
 
-    def _rollout(self, row: _Row) -> Rollout:
+    def _rollout(self, row: Row) -> Rollout:
         shown = row.tokens[:-1] if row.tokens[-1] in self.stops.tokens else row.tokens
-        text = self.policy.tokenizer.decode(shown)
-        assert row.stop_reason in ("stop", "length")
-        return Rollout(tuple(row.tokens), tuple(row.logprobs), tuple(row.entropies), text, row.stop_reason)  # type: ignore[arg-type]
+        assert row.stop_reason is not None
+        rollout = Rollout(
+            tuple(row.tokens),
+            tuple(row.logprobs),
+            tuple(row.entropies),
+            self.policy.tokenizer.decode(shown) if row.talk is None else row.talk.text,
+            row.stop_reason,
+        )
+        return (
+            rollout
+            if row.talk is None
+            else replace(rollout, mask=row.talk.mask(len(row.tokens)), dialogue=row.talk.record())
+        )
 
 
 def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
@@ -296,7 +351,8 @@ def _joined(first: Draw, second: Draw) -> Draw:
 class _PlainEngine(_Engine):
     """An engine for architectures whose rows can't share a prompt.
 
-    One group at a time, the prompt in every row, mlx_lm's own caches.
+    One group at a time, the prompt in every row, mlx_lm's own caches. Where an environment answers one row at a time:
+    the rows of these caches can't be at different turns.
     """
 
     def __init__(
@@ -305,18 +361,27 @@ class _PlainEngine(_Engine):
         if request.kv_bits:
             raise ConfigError("kv_bits needs a model whose prompts can be shared, and this one's can't: leave it 0")
         super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
+        if self.desk is not None:
+            self.looks_ahead = False  # nothing may enter these caches that is not the row's
+            self.request = replace(self.request, max_rows=1)
+            self.waiting = deque(
+                (prompt, range(sample, sample + 1)) for prompt, samples in self.waiting for sample in samples
+            )
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
         from mlx_lm.models.cache import make_prompt_cache
 
         caches = make_prompt_cache(self.policy.model)
-        rows = mx.repeat(mx.array([list(tokens[0])]), self.request.samples, axis=0)
+        rows = mx.repeat(mx.array([list(tokens[0])]), layout.samples, axis=0)
         return self.policy.trunk(rows, caches)[:, -1], caches
 
     def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return fresh
 
-    def _leave(self, upcoming: Draw | None) -> Draw | None:
+    def _extend(self, places: Sequence[int], tokens: Sequence[Sequence[int]], known: Sequence[int]) -> mx.array:
+        return self.policy.trunk(mx.array([tokens[0][known[0] - 1 :]]), self.caches)[:, -1]
+
+    def _leave(self, upcoming: Draw) -> Draw | None:
         if all(row.stop_reason is not None for row in self.rows):
             self.rows, self.caches = [], []
             return None

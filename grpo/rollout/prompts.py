@@ -1,12 +1,14 @@
 """Turn a task into the tokens the model sees. Text is tokenised once, here; a template's own BOS is never doubled."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from envs import Task
-from envs.conversation import Message
+from envs import Message, Task, Tool
+from envs.tools.conversation import INSTRUCTIONS
 from grpo.config import Config
 from grpo.rollout.template import ChatTemplate
+from grpo.rollout.writing import call_format
 from grpo.types import Prompt
 
 # The prompt of DeepSeek-R1-Zero, arXiv 2501.12948, table 1.
@@ -19,7 +21,7 @@ R1_ZERO = (
 
 
 def render(
-    task: Task, tokenizer: Any, config: Config, *, tools: Sequence[Any] | None = None, notes: list[str] | None = None
+    task: Task, tokenizer: Any, config: Config, *, tools: Sequence[Tool] = (), notes: list[str] | None = None
 ) -> Prompt:
     """Render the task as text and tokens with `config.template`.
 
@@ -28,12 +30,14 @@ def render(
     """
     if config.template == "chat":
         template = ChatTemplate(tokenizer, config.chat_template_kwargs)
-        text = template.opening(chat_messages(task, config.system_prompt, template.notes), tools)
+        text = _with_tools(template, chat_messages(task, config.system_prompt, template.notes), tools)
         tokens = tokenizer.encode(text, add_special_tokens=False)
         if notes is not None:
             notes += [note for note in template.notes if note not in notes]
     else:
         text = _plain(task)
+        if tools:
+            text = f"{described([tool.schema for tool in tools])}\n\n{text}"
         if config.template == "r1_zero":
             text = R1_ZERO.format(prompt=text)
         tokens = tokenizer.encode(text)
@@ -51,16 +55,51 @@ def chat_messages(task: Task, system_prompt: str | None, notes: list[str]) -> li
     return [{"role": "system", "content": system_prompt}, *messages]
 
 
+def _with_tools(template: ChatTemplate, messages: list[Message], tools: Sequence[Tool]) -> str:
+    """The text the model goes on from; where the template shows no tools, they are described in the system message."""
+    if not tools:
+        return template.opening(messages)
+    schemas = [tool.schema for tool in tools]
+    if call_format(template.tokenizer).shown:
+        text = template.opening(messages, schemas)
+        if tools[0].name in text:
+            return text
+    return template.opening(_with_system(messages, described(schemas)))
+
+
+def described(schemas: Sequence[dict[str, Any]]) -> str:
+    """Tools in words, for a model whose template shows none."""
+    return INSTRUCTIONS.format(tools="\n".join(json.dumps(schema["function"]) for schema in schemas))
+
+
+def _with_system(messages: list[Message], text: str) -> list[Message]:
+    """Return the messages with a text at the end of their system message, or as one."""
+    if messages[0]["role"] == "system":
+        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
 def _plain(task: Task) -> str:
     if isinstance(task.prompt, str):
         return task.prompt
     return "\n\n".join(message["content"] for message in task.prompt)
 
 
-def fitting(tasks: Sequence[Task], tokenizer: Any, config: Config, split: str) -> tuple[list[Prompt], list[str]]:
-    """Return the rendered tasks within max_prompt_length, and what their reader should be told, a line each."""
+def fitting(
+    tasks: Sequence[Task],
+    tokenizer: Any,
+    config: Config,
+    split: str,
+    tools: Callable[[Task], Sequence[Tool]] | None = None,
+) -> tuple[list[Prompt], list[str]]:
+    """Return the rendered tasks within max_prompt_length, and what their reader should be told, a line each.
+
+    `tools` says which a task is shown with.
+    """
     notes: list[str] = []
-    prompts = [render(task, tokenizer, config, notes=notes) for task in tasks]
+    prompts = [
+        render(task, tokenizer, config, tools=() if tools is None else tools(task), notes=notes) for task in tasks
+    ]
     kept = [prompt for prompt in prompts if 0 < len(prompt.tokens) <= config.max_prompt_length]
     beyond = [prompt for prompt in prompts if len(prompt.tokens) > config.max_prompt_length]
     if beyond:

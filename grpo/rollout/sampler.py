@@ -1,6 +1,7 @@
 """Draw a token and its logprob from a row of logits. The order of filters is temperature, then top-k, then top-p."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -31,6 +32,13 @@ class Draw:
     tokens: mx.array
     logprobs: mx.array
     entropies: mx.array
+
+    def replaced(self, rows: Sequence[int], other: "Draw") -> "Draw":
+        """Return this draw with what another drew in the place of these rows."""
+        index, kept = mx.array(list(rows)), [mx.array(part) for part in (self.tokens, self.logprobs, self.entropies)]
+        for part, new in zip(kept, (other.tokens, other.logprobs, other.entropies), strict=True):
+            part[index] = new
+        return Draw(*kept)
 
 
 def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:

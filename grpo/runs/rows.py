@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from grpo.scoring import GroupScores
-from grpo.types import Credit, Group, Rollout
+from grpo.types import Credit, Dialogue, Group, Rollout
 
 LONG = 4000  # characters of a column as JSON, from which on only the first row of a group holds it
 DIGITS = 3  # of logprobs and entropies, after the point
@@ -48,6 +48,8 @@ def _row(
     }
     if scores.columns:  # of log_extra
         said["logged"] = {name: values[sample] for name, values in scores.columns.items() if sample < len(values)}
+    if rollout.dialogue is not None:
+        said |= _turns(rollout.dialogue)
     asked = {"task": task.id, "prompt": group.prompt.text}
     columns = {
         f"column/{name}" if name in asked or name in said else name: value
@@ -65,6 +67,13 @@ def _messages(group: Group, rollout: Rollout) -> list[dict[str, Any]]:
         return [*before, *rollout.dialogue.messages]
     begun = before.pop()["content"] if before[-1]["role"] == "assistant" else ""
     return [*before, {"role": "assistant", "content": begun + rollout.text}]
+
+
+def _turns(dialogue: Dialogue) -> dict[str, Any]:
+    """Where the model's turns stand among the tokens, what each reply gave and said of itself, why it ended."""
+    turns = zip(dialogue.turns, dialogue.rewards, dialogue.info, strict=True)
+    found = {"turns": [{"tokens": place, "rewards": gave, "info": info} for place, gave, info in turns]}
+    return found | {"ended": dialogue.ended, **({"problem": dialogue.problem} if dialogue.problem else {})}
 
 
 def _is_long(value: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Environments written for other libraries, as environments here: one file a library."""

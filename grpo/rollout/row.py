@@ -1,0 +1,48 @@
+"""One completion while it is being decoded."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from grpo.rollout.dialogue import Talk
+from grpo.types import StopReason
+
+# From the token a row has just drawn to the tokens it writes in its place, one a step (itself: nothing is steered).
+Steer = Callable[[int], Sequence[int]]
+
+
+@dataclass
+class Row:
+    """A completion being decoded."""
+
+    prompt: int
+    sample: int
+    uniforms: np.ndarray  # [draws] float32 in [0, 1)
+    limit: int  # tokens of its own at which its turn is over
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    entropies: list[float] = field(default_factory=list)
+    written: int = 0  # tokens of its own
+    drawn: int = 0  # tokens asked for so far, those not looked at yet included
+    begin: int = 0  # where its turn begins among the tokens
+    turn_ended: StopReason = "stop"
+    stop_reason: StopReason | None = None
+    talk: Talk | None = None
+    steer: Steer | None = None
+    forced: deque[int] = field(default_factory=deque)  # tokens it is to write before it draws again
+
+    @property
+    def going(self) -> bool:
+        """Whether it is being decoded: neither finished nor waiting for its environment."""
+        return self.stop_reason is None and (self.talk is None or self.talk.asked is None)
+
+    def read(self, tokens: Sequence[int], limit: int, steer: Steer | None) -> None:
+        """Begin a turn after an environment's tokens."""
+        self.tokens += tokens
+        self.logprobs += [0.0] * len(tokens)
+        self.entropies += [0.0] * len(tokens)
+        self.begin, self.drawn, self.limit = len(self.tokens), self.written, limit
+        self.steer = steer
+        self.forced.clear()

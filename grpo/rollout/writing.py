@@ -1,0 +1,129 @@
+"""Between a conversation's messages and the tokens of its row.
+
+What has been sampled or read is never tokenised again: a reply's tokens are those that the model's chat template puts
+between the end of one of its messages and the beginning of the next.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from envs import Message, Tool
+from envs.tools.calls import CallFormat, format_of, said
+from grpo.config.sections import ConfigError
+
+MARK = "zqxhere"  # stands in for the model's message when a template is asked what comes after it
+CHARACTERS = 8  # of a token, at most: a reply is cut to about its bound before it is tokenised
+WORD = re.compile(r"\w+")
+LEFT_OUT = "\n[... {} characters left out ...]\n"
+
+
+def call_format(tokenizer: Any) -> CallFormat:
+    """How a model writes tool calls: as mlx_lm reads them, as its template shows them, or by tags."""
+    if getattr(tokenizer, "has_tool_calling", False):
+        return CallFormat(tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser)
+    template = getattr(tokenizer, "chat_template", None)
+    return format_of(template if isinstance(template, str) else "")
+
+
+class ChatWriter:
+    """Writes by the model's chat template (`template` chat), or in plain words for a model without one.
+
+    Args:
+        tokenizer: mlx_lm's.
+        template: as in the config: chat, plain or r1_zero.
+        stop_tokens: ids that end a message.
+        max_reply_tokens: of a reply; a longer one loses its middle.
+        arguments: further ones of the chat template.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str,
+        stop_tokens: Collection[int],
+        *,
+        max_reply_tokens: int,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.tokenizer, self.template, self.calls = tokenizer, template, call_format(tokenizer)
+        self.max_reply_tokens, self.arguments = max_reply_tokens, dict(arguments or {})
+        self.stops = [text for text in (tokenizer.decode([token]) for token in sorted(stop_tokens)) if text]
+
+    def message(self, tokens: Sequence[int], tools: Sequence[Tool]) -> Message:
+        """Return what the model said in these tokens (stop token left out), tool calls read if there are tools."""
+        text = self.tokenizer.decode(list(tokens))
+        if not tools:
+            return {"role": "assistant", "content": text}
+        return said(text, self.calls, [tool.schema for tool in tools])
+
+    def reply(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> list[int]:
+        """Return the tokens from the end of the model's message to the beginning of its next one.
+
+        `stopped` says whether it ended its message itself; otherwise the tokens that end it come first.
+        """
+        most = CHARACTERS * self.max_reply_tokens
+        while True:
+            shown = [{**one, "content": shortened(str(one["content"]), most)} for one in replies]
+            tokens = self.tokenizer.encode(self._text(message, shown, stopped=stopped), add_special_tokens=False)
+            if len(tokens) <= self.max_reply_tokens or most == 0:
+                return list(tokens)
+            most = most // 2 if most > 16 else 0
+
+    def _text(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> str:
+        if self.template == "chat":
+            return self._by_template(message, replies, stopped=stopped)
+        said = "\n\n".join(str(one["content"]) for one in replies)
+        return f" User: {said} Assistant:" if self.template == "r1_zero" else f"\n\n{said}\n\n"
+
+    def _by_template(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> str:
+        """What the template writes after a message that holds MARK last."""
+        if any(one["role"] == "tool" for one in replies):
+            calls = message.get("tool_calls") or [{"function": {"name": str(replies[0].get("name", "tool"))}}]
+            marked = [
+                {
+                    "type": "function",
+                    "id": call.get("id", "call00000"),
+                    "function": {"name": call["function"]["name"], "arguments": {MARK: MARK}},
+                }
+                for call in calls
+            ]
+            found = self._after({"role": "assistant", "content": "", "tool_calls": marked}, replies)
+            if found is None:  # a template without tools: what a tool said is said by the user
+                replies = [{**one, "role": "user"} if one["role"] == "tool" else one for one in replies]
+        else:
+            found = None
+        if found is None:
+            found = self._after({"role": "assistant", "content": MARK}, replies)
+        if found is None:
+            raise ConfigError("the model's chat template does not show the messages of a conversation one by one")
+        return self._from_end(found, stopped=stopped)
+
+    def _after(self, assistant: Message, replies: Sequence[Message]) -> str | None:
+        """Return the template's text after the last MARK; None if it refuses the messages or leaves one out."""
+        messages = [{"role": "user", "content": "."}, assistant, *replies]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **self.arguments
+            )
+        except Exception:  # a template may raise anything at roles it does not know
+            return None
+        _, mark, after = str(text).rpartition(MARK)
+        words = [found[0] for one in replies if (found := WORD.search(str(one["content"])))]
+        return after if mark and all(word in after for word in words) else None
+
+    def _from_end(self, after: str, *, stopped: bool) -> str:
+        """Return the text from the stop token on, or after it where the model has written it."""
+        ends = [(after.find(stop), stop) for stop in self.stops if stop in after]
+        if not ends:
+            return after
+        place, stop = min(ends)
+        return after[place + len(stop) :] if stopped else after[place:]
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters and a note of what is left out of its middle."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return text[:half] + LEFT_OUT.format(len(text) - 2 * half) + text[len(text) - half :]
