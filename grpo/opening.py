@@ -133,7 +133,6 @@ def model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
     if not (folder / RECIPE).exists() or (folder / RECIPE).read_text() != recipe:
         say(f"making the miniature model: {config.cold_start.steps} supervised steps on imperfect chains of thought")
         partial = output / f".partial_{MINIATURE}"
-        shutil.rmtree(partial, ignore_errors=True)
 
         def on_step(step: int, loss: float) -> None:
             stop.check()

@@ -5,6 +5,7 @@ Without arguments: the embedded model, nothing downloaded.
 
 import functools
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from grpo.config.layers import Layer
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
 from grpo.cpu import allocator
-from grpo.runs.command import Settled, configure, guarded, parse, refuse, say
+from grpo.runs.command import Settled, configure, guarded, has_checkpoint, parse, refuse, say
 
 QUICKSTART = Path(__file__).resolve().parent / "recipes" / "quickstart.yaml"
 QUICKSTART_SOURCE = "the quickstart"  # as messages call it: nobody named that file
@@ -33,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         _run(settled, resume=options.resume)
 
-    return guarded(work, go_on=f"Go on with: python -m grpo.train --output {settled.output} --resume")
+    output = settled.output
+    go_on = f"python -m grpo.train --output {output} --resume"
+    told = [*(["--config", str(options.config)] if options.config is not None else []), *options.overrides]
+    begin_again = " ".join([go_on, *map(shlex.quote, told)])  # the config may not be recorded yet
+    return guarded(work, go_on=go_on, begin_again=begin_again, saved=lambda: has_checkpoint(output))
 
 
 def quickstart(given: Mapping[str, Any]) -> Layer | None:
@@ -47,9 +52,17 @@ def _run(settled: Settled[Config], *, resume: bool) -> None:
     from grpo.cpu.blas import load_blas
     from grpo.opening import open_run
     from grpo.runs import checkpoint
+    from grpo.runs.directory import claim, finished
     from grpo.runs.interrupt import StopFlag
 
     config, output = settled.config, settled.output
+    if resume and (steps := finished(config, output)):
+        claim(config, output, resume=True, say=lambda _: None, origins=settled.origins)
+        say(
+            f"{output} is finished: {steps} of {config.steps} steps. For more add steps={2 * steps}; to measure it: "
+            f"python -m grpo.evaluate {output}"
+        )
+        return
     blas = load_blas()
     with checkpoint.lock(output), StopFlag() as stop:
         warning = f"; warning: {blas.warning}" if blas.warning else ""

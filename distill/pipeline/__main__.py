@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run_pipeline(config, output, only=options.stage)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.pipeline --output {output}")
+    return guarded(work, go_on=f"python -m distill.pipeline --output {output}")
 
 
 if __name__ == "__main__":

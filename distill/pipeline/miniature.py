@@ -19,7 +19,7 @@ BLANK, IMPERFECT = "blank", "imperfect.jsonl"
 
 
 def run_miniature(config: MiniatureConfig, folder: Path) -> dict[str, Any]:
-    """The embedded model in model/. Under a minute of work: one that is stopped begins anew."""
+    """The embedded model in model/; one that is stopped goes on where it was."""
     from grpo.model import miniature
     from grpo.runs.command import say
     from grpo.runs.interrupt import StopFlag
@@ -32,7 +32,6 @@ def run_miniature(config: MiniatureConfig, folder: Path) -> dict[str, Any]:
                 say(f"  {step}/{config.steps}  loss {loss:.3f}")
 
         partial = folder / f".partial_{MODEL}"
-        shutil.rmtree(partial, ignore_errors=True)
         miniature.build(partial, config, config.seed, on_step)
         shutil.rmtree(folder / MODEL, ignore_errors=True)
         partial.rename(folder / MODEL)

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run_rejection(settled.config, settled.output)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.rejection --output {settled.output} --resume")
+    return guarded(work, go_on=f"python -m distill.rejection --output {settled.output} --resume")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distill.sft.config import SFTConfig
-from grpo.runs.command import configure, guarded, parse, refuse, say
+from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run_sft(settled.config, settled.output, resume=options.resume)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.sft --output {settled.output} --resume")
+    go_on = f"python -m distill.sft --output {settled.output} --resume"
+    return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))
 
 
 if __name__ == "__main__":

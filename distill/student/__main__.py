@@ -12,7 +12,7 @@ from pathlib import Path
 from distill.student.config import METHODS, SequenceStudent, Student
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import configure, guarded, parse, refuse, say
+from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse, say
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         run_student(settled.config, settled.output, resume=options.resume)
 
-    return guarded(work, go_on=f"Go on with: python -m distill.student --output {settled.output} --resume")
+    go_on = f"python -m distill.student --output {settled.output} --resume"
+    return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))
 
 
 def _about() -> str:

@@ -7,13 +7,16 @@ other model.
 """
 
 import json
+import os
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models import llama
 
 import envs
@@ -36,6 +39,7 @@ SHAPE = {
     "max_position_embeddings": 256,
     "tie_word_embeddings": True,
 }
+UNFINISHED, SAVE_EVERY = "cold_start.safetensors", 20
 WARMUP_STEPS, MAX_GRAD_NORM = 30, 1.0
 
 
@@ -47,7 +51,8 @@ def vocabulary() -> list[str]:
 def build(folder: Path, settings: ColdStart, seed: int, on_step: Callable[[int, float], None] | None = None) -> None:
     """Train the cold start and write the model directory; `on_step` hears (step, loss).
 
-    The chains are of the task's `train` split: what is held out is in neither the cold start nor in training.
+    The chains are of the task's `train` split: what is held out is in neither the cold start nor in training. Stopped
+    at any moment and called again with the same settings, it goes on from the last of its own checkpoints there.
     """
     words = {word: index for index, word in enumerate(vocabulary())}
     shape = {**SHAPE, "vocab_size": len(words)}
@@ -58,16 +63,47 @@ def build(folder: Path, settings: ColdStart, seed: int, on_step: Callable[[int, 
     optimizer = optim.AdamW(_rate(settings), bias_correction=True)
     step_of = nn.value_and_grad(model, _cross_entropy)
     install_routing(model)  # the faster gate and attention
+    recipe = json.dumps({"seed": seed, **settings.model_dump()})
+    done = _take_up(folder / UNFINISHED, recipe, model, optimizer)
     for step in range(settings.steps):
         prompts, chains = _batch(tasks, rng, settings, words)
+        if step < done:
+            continue  # the chains are drawn, so that the next ones are the same
         with fused_gradients():
             loss, gradient = step_of(model, prompts, chains)
         gradient, _ = optim.clip_grad_norm(gradient, MAX_GRAD_NORM)
         optimizer.update(model, gradient)
         mx.eval(model.state, optimizer.state, loss)
+        if (step + 1) % SAVE_EVERY == 0:
+            _put_by(folder / UNFINISHED, recipe, step + 1, model, optimizer)
         if on_step is not None:
             on_step(step + 1, loss.item())
     _write(folder, model, shape, words)
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _put_by(path: Path, recipe: str, step: int, model: nn.Module, optimizer: optim.Optimizer) -> None:
+    """Write weights and optimizer in one file that replaces the last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = tree_flatten({"model": model.parameters(), "optimizer": optimizer.state})
+    partial = path.with_name(f".partial_{path.name}")
+    mx.save_safetensors(str(partial), dict(arrays), metadata={"recipe": recipe, "step": str(step)})
+    os.replace(partial, path)
+
+
+def _take_up(path: Path, recipe: str, model: nn.Module, optimizer: optim.Optimizer) -> int:
+    """Load what an earlier call with the same recipe has written; return its steps, 0 if there is none."""
+    try:
+        loaded: Any = mx.load(str(path), return_metadata=True)
+    except (RuntimeError, ValueError, FileNotFoundError):  # not there, or cut off
+        return 0
+    arrays, metadata = loaded
+    if metadata.get("recipe") != recipe:
+        return 0
+    tree: Any = tree_unflatten(list(arrays.items()))
+    model.update(tree["model"])
+    optimizer.state = tree["optimizer"]
+    return int(metadata["step"])
 
 
 def _rate(settings: ColdStart) -> Callable[[mx.array], mx.array]:
@@ -105,7 +141,6 @@ def _cross_entropy(model: nn.Module, prompts: Sequence[Sequence[int]], chains: S
 
 
 def _write(folder: Path, model: nn.Module, shape: dict[str, object], words: dict[str, int]) -> None:
-    from mlx.utils import tree_flatten
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -86,8 +86,18 @@ def _free(path: Path, *, resume: bool) -> Path:
     return used[-1] if resume and used else next(candidate for candidate in candidates if candidate not in used)
 
 
-def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
-    """Run it; return 0 if done, 2 for wrong input, 130 / 143 if interrupted after saving, 1 for another failure."""
+def guarded(
+    work: Callable[[], None],
+    *,
+    go_on: str = "the same command",
+    begin_again: str | None = None,
+    saved: Callable[[], bool] = lambda: True,
+) -> int:
+    """Run it; return 0 if done, 2 for wrong input, 130 / 143 if interrupted after saving, 1 for another failure.
+
+    `go_on` is the command that continues it, `saved` says whether there is anything to continue from, `begin_again` is
+    the command where there is not, if it is another.
+    """
     from grpo.cpu.blas import load_blas
 
     load_blas()  # before anything imports mlx
@@ -99,16 +109,25 @@ def guarded(work: Callable[[], None], *, go_on: str = "") -> int:
     except (ConfigError, DataError) as error:
         return refuse(error)
     except Interrupted as error:
-        say(f"{error}; what was done is saved. {go_on}".rstrip())
+        if saved():
+            say(f"{error}; what was done is saved. Go on with: {go_on}")
+        else:
+            say(f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again or go_on}")
         return error.exit_code
     except TrainingFailed as error:
         print(printable(f"stopped: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
         if error.errno in DISK_FAULTS or "disk is full" in str(error):
-            return refuse(error, "; what was saved before is whole: make room and add --resume")
+            kept = "what was saved before is whole" if saved() else "no step was saved"
+            return refuse(error, f"; {kept}: make room and go on with: {go_on}")
         raise
     return 0
+
+
+def has_checkpoint(output: Path) -> bool:
+    """Return whether a run directory holds a checkpoint."""
+    return any((output / "checkpoints").glob("step_*"))
 
 
 def say(text: str) -> None:

@@ -1,5 +1,6 @@
 """Claim a run directory, for a new run or to resume one."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import yaml
 from grpo.config.layers import build, shown
 from grpo.config.loading import to_yaml
 from grpo.config.parsing import read_yaml
-from grpo.config.sections import ConfigError, Section
+from grpo.config.sections import ConfigError, LoggedRun, Section
 from grpo.runs import checkpoint
 from grpo.runs.command import CONFIG_FILE
 
@@ -23,7 +24,7 @@ FREE_TO_CHANGE = {
     "wandb_project",
     "reward_process",
 }
-
+SUMMARY = "summary.json"
 
 Say = Callable[[str], None]
 
@@ -68,6 +69,15 @@ def claim(
     else:
         say(f"resuming from {path}")
     return path
+
+
+def finished(config: LoggedRun, output: Path) -> int:
+    """Return how many steps a run has made if those are all of the config's; 0 if it is not finished."""
+    try:
+        steps = int(json.loads((output / SUMMARY).read_text(encoding="utf-8"))["steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+    return steps if (output / CONFIG_FILE).exists() and steps >= config.steps else 0
 
 
 def _refusal(

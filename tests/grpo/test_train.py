@@ -128,6 +128,8 @@ def test_resuming_a_finished_run_changes_nothing(runs):
     assert again.code == 0
     assert (again.summary["before"], again.summary["after"]) == (run.summary["before"], run.summary["after"])
     assert again.metrics == run.metrics
+    assert f"{run.folder} is finished: 2 of 2 steps" in again.out and f"grpo.evaluate {run.folder}" in again.out
+    assert refused(runs.run("steps=2", "eval_every=1", "eval_tasks=2", "seed=5", resume=True), "seed was 0, now 5")
 
 
 def test_resuming_needs_nothing_but_the_directory(runs):
@@ -307,7 +309,10 @@ def test_a_stop_during_the_cold_start_leaves_no_half_made_model(runs, monkeypatc
     with monkeypatch.context() as patch:
         plain = miniature._batch
         patch.setattr(miniature, "_batch", lambda *a: (signal.raise_signal(signal.SIGINT), plain(*a))[1])
-        assert runs.main(*settings).code == 130
+        stopped = runs.main(*settings)
+    assert stopped.code == 130
+    assert "no step is saved. Begin again with: python -m grpo.train --output" in stopped.out
+    assert "what was done is saved" not in stopped.out and "--resume cold_start.steps=4" in stopped.out
     assert not (runs.folder("quick") / "miniature").exists()
     assert runs.main(*settings, "--resume").code == 0
 

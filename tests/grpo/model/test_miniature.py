@@ -27,6 +27,48 @@ def folder(tmp_path_factory):
     return folder
 
 
+class Stopped(Exception):
+    pass
+
+
+def test_one_that_is_stopped_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(miniature, "SAVE_EVERY", 2)
+    build(tmp_path / "whole", SETTINGS, 1)
+
+    def stop_at(last):
+        def on_step(step, loss):
+            steps.append(step)
+            if step == last:
+                raise Stopped
+
+        return on_step
+
+    steps = []
+    for last in (3, 5):  # the second goes on after step 2, and gets further
+        with pytest.raises(Stopped):
+            build(tmp_path / "cut", SETTINGS, 1, stop_at(last))
+    build(tmp_path / "cut", SETTINGS, 1, stop_at(None))
+    assert steps == [1, 2, 3, 3, 4, 5, 5, 6]
+    whole, cut = (tmp_path / name / "model.safetensors" for name in ("whole", "cut"))
+    assert whole.read_bytes() == cut.read_bytes()
+    assert sorted(p.name for p in cut.parent.iterdir()) == sorted(p.name for p in whole.parent.iterdir())
+
+
+def test_one_of_other_settings_begins_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(miniature, "SAVE_EVERY", 1)
+    build(tmp_path / "whole", SETTINGS, 2)
+
+    def stop(step, loss):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        build(tmp_path / "cut", SETTINGS, 1, stop)
+    build(tmp_path / "cut", SETTINGS, 2)
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (
+        tmp_path / "whole" / "model.safetensors"
+    ).read_bytes()
+
+
 def test_it_loads_like_any_model(folder):
     policy = load_policy(Config(fine_tune="full"), str(folder))
     assert policy.shares_prefixes and policy.head is not None
