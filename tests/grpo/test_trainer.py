@@ -439,6 +439,6 @@ def test_a_full_disk_ends_the_run_in_one_line_and_loses_nothing(runs, monkeypatc
         fault(patch, 3)
         run = runs.run("steps=4", "save_every=1", name="full")
     assert run.code == 2
-    assert run.err.count("\n") == 1 and "make room and add --resume" in run.err
+    assert run.err.count("\n") == 1 and "what was saved before is whole: make room and go on with: " in run.err
     assert checkpoint.newest(run.folder / "checkpoints")[0].name == "step_000002"
     assert_same_run(runs.run("steps=4", "save_every=1", name="full", resume=True), whole)
