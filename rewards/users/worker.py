@@ -82,8 +82,12 @@ def _read(inbox: IO[bytes]) -> Any:
 
 
 def _write(outbox: IO[bytes], reply: dict[str, Any]) -> None:
-    outbox.write(json.dumps(reply, default=str).encode() + b"\n")
-    outbox.flush()
+    """Reply; where the trainer was killed nobody listens, and there is nothing to say about it."""
+    try:
+        outbox.write(json.dumps(reply, default=str).encode() + b"\n")
+        outbox.flush()
+    except BrokenPipeError:
+        os._exit(1)
 
 
 def _leave(*pipes: IO[bytes]) -> None:
