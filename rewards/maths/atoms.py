@@ -12,9 +12,11 @@ PRODUCT, SUM = 30, 20  # binding powers that arguments without brackets need
 _ACCENTS = frozenset({"vec", "hat", "bar", "tilde", "overline", "overrightarrow", "widehat", "dot"})
 _PREFIXES = frozenset({"angle", "triangle", "measuredangle"})
 _SETS = frozenset({"reals", "setZ", "setN", "setQ", "setC", "emptyset"})
+_CALLS = {"abs": "absolute", "floor": "floor", "ceil": "ceiling"}
 _BIG = frozenset({"sum", "prod", "int", "iint", "oint", "lim"})
 _LOST = frozenset({"hline", "over", "atop", "not", "label", "tag", "ref", "frac", "begin", "end", "stackrel"})
 _BASE = re.compile(r"[0-9]+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|sixteen")
+ORDINALS = frozenset({"st", "nd", "rd", "th"})
 NO_FACTOR = frozenset({"circ", "cup", "cap", "setminus", "in", "notin", "subset", "subseteq", "choose", "pmod",
                        "bmod", "mod", "rfloor", "rceil"})  # fmt: skip
 
@@ -67,16 +69,20 @@ class Atoms:
         return self._kind() == "join" or self._next() in (",", ";")
 
     def _separators(self) -> str:
-        """Skip the separators between two items; "or" if one of them says so."""
+        """Skip the separators between two items; the word among them, if there is one."""
         said = ""
         while self._separator():
-            said = "or" if self._next() == "or" else said
+            said = self._next() if self._kind() == "join" and said != "or" else said
             self._at += 1
         return said
 
     def _number(self, text: str) -> Node:
-        if "." in text and self._next() in ("overline", "bar", "dot"):
+        if text.endswith(".") or ("." in text and self._next() in ("overline", "bar", "dot")):
             return self._repeating(text)
+        if self._next() in ORDINALS and not self._tokens[self._at].spaced:
+            ordinal = "th" if text[-2:-1] == "1" else {"1": "st", "2": "nd", "3": "rd"}.get(text[-1], "th")
+            if self._next() == ordinal:
+                raise Unknown
         value = decimal(text)
         if self._mark("_"):
             return self._based(text)
@@ -87,13 +93,14 @@ class Atoms:
         return Node("number", number=value)
 
     def _repeating(self, text: str) -> Node:
+        closing = ")" if self._next() == "(" else "}"
         self._at += 1
-        braced, digits = self._take("{"), self._next()
+        braced, digits = closing == ")" or self._take("{"), self._next()
         if self._kind() != "number" or not digits.isdigit():
             raise Unknown
         self._at += 1
         if braced:
-            self._expect("}")
+            self._expect(closing)
         return Node("number", number=repeating(text, digits))
 
     def _based(self, digits: str) -> Node:
@@ -141,7 +148,10 @@ class Atoms:
             name += "'"
         if name[0] in "fghFGPTp" and self._mark("(") and not self._tokens[self._at].spaced:
             self._at += 1
-            return Node("application", self._items(")"), name)
+            arguments = self._items(")")
+            if name.isupper() and len(arguments) > 1:
+                return Node("named", (Node("group", arguments, "()"),), name)  # the point P(1, 2)
+            return Node("application", arguments, name)
         return Node("symbol", (), name)
 
     def _subscript(self) -> str:
@@ -193,6 +203,8 @@ class Atoms:
             return self._big_operator(name)
         if name in _SETS:
             return Node("emptyset") if name == "emptyset" else self._symbol(name)
+        if name in _CALLS:
+            return Node(_CALLS[name], (self._argument(),))
         if name in ("lfloor", "lceil"):
             inside = self._expression(0)
             self._expect("r" + name[1:])

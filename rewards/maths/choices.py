@@ -14,10 +14,11 @@ _WHOLE = re.compile(
 _LOWER = re.compile(r"^\(?([a-j])(?:\)|[.):] .*)?$", re.DOTALL)
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?A[).:].*?(?:\n|\s)\(?B[).:]", re.DOTALL)
 _SAID = re.compile(
-    r"(?:\b(?:answer|option|choice|choose|select|pick|antwort|r[ée]ponse|respuesta|risposta|resposta|odpowiedź|ответ)\b"
+    r"(?:\b(?:answer|option|choice|choose|select|pick|antwort|r[ée]ponse|respuesta|risposta|resposta|opci[oó]n"
+    r"|opção|opzione|odpowiedź|ответ|go with)\b"
     r"|答案|答え|正解|选|選|정답|\b(?:is|it's)(?= ))"
     r"(?:[\s:：(]{0,3}(?:is|are|looks?|seems?|appears?|to|be|must|should|would|the|option|choice|letter|correct[ae]?o?"
-    r"|es|est|ist|è|é|die|la|le|richtig[e]?|bonne|是|为|為|は|项|項)(?![A-Za-zÀ-ÿ])){0,6}"
+    r"|correcto|corretta|correta|es|est|ist|è|é|die|la|le|a|richtige?|bonne)(?![A-Za-zÀ-ÿ])|[是为為は项項은는이]){0,6}"
     rf"[\s:：]{{0,3}}{_LETTER}",
     re.IGNORECASE,
 )

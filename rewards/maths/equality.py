@@ -232,6 +232,13 @@ class Comparison(Quantities):
             if [len(row.parts) for row in gold.parts] != [len(row.parts) for row in answer.parts]:
                 return False
             return self._pairwise(_cells(gold), _cells(answer))
+        if kinds == {"matrix", "group"} and all(
+            part.kind == "group" for node in (gold, answer) if node.kind == "group" for part in node.parts
+        ):
+            lists = [_rows(node) for node in (gold, answer)]
+            return list(map(len, lists[0])) == list(map(len, lists[1])) and self._pairwise(
+                tuple(cell for row in lists[0] for cell in row), tuple(cell for row in lists[1] for cell in row)
+            )
         if kinds == {"matrix", "group"}:
             rows = gold if gold.kind == "matrix" else answer
             if len(rows.parts) > 1 and any(len(row.parts) > 1 for row in rows.parts):
@@ -322,6 +329,9 @@ def _named_value(node: Node) -> Node:
 
 
 def _chain(node: Node) -> tuple[Node, ...]:
+    """The members of a chain of "="; the name first in `5 = x`."""
+    if node.kind == "relation" and node.name == "=" and assignable(node.parts[1]) and not assignable(node.parts[0]):
+        return node.parts[::-1]
     return node.parts if node.kind == "relation" and all(sign in _EQUAL for sign in node.name.split()) else (node,)
 
 
@@ -338,6 +348,11 @@ def _same_words(gold: Node, answer: Node) -> bool:
 
 def _subjects(relation: Node) -> set[str]:
     return {node.name for node in relation.walk() if node.kind in NAMES}
+
+
+def _rows(node: Node) -> list[tuple[Node, ...]]:
+    """The rows of a matrix, or of [[1, 0], [0, 1]]."""
+    return [row.parts for row in node.parts]
 
 
 def _cells(matrix: Node) -> tuple[Node, ...]:

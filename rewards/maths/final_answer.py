@@ -43,11 +43,12 @@ _JOINT = re.compile(
     r"\s*[-+=*_~#]{3,}\s*|(?: [a-z]{3,12} (?=and|or))?"
     r"(?:[\s,;.$*]|\\[\[\]()]|\\q?quad|\\text|[{}]|and|or|und|et|[A-Za-z](?:_\{?[0-9]\}?)? ?=)*"
 )
-_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z]{2,}")
+_WORD = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]{2,}|[^\W\d_A-Za-z])")
 # 8 * 5 = 40, 3 g + 4 g = 7 g: no names before the last "="
 _COMPUTATION = re.compile(r"(?:[0-9.,\s()$+*/×÷=-]|\\(?:times|cdot|div)(?![a-z])|(?<=[0-9] )[a-z]{1,3}(?![a-z]))+=")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
 _TEXTS = re.compile(r"\\(?:text[a-z]{0,2}|mbox) ?\{[^{}]*\}")
+_STOP = re.compile(r"(?<![\\])(?<!\bsq)(?<!\bft)(?<!\bcu)(?:[.!?] |。)")
 _CLOSING = "I hope it is correct."
 
 
@@ -300,9 +301,12 @@ def _after_anchor(text: str) -> Answer | None:
 
 
 def _first_sentence(text: str) -> str:
+    """The text up to the first stop outside a formula."""
     line = text.partition("\n")[0][:MAX_ANSWER]
-    for end in (". ", "。", "! ", "? "):
-        line = line.partition(end)[0]
+    for match in _STOP.finditer(line):
+        before = line[: match.start()]
+        if (before.count("$") - before.count("\\$")) % 2 == 0:
+            return before.strip()
     return line.strip()
 
 
@@ -315,21 +319,21 @@ def _is_expression(text: str) -> bool:
 
 
 def _last_formula(text: str) -> Answer | None:
-    r"""The last `$...$`, `\(...\)` or `\[...\]`."""
+    r"""The last `$...$`, `\(...\)`, `\[...\]` or expression in bold; none with a number behind it."""
     tail = text[-_TAIL:]
-    best = (-1, "")
-    for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
+    best, behind = (-1, ""), 0
+    for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
         end = tail.rfind(closing)
         start = tail.rfind(opening, 0, end) if end >= 0 else -1
-        if start > best[0]:
-            best = (start, tail[start + 2 : end])
+        inside = tail[start + 2 : end]
+        if start > best[0] and (opening != "**" or (not _WORD.search(inside) and _is_expression(inside))):
+            best, behind = (start, inside), end + 2
     parts = tail.replace("$$", "$").split("$")
     if len(parts) >= 3 and len(parts) % 2 and parts[-2].strip() and len(parts[-2]) <= 300:
         start = tail.rfind(parts[-2])
         if start > best[0]:
-            best = (start, parts[-2])
-    after = tail[best[0] + len(best[1]) :] if best[0] >= 0 else ""
-    if not best[1].strip() or _NUMBER.search(after.lstrip("$)\\]")):
+            best, behind = (start, parts[-2]), start + len(parts[-2])
+    if not best[1].strip() or _NUMBER.search(tail[behind:]):
         return None
     return Answer(best[1].strip(), "formula")
 

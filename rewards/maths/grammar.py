@@ -10,7 +10,7 @@ import re
 
 from rewards.maths.atoms import NO_FACTOR
 from rewards.maths.phrases import Phrases, ends_in_word
-from rewards.maths.tokens import Token, Unknown, tokens_of
+from rewards.maths.tokens import Token, Unknown, strip_end, tokens_of
 from rewards.maths.tree import Node, Reading, both_signs, joined
 from rewards.maths.words import CHANGING, FILLERS, MEANINGS, is_english, phrase
 
@@ -20,8 +20,10 @@ MAX_ITEMS = 64
 _UNIT, _UNION, _RATIO, _SUM, _PRODUCT, _POWER, _POSTFIX = 10, 14, 16, 20, 30, 50, 60
 _RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "~", "===", "in", "notin", "subset", "subseteq"})
 _BASED = re.compile(r"(?:\\(?:text|mathrm) ?\{)?([0-9A-F]*(?:[0-9][A-F]|[A-F][0-9])[0-9A-F]*)\}?_\{?([0-9]{1,2})\}?")
+_NAMING = frozenset({"ratio", "base", "root", "to", "as"})  # words that change a number, but not as its name
 _BINARY = {"+": _SUM, "-": _SUM, "+-": _SUM, "-+": _SUM, "*": _PRODUCT, "/": _PRODUCT, ":": _RATIO, "^": _POWER,
            "!": _POSTFIX, "%": _POSTFIX, "cup": _UNION, "cap": _UNION, "setminus": _UNION, "pmod": _UNION,
+           "choose": _UNION,
            "bmod": _PRODUCT, "mod": _PRODUCT, "$": _UNIT}  # fmt: skip
 
 
@@ -32,7 +34,7 @@ def read(text: str) -> Reading | None:
         tokens = tokens_of(text)
     except Unknown:
         return None
-    based = _BASED.fullmatch(text.strip())
+    based = _BASED.fullmatch(strip_end(text))
     if based:
         return Reading(Node("based", (), f"{based[1]}_{based[2]}"), f"{based[1]}_{based[2]}", True)
     if not tokens:
@@ -73,7 +75,7 @@ class Parser(Phrases):
                 break
         if len(items) == 1:
             return items[0]
-        return Node("list", tuple(items), "or" if "or" in joins else ",")
+        return Node("list", tuple(items), "or" if "or" in joins else "and" if joins[:-1] == ["and"] else ",")
 
     def _text(self, start: int) -> Node:
         """What the grammar does not know, as a whole; or what a known phrase means."""
@@ -126,7 +128,7 @@ class Parser(Phrases):
         colon = sign == ":" and any(len(word) > 1 for word in words)
         if not sign or not (said or colon or (sign == "=" and spoken)):
             return ""
-        if any(word in CHANGING for word in words):
+        if any(word in CHANGING - _NAMING for word in words):
             raise Unknown
         self._at = at + (not said or sign == ":")
         return " ".join(words)
@@ -177,7 +179,10 @@ class Parser(Phrases):
                 self._kind() == "word" and self._tokens[self._at].spaced and ends_in_word(left)
             ):
                 raise Unknown
-            return joined("product", left, self._expression(_PRODUCT))
+            right = self._expression(_PRODUCT)
+            if left.kind == "symbol" and left.name.isupper() and right.kind == "group":
+                return Node("named", (right,), left.name)  # the point P(1, 2)
+            return joined("product", left, right)
         if operator == "unit":
             return self._unit(left)
         self._at += 1
@@ -203,7 +208,8 @@ class Parser(Phrases):
         if operator == "*":
             return joined("product", left, right)
         kinds = {"/": "quotient", "+-": "plusminus", "-+": "minusplus", ":": "ratio", "cup": "union",
-                 "cap": "intersection", "setminus": "difference", "bmod": "remainder", "mod": "remainder"}  # fmt: skip
+                 "cap": "intersection", "setminus": "difference", "bmod": "remainder", "mod": "remainder",
+                 "choose": "binomial"}  # fmt: skip
         return (
             joined(kinds[operator], left, right) if operator in (":", "cup") else Node(kinds[operator], (left, right))
         )
@@ -232,7 +238,7 @@ class Parser(Phrases):
         if kind == "command":
             return self._command(token)
         if kind == "begin":
-            return self._matrix()
+            return self._matrix(token)
         if kind == "mark":
             return self._opening(token)
         raise Unknown
@@ -303,7 +309,7 @@ class Parser(Phrases):
             raise Unknown
         return Node("set", self._items("\\}"))
 
-    def _matrix(self) -> Node:
+    def _matrix(self, kind: str) -> Node:
         rows: list[Node] = []
         cells: list[Node] = []
         while True:
@@ -319,7 +325,7 @@ class Parser(Phrases):
                 pass
             if len(rows) > MAX_ITEMS:
                 raise Unknown
-        return Node("matrix", tuple(rows))
+        return Node(kind, tuple(rows))
 
     def _power(self, base: Node) -> Node:
         braced = self._mark("{") and self._next(1) == "circ" and self._next(2) == "}"

@@ -85,7 +85,7 @@ def same_based(gold: Node, answer: Node) -> bool:
     based, other = (gold, answer) if gold.kind == "based" else (answer, gold)
     number = plain_number(other)
     digits, _, base = based.name.partition("_")
-    return number is not None and number.value == int(digits) and (based is gold or base == "10")
+    return number is not None and digits == str(number.value) and (based is gold or base == "10")
 
 
 def clock(node: Node) -> tuple[int, ...] | None:

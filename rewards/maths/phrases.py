@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from rewards.maths.atoms import Atoms
+from rewards.maths.atoms import ORDINALS, Atoms
 from rewards.maths.exact import Exact, scaled
 from rewards.maths.tokens import Unknown
 from rewards.maths.tree import Node
@@ -77,10 +77,12 @@ class Phrases(Atoms):
             if word.lower() in SCALES and not words:
                 value = _scaled(value, SCALES[word.lower()])
                 continue
-            elif word.lower() in CHANGING or word.lower() in NUMBERS:
+            elif word.lower() in CHANGING or word.lower() in NUMBERS or word in ORDINALS:
                 raise Unknown
             if word.lower() not in FILLERS:
                 words.append(word)
+            if self._mark(".") and len(word) <= 3 and self._kind(1) in ("word", ""):  # sq. units
+                self._at += 1
             if self._mark("^") and self._next(1) in ("2", "3"):
                 words[-1:] = [f"{unit_name(words[-1:])}^{self._next(1)}"]
                 self._at += 2

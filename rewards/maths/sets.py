@@ -30,6 +30,8 @@ def intervals(node: Node) -> list[Interval] | None:
     if kind == "group":
         return _bracketed(node)
     if kind in ("union", "list"):
+        if kind == "list" and node.name == "and":
+            return _both(*(intervals(part) for part in node.parts)) if len(node.parts) == 2 else None
         if kind == "list" and not (node.name == "or" and all(p.kind in ("relation", "group") for p in node.parts)):
             return None
         found = [_points(part) if part.kind == "set" else intervals(part) for part in node.parts]
@@ -40,6 +42,16 @@ def intervals(node: Node) -> list[Interval] | None:
     if kind == "builder":
         return intervals(node.parts[1]) if len(node.parts) == 2 and _over_reals(node.parts[0]) else None
     return _relation(node) if kind == "relation" else None
+
+
+def _both(one: list[Interval] | None, other: list[Interval] | None) -> list[Interval] | None:
+    """Return one interval for x > 2 and x < 5: bounded below by the one, above by the other."""
+    if one is None or other is None or len(one) != 1 or len(other) != 1:
+        return None
+    below, above = (one[0], other[0]) if one[0].high is None else (other[0], one[0])
+    if below.high is not None or above.low is not None:
+        return None
+    return [Interval(below.low, above.high, below.low_closed, above.high_closed)]
 
 
 def _points(node: Node) -> list[Interval]:

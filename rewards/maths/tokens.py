@@ -42,14 +42,14 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-FUNCTIONS = word_set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp max min gcd lcm det deg")
+FUNCTIONS = word_set("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp max min gcd lcm")
 GREEK = word_set(
     """alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau
     upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega hbar ell"""
 )
-_PLAIN_NAMES = {"sqrt": "sqrt", "pi": "pi", "Pi": "pi", "inf": "infty", "infinity": "infty", "Infinity": "infty",
-                "infty": "infty", "oo": "infty", "cbrt": "cbrt", "asin": "arcsin", "acos": "arccos",
-                "atan": "arctan"} | {name: name for name in (FUNCTIONS | GREEK) - {"deg", "det"}}  # fmt: skip
+_PLAIN_NAMES = {"Pi": "pi", "inf": "infty", "infinity": "infty", "Infinity": "infty", "oo": "infty", "asin": "arcsin",
+                "acos": "arccos", "atan": "arctan"}  # fmt: skip
+_PLAIN_NAMES |= {name: name for name in FUNCTIONS | GREEK | word_set("sqrt cbrt pi infty abs floor ceil")}
 _UNITS_TOO = frozenset({"min", "sec", "max"})
 _JOINING = frozenset({"and", "or", "und", "oder", "et", "ou", "y", "o"})
 _ALIASES = {
@@ -83,16 +83,17 @@ _FONTS = word_set(
 _THIN = r"(?:\{,\}|\s?,?\s?\\!\s?,?\s?|,\\,|\\,|\\ |\\;|,)"  # between groups of three digits
 _TOKEN = re.compile(
     rf"(?P<number>(?:[0-9]{{1,3}}(?:{_THIN}[0-9]{{3}})+(?![0-9])|[0-9]{{1,3}}(?:[ ~'][0-9]{{3}})+(?![0-9 /])"
-    r"|(?<![0-9,])(?:0,[0-9]{3,}|[0-9]{4,},[0-9]+)(?![0-9]|,[0-9])|[0-9]+)(?:\.[0-9]+|\.(?=\\?(?:overline|bar|dot)))?"
+    r"|(?<![0-9,])(?:0,[0-9]{3,}|[0-9]{4,},[0-9]+)(?![0-9]|,[0-9])|[0-9]+)(?:\.[0-9]+|\.(?=\\?(?:overline|bar|dot)|\([0-9]+\)))?"
     r"|\.[0-9]+)(?P<exponent>[eE][+-]?[0-9]+(?![0-9A-Za-z.]))?"
-    r"|(?P<noon>[aApP]\.\s?[mM](?:\.|(?![A-Za-z])))|(?P<word>[^\W\d_]+)|(?P<command>\\[A-Za-z]+\*?)|(?P<space>(?:\s|~|\\[,;:>!\s]|\$(?!\$)|\$\$|\\[()\[\]])+)"
+    r"|(?P<noon>[aApP]\.\s?[mM](?:\.|(?![A-Za-z])))|(?P<word>[^\W\d_]+)|(?P<command>\\[A-Za-z]+\*?)"
+    r"|(?P<space>(?:\s|~|\\[,;:>!\s]|\$(?!\$)|\$\$|\\[()\[\]])+)"
     r"|(?P<row>\\\\(?:\[[0-9a-z. ]*\])?)"
     r"|(?P<mark>\*\*|<=|>=|!=|=<|==|\.\.\.|…|\\[{}%$|]|:=|[-+*/^_(){}\[\]|,;:=<>!%'&.€£¥₹])"
 )
 _NO_DIGIT = re.compile(r"(?<=[0-9])[^0-9.eE+-]+(?=[0-9]{3})")
 _MARKS = {"**": "^", "=<": "<=", "==": "=", ":=": "=", "\\%": "%", "…": "...", "\\$": "$", "€": "$", "£": "$",
           "¥": "$", "₹": "$", "\\|": "||"}  # fmt: skip
-_MATRIX = re.compile(r"\{(?:([bBpP]|small)?matrix|array)\*?\}(?:\s*(?:\{[lcr| ]*\}|\[[lcr]\]))?")
+_MATRIX = re.compile(r"\{(?:([bBpPvV]|small)?matrix|array)\*?\}(?:\s*(?:\{[lcr| ]*\}|\[[lcr]\]))?")
 
 
 class Unknown(Exception):
@@ -140,7 +141,20 @@ def tokens_of(text: str) -> tuple[Token, ...]:
         text = _BRACKETS.sub(lambda match: _separated(match.group()), text)
     found: list[Token] = []
     _scan(text, found, textual=False)
+    while len(found) > 2 and found[0].text == "{" and _closes_last(found):
+        found = found[1:-1]
     return tuple(found)
+
+
+def _closes_last(tokens: list[Token]) -> bool:
+    """Whether the brace that opens the tokens is closed by the last of them."""
+    depth = 0
+    for at, token in enumerate(tokens):
+        if token.kind == "mark":
+            depth += (token.text == "{") - (token.text == "}")
+        if depth == 0:
+            return at == len(tokens) - 1
+    return False
 
 
 def _separated(brackets: str) -> str:
@@ -220,7 +234,7 @@ def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, te
         match = _MATRIX.match(text, at)
         if match is None:
             raise Unknown
-        found.append(Token(name, "matrix", spaced, textual))
+        found.append(Token(name, "determinant" if match[1] in ("v", "V") else "matrix", spaced, textual))
         return match.end(), False
     if name in ("pmod", "bmod", "mod"):
         found.append(Token("command", name, spaced, textual))

@@ -115,6 +115,8 @@ class _Evaluator:
             return self._degree(node.parts[0])
         if kind == "application":
             return self._application(node)
+        if kind == "determinant":
+            return self._determinant([[self.of(cell) for cell in row.parts] for row in node.parts])
         if kind == "based":
             digits, _, base = node.name.partition("_")
             return constant(int(digits, int(base)))
@@ -132,6 +134,18 @@ class _Evaluator:
         if kind in _SINGLE:
             return each_of_one(_SINGLE[kind], parts[0])
         raise Unsupported
+
+    def _determinant(self, rows: list[list[Values]]) -> Values:
+        """By the first row; of 4 rows or fewer."""
+        if not 0 < len(rows) <= 4 or any(len(row) != len(rows) for row in rows):
+            raise Unsupported
+        if len(rows) == 1:
+            return rows[0][0]
+        total = constant(0)
+        for at, entry in enumerate(rows[0]):
+            minor = self._determinant([row[:at] + row[at + 1 :] for row in rows[1:]])
+            total = each(add if at % 2 == 0 else difference, total, each(multiply, entry, minor))
+        return total
 
     def _names(self, node: Node) -> Values:
         if node.kind == "word":

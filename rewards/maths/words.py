@@ -102,7 +102,8 @@ CHANGING = word_set(  # a number beside one of these says something else
     third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths thousandth thousandths
     double twice triple squared cubed root dozen dozens nor never without wrong false incorrect plus minus over under
     above below negative base mod modulo factorial choose power raised some several as to versus vs ratio guess think
-    might could would should probably wo nd rd th st"""
+    might could would should probably wo ish larger smaller bigger older younger
+    taller longer shorter greater further later earlier higher lower"""
 ) | frozenset(SCALES)
 _SHORT = word_set(  # words of three letters or less, which are no product of variables
     """the is it we he she has was are all any can his her our you yes its an as at be by do for go in me my of on so
