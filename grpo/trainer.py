@@ -25,6 +25,7 @@ from grpo.config import Config
 from grpo.config.presets import odd_mixtures
 from grpo.config.sections import ConfigError
 from grpo.evaluate import before_and_after, evaluate
+from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
 from grpo.memory.plan import plan
 from grpo.metrics import logged_metrics, rollout_metrics
@@ -53,10 +54,13 @@ class TrainerState(RunState):
     before: dict[str, Any] | None = None  # held-out figures before the first step
     unlogged: dict[str, float] | None = None  # metrics of a step whose evaluation was interrupted
     order: OrderState = field(default_factory=OrderState)
+    controls: Controls | None = None  # coefficients that are adapted
 
     def __post_init__(self) -> None:
         if isinstance(self.order, dict):  # from a checkpoint
             self.order = OrderState(**self.order)
+        if isinstance(self.controls, dict):
+            self.controls = Controls(**self.controls)
 
 
 class Trainer(Loop[TrainerState]):
@@ -97,6 +101,7 @@ class Trainer(Loop[TrainerState]):
         self.filling = Filling(config, PromptOrder(self.train_prompts, config), self._group_filter())
         self.coach = Coach(config)
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
+        self.learner.controls = self.state.controls or self.learner.controls
         self._open_logger(RunLogger)
         for note in self.notes:
             self.logger.say(f"  note: {note}")
@@ -130,9 +135,11 @@ class Trainer(Loop[TrainerState]):
         if batch.said is not None:
             self.logger.say(f"  {batch.said}")
         metrics |= self.learner.learn(groups, advantages, step)
+        if self.config.sync_ref_model and (step + 1) % self.config.ref_model_sync_steps == 0:
+            self.policy.move_reference(self.config.ref_model_mixup_alpha)
         learned = time.monotonic()
         tokens = sum(rollout.trained_tokens for group in groups for rollout in group.rollouts)
-        self.state.step, self.state.order = step + 1, batch.order
+        self.state.step, self.state.order, self.state.controls = step + 1, batch.order, self.learner.controls
         self.state.tokens += tokens
         metrics |= {
             "num_tokens": self.state.tokens,

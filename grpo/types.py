@@ -60,6 +60,8 @@ class Rollout:
     stop_reason: StopReason
     mask: tuple[int, ...] | None = None  # [time], 1 = the model wrote it, 0 = context; None = all its own
     dialogue: Dialogue | None = None  # None where no environment answers
+    proximal_logprobs: tuple[float, ...] | None = None  # [time], the trainer's at the step's start, where it needs them
+    penalised: tuple[int, ...] | None = None  # [time], 1 = gets kl_cov's penalty; None = no token does
 
     @property
     def trained_tokens(self) -> int:
@@ -88,6 +90,8 @@ class Segment:
     sampler_logprobs: tuple[tuple[float, ...], ...]  # [batch][time]
     advantages: tuple[Credit, ...]  # [batch], all of one kind
     masks: tuple[tuple[int, ...], ...] | None = None  # [batch][time], 1 = trained on; None = every token is
+    proximal_logprobs: tuple[tuple[float, ...], ...] | None = None  # [batch][time], of all rows or none
+    penalised: tuple[tuple[int, ...], ...] | None = None  # [batch][time], of all rows or none
 
     @property
     def samples(self) -> int:
@@ -126,6 +130,8 @@ class LossInputs:
     advantages: "mx.array"  # [batch], or [batch, time] where every token has its own
     mask: "mx.array"  # [batch, time], 1 at trained tokens
     config: "Config"
+    proximal_logprobs: "mx.array | None" = None  # [batch, time], at the step's start; None unless a correction asks
+    penalised: "mx.array | None" = None  # [batch, time], 1 = gets kl_cov's penalty
     entropies: "mx.array | None" = None  # [batch, time], nats, with a gradient; None unless the loss needs them
 
 

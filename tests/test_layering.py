@@ -19,6 +19,7 @@ MATHS = [
     "losses",
     "reduce",
     "algorithms.surrogates",
+    "algorithms.weights",
 ]
 MATHS_MAY_IMPORT = {"mlx.core", "typing", "collections.abc", "functools", "dataclasses", "math"}
 MATHS_MAY_IMPORT |= {f"grpo.{name}" for name in MATHS}

@@ -32,6 +32,7 @@ def loss_named(name: str) -> LossFunction:
             limits=limits_of(config),
             reference_logprobs=inputs.reference_logprobs,
             beta=config.beta,
+            weighted_kl=config.use_bias_correction_kl,
         )
         return LossOutputs(losses, unit=LOSSES[name].unit)
 

@@ -108,6 +108,23 @@ def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
             f"pass_k must be at most num_generations, got {config.pass_k} and {config.num_generations}",
         ),
         (
+            config.importance_sampling_cap is not None or config.importance_sampling_min is None,
+            "importance_sampling_min needs importance_sampling_cap",
+        ),
+        (
+            (config.importance_sampling_min or 0) < (config.importance_sampling_cap or math.inf),
+            f"importance_sampling_min must be below importance_sampling_cap, got {config.importance_sampling_min} and "
+            f"{config.importance_sampling_cap}",
+        ),
+        (
+            config.beta > 0 or not (config.sync_ref_model or config.kl_target or config.use_bias_correction_kl),
+            "sync_ref_model, kl_target and use_bias_correction_kl need beta above 0: without it there is no reference",
+        ),
+        (
+            ":" not in config.loss_type or not config.use_bias_correction_kl,
+            f"use_bias_correction_kl needs a built-in loss_type, got {config.loss_type}: yours has its own KL term",
+        ),
+        (
             config.group_filter == "spread" or (config.dynamic_sampling and ":" in config.group_filter),
             f"group_filter must be spread, or module:function with dynamic_sampling, got {config.group_filter}",
         ),

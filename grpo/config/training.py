@@ -11,12 +11,13 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
+from grpo.config.correction import CorrectionSettings
 from grpo.config.loading import load
 from grpo.config.presets import with_preset
 from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings, TurnSettings
 
 
-class Config(ModelSettings, LoggedRun, AlgorithmSettings, TurnSettings):
+class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, TurnSettings):
     """One run of `python -m grpo.train`."""
 
     model: str = Field(

@@ -4,7 +4,7 @@ import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from grpo.types import Credit, Group, Rollout, Segment
+from grpo.types import Credit, Group, Rollout, Segment, Value
 
 SMALLEST_LANE = 256  # tokens; less is not worth a lane of its own
 KEPT_PROMPTS = 1 / 4  # of token_budget, that prompts may have to keep their activations
@@ -95,7 +95,15 @@ def _segment(group: Group, advantages: Sequence[Credit], rows: Sequence[int]) ->
         sampler_logprobs=tuple(group.rollouts[i].logprobs for i in rows),
         advantages=tuple(advantages[i] for i in rows),
         masks=_masks([group.rollouts[i] for i in rows]),
+        proximal_logprobs=_all_or_none([group.rollouts[i].proximal_logprobs for i in rows]),
+        penalised=_all_or_none([group.rollouts[i].penalised for i in rows]),
     )
+
+
+def _all_or_none(rows: Sequence[tuple[Value, ...] | None]) -> tuple[tuple[Value, ...], ...] | None:
+    """Return what every row has; None if a row has none."""
+    there = tuple(row for row in rows if row is not None)
+    return there if len(there) == len(rows) else None
 
 
 def _masks(rollouts: Sequence[Rollout]) -> tuple[tuple[int, ...], ...] | None:
@@ -131,6 +139,8 @@ def _joined(first: Segment, second: Segment) -> Segment:
         sampler_logprobs=first.sampler_logprobs + second.sampler_logprobs,
         advantages=first.advantages + second.advantages,
         masks=None if first.masks is second.masks is None else _whole_masks(first) + _whole_masks(second),
+        proximal_logprobs=_all_or_none([*(first.proximal_logprobs or [None]), *(second.proximal_logprobs or [None])]),
+        penalised=_all_or_none([*(first.penalised or [None]), *(second.penalised or [None])]),
     )
 
 

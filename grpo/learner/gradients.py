@@ -11,6 +11,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from grpo.attention.trunk import prompt_parts
@@ -18,14 +19,26 @@ from grpo.config import Config
 from grpo.cpu.fusion import fused_gradients
 from grpo.cpu.lanes import evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.learner.batching import keeps_prompts
-from grpo.model.forward import PromptStates, Rows, completion_logprobs, completion_scores, run_prompts, sum_trees
+from grpo.model.forward import (
+    PromptStates,
+    Rows,
+    completion_logprobs,
+    completion_scores,
+    rows_of,
+    run_prompts,
+    sum_trees,
+)
 from grpo.model.policy import Policy
 from grpo.reduce import StepCounts
-from grpo.types import LossInputs, Segment
+from grpo.types import Group, LossInputs, Segment
 
 
 class Differentiable(Protocol):
     """The objective to minimise, as `grpo.objective.Objective` does it."""
+
+    @property
+    def config(self) -> Config:
+        """The config the loss reads."""
 
     @property
     def has_reference(self) -> bool:
@@ -220,7 +233,9 @@ class Gradients:
             reference_logprobs=reference,
             advantages=objective.advantages(segment, rows),
             mask=rows.mask(),
-            config=self.config,
+            config=objective.config,
+            proximal_logprobs=self._given(rows, segment.proximal_logprobs),
+            penalised=self._given(rows, segment.penalised),
         )
 
         def loss_of(
@@ -256,6 +271,22 @@ class Gradients:
             states=states,
             gradient=gradient,
         )
+
+    def proximal_logprobs(self, group: Group) -> list[tuple[float, ...]]:
+        """Return the logprobs of a group's completions as the network gives them now, without dropout."""
+        completions, found = [rollout.tokens for rollout in group.rollouts], list[tuple[float, ...]]()
+        size = max(1, self.config.token_budget // max(map(len, completions)))
+        self.policy.model.eval()
+        for start in range(0, len(completions), size):
+            part = completions[start : start + size]
+            values = np.array(self._logprobs(rows_of([group.prompt.tokens], part), None, gradient=False))
+            found += [tuple(row[: len(tokens)].tolist()) for row, tokens in zip(values, part, strict=True)]
+        self.policy.model.train()
+        return found
+
+    def _given(self, rows: Rows, values: Sequence[Sequence[float]] | None) -> mx.array | None:
+        """[batch][time] -> [batch, time]; None stays None."""
+        return None if values is None else rows.padded(mx.array(rows.trained(values)).astype(mx.float32))
 
     def _scores(self, rows: Rows, states: PromptStates | None) -> tuple[mx.array, mx.array]:
         """Return logprobs and entropies of the completion tokens, [batch, time], both with a gradient."""

@@ -2,11 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 
+from grpo.algorithms.shaping import shaped
 from grpo.config import Config
 from grpo.learner.batching import pack
+from grpo.learner.controls import Controls
 from grpo.learner.gradients import Gradients
 from grpo.learner.optimizer import Optimizer
 from grpo.metrics import learner_metrics
@@ -24,6 +27,7 @@ class Learner:
         self.objective = Objective(config, loss)
         self.gradients = Gradients(policy, config, self.objective)
         self.optimizer = Optimizer(policy, config)
+        self.controls = Controls.of(config)
 
     def learn(self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int) -> dict[str, float]:
         """Make every update of one rollout batch and return the step's metrics.
@@ -34,17 +38,33 @@ class Learner:
         size = -(-len(groups) // self.config.num_updates)  # dynamic sampling may leave fewer groups than were asked for
         totals: Counter[str] = Counter()
         norms: list[float] = []
+        self.objective.config = self.controls.applied(self.config)
+        if self.objective.needs_proximal:
+            groups = [self._with_proximal(group) for group in groups]
         self.gradients.start(step)
         self.policy.model.train()
-        for _ in range(self.config.num_iterations):
+        metrics: dict[str, float] = {}
+        for iteration in range(self.config.num_iterations):
             for start in range(0, len(groups), size):
-                share = slice(start, start + size)
-                loss, norm, sums = self._update(groups[share], advantages[share], step)
+                share, seeds = slice(start, start + size), (self.config.seed, 41, step, iteration, start)
+                chosen, credits, metrics = shaped(groups[share], advantages[share], self.config, seeds)
+                loss, norm, sums = self._update(chosen, credits, step)
                 totals.update({"loss": loss, **sums})
                 norms.append(norm)
         self.policy.unmerge()
         self.policy.model.eval()
-        return learner_metrics(totals, norms, self.config, step)
+        metrics |= self.controls.metrics(self.config) | learner_metrics(totals, norms, self.config, step)
+        entropies = [value for group in groups for r in group.rollouts for value in r.trained(r.entropies)]
+        self.controls = self.controls.after(
+            self.config, kl=metrics.get("kl", 0.0), entropy=sum(entropies) / max(len(entropies), 1)
+        )
+        return metrics
+
+    def _with_proximal(self, group: Group) -> Group:
+        """Return the group with its tokens' logprobs under the policy as it is now."""
+        rows = self.gradients.proximal_logprobs(group)
+        pairs = zip(group.rollouts, rows, strict=True)
+        return replace(group, rollouts=tuple(replace(rollout, proximal_logprobs=row) for rollout, row in pairs))
 
     def _update(
         self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int

@@ -52,6 +52,7 @@ class Policy:
         self.shares_prefixes = self.sharing_refused is None
         self.adapters = install_adapters(model)
         self.reference_parameters: dict[str, mx.array] | None = None
+        self.reference_moved = False  # since the run's start, so that a checkpoint has to keep it
 
     def whole_caches(self) -> list[Any]:
         """Return caches to begin with, for rows that run from their first token on: layers may need one to be right."""
@@ -115,6 +116,16 @@ class Policy:
             not leaf.any().item() for name, leaf in self.trainable().items() if name.endswith("lora_b")
         )
         self.reference_parameters = None if fresh else self.trainable()
+
+    def move_reference(self, share: float) -> None:
+        """Move the reference to share * policy + (1 - share) * reference; with adapters, of their matrices A and B."""
+        policy, old = self.trainable(), self.reference_parameters
+        if share < 1:
+            if old is None:  # the network without its adapter: B = 0, and any A
+                old = {name: mx.zeros_like(w) if name.endswith("lora_b") else w for name, w in policy.items()}
+            policy = {name: share * weights + (1 - share) * old[name] for name, weights in policy.items()}
+            mx.eval(policy)
+        self.reference_parameters, self.reference_moved = policy, True
 
     @contextlib.contextmanager
     def as_reference(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from grpo.config.sections import ConfigError
 from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE
 
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "state.json", "optimizer.safetensors"
+REFERENCE = "reference.safetensors"
 SPARE_BYTES = 16 << 20
 
 
@@ -46,9 +47,11 @@ def save(
     adapter_config: Mapping[str, Any],
     optimizer: dict[str, mx.array],
     state: Mapping[str, Any],
+    reference: Mapping[str, mx.array] | None = None,
 ) -> Path:
     """Write checkpoints/step_NNNNNN; raises OSError with what it needed if the disk is full, leaving what was there."""
-    _require_space(checkpoints, sum(leaf.nbytes for leaf in [*weights.values(), *optimizer.values()]))
+    leaves = [*weights.values(), *optimizer.values(), *(reference or {}).values()]
+    _require_space(checkpoints, sum(leaf.nbytes for leaf in leaves))
     final = checkpoints / f"step_{step:06d}"
     partial = checkpoints / f".partial_{step:06d}"
     shutil.rmtree(partial, ignore_errors=True)
@@ -56,6 +59,8 @@ def save(
     try:
         mx.save_safetensors(str(partial / ADAPTER_FILE), weights, metadata={"format": "mlx"})
         mx.save_safetensors(str(partial / OPTIMIZER), optimizer)
+        if reference is not None:  # one that has moved since the run's start
+            mx.save_safetensors(str(partial / REFERENCE), dict(reference))
         (partial / ADAPTER_CONFIG).write_text(json.dumps(adapter_config, indent=1))
         (partial / STATE).write_text(json.dumps(state, indent=1))
         names = sorted(path.name for path in partial.iterdir())

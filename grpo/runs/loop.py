@@ -121,6 +121,7 @@ class Loop(ABC, Generic[State]):
             adapter_config=self.policy.adapter_config(),
             optimizer=self.optimizer.state(),
             state=asdict(self.state),
+            reference=self.policy.reference_parameters if self.policy.reference_moved else None,
         )
         checkpoint.publish(path, self.output)
         checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
@@ -129,6 +130,9 @@ class Loop(ABC, Generic[State]):
         try:
             self.state = type(self.state)(**checkpoint.read_state(path))
             self.policy.load_trainable(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
+            if (path / checkpoint.REFERENCE).exists():
+                reference = dict(mx.load(str(path / checkpoint.REFERENCE)))  # type: ignore[arg-type]
+                self.policy.reference_parameters, self.policy.reference_moved = reference, True
         except (TypeError, ValueError) as error:
             raise ConfigError(f"can't resume from {path}: {error}") from error
         self.optimizer.load_state(dict(mx.load(str(path / checkpoint.OPTIMIZER))))  # type: ignore[arg-type]

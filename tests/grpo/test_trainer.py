@@ -77,6 +77,10 @@ VARIANTS = {
         "replay_size=2",
         "replay_below=1",
     ],
+    "reference that moves": ["fine_tune=lora", "sync_ref_model=true", "ref_model_sync_steps=1", "beta=0.5"],
+    "reference as a moving average": ["sync_ref_model=true", "ref_model_sync_steps=1", "ref_model_mixup_alpha=0.4"],
+    "adaptive coefficients": ["kl_target=0.001", "kl_horizon=2", "use_adaptive_entropy=true", "entropy_target=5"],
+    "corrections": ["importance_sampling_cap=2", "num_iterations=2", "top_entropy_quantile=0.5", "covariance=kl_cov"],
     "evaluations": ["eval_every=1", "eval_tasks=4", "eval_greedy=true"],
 }
 

@@ -113,6 +113,10 @@ def test_a_value_out_of_range_names_its_key(override, key):
         (["replay_size=4", "pass_reward=format_tag_count"], "pass_reward must be one of reward_weights"),
         (["curriculum_hopeless=0.5", "curriculum_mastered=0.5"], "curriculum_hopeless must be below"),
         (["length_schedule=[[5, 8], [0, 16]]"], "length_schedule must have rising steps"),
+        (["importance_sampling_min=0.5"], "importance_sampling_min needs importance_sampling_cap"),
+        (["importance_sampling_cap=1", "importance_sampling_min=2"], "importance_sampling_min must be below"),
+        (["beta=0", "sync_ref_model=true"], "need beta above 0"),
+        (["loss_type=mine:loss", "use_bias_correction_kl=true"], "needs a built-in loss_type, got mine:loss"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )

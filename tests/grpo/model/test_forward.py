@@ -4,10 +4,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 from grpo.model.chunks import chunked_logprobs
-from grpo.model.forward import completion_logprobs, rows_of, sum_trees
+from grpo.model.forward import completion_logprobs, completion_scores, rows_of, sum_trees
 
 PROMPT = [11, 12, 13, 14]
 ROWS = [[21, 22, 23, 2], [31, 32], [41, 42, 43, 44, 45, 46]]
@@ -102,3 +102,31 @@ def test_sum_trees_counts_none_as_zeros():
     tree = {"a": mx.array([1.0, 2.0])}
     assert sum_trees(None, tree)["a"].tolist() == [1.0, 2.0]
     assert sum_trees(tree, tree)["a"].tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize("fine_tune", ["lora", "full"])
+def test_entropies_have_a_gradient(tiny, fine_tune):
+    # d(sum of entropies) along a direction, against the difference quotient of the exact sum
+    policy = tiny.policy("llama", fine_tune=fine_tune, adapter_noise=0.1 if fine_tune == "lora" else 0.0)
+    rows = rows_of([[11, 12, 13]], [[41, 42, 2], [51]])
+    model = policy.model
+
+    def total(trained):
+        model.update(trained)
+        logprobs, entropies = completion_scores(policy, rows, temperature=0.7, chunk_tokens=3)
+        return (entropies + 0.5 * logprobs).sum()
+
+    trained = model.trainable_parameters()
+    gradient = dict(tree_flatten(mx.grad(total)(trained)))
+    mx.random.seed(3)
+    direction = {name: mx.random.normal(leaf.shape) for name, leaf in gradient.items()}
+    slope = sum((gradient[name] * direction[name]).sum().item() for name in gradient)
+    sides = [
+        total(tree_unflatten([(n, leaf + sign * 1e-3 * direction[n]) for n, leaf in tree_flatten(trained)])).item()
+        for sign in (1, -1)
+    ]
+    model.update(trained)
+    assert slope == pytest.approx((sides[0] - sides[1]) / 2e-3, rel=2e-2)
+    plain = completion_logprobs(policy, rows, temperature=0.7, chunk_tokens=3)
+    scored, _ = completion_scores(policy, rows, temperature=0.7, chunk_tokens=3)
+    np.testing.assert_allclose(np.array(scored), np.array(plain), atol=1e-5)

@@ -396,3 +396,17 @@ def test_a_model_without_a_tokenizer_is_told_so(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ConfigError, match="can't be loaded: there is no tokenizer in it"):
         load_policy(Config(model=str(tmp_path)), str(tmp_path))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_a_reference_moves_to_the_policy(tiny, share):
+    policy = tiny.policy(fine_tune="lora")
+    policy.freeze_reference()
+    assert policy.reference_parameters is None and not policy.reference_moved
+    tiny.disturb(policy.model, 0.1)
+    policy.move_reference(share)
+    for name, leaf in policy.trainable().items():
+        old = mx.zeros_like(leaf) if name.endswith("lora_b") else leaf  # the bare network: B = 0
+        expected = share * leaf + (1 - share) * old
+        np.testing.assert_allclose(np.array(policy.reference_parameters[name]), np.array(expected), rtol=1e-6)
+    assert policy.reference_moved
