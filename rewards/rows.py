@@ -10,20 +10,23 @@ class InputError(Exception):
     """Something the user can put right, said in one line."""
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file; InputError names the file and line of a bad one."""
+def read_rows(path: Path, *, completions: bool = True) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file; InputError names the file and line of a bad one.
+
+    `completions`: whether every row has to have one.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
-                    yield _row(line, f"{path}, line {number}")
+                    yield _row(line, f"{path}, line {number}", completions)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from None
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror}") from None
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
+def _row(line: str, where: str, completions: bool) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -32,7 +35,7 @@ def _row(line: str, where: str) -> dict[str, Any]:
         raise InputError(f"{where}: a row must be an object, got {type(row).__name__}")
     if _is_parts(row.get("completion")):
         row["completion"] = "".join(text * times for text, times in row["completion"]["parts"])
-    if not _is_text(row.get("completion")):
+    if completions and not _is_text(row.get("completion")):
         raise InputError(f"{where}: 'completion' must be a string or a list of messages; columns: {', '.join(row)}")
     if not _is_text(row.setdefault("prompt", "")):
         raise InputError(f"{where}: 'prompt' must be a string or a list of messages")

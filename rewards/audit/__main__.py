@@ -8,6 +8,10 @@ language.
 
 `expected` is a number (1 = to be paid, 0 = not; paid means at least --threshold), [low, high] for a graded value, null
 for "not applicable", or an object with one of these for each label: {"accuracy": 1, "format": 0}.
+
+With --golds FILE no labels are needed: of each reference answer (column `answer` or `solution`) it makes rewritings,
+which must be paid, and changes of a sign, digit, letter, operator, root or bracket, which must not. The table has a
+line a kind; the exit code is 1 if a case is wrong, or with --fail-over if there are more than it allows.
 """
 
 import argparse
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rewards.audit.findings import Case, Finding, Summary, listing, read_cases, summarise, table, verdict_on
+from rewards.audit.metamorphic import COMPLETION, cases_of_golds, kinds_table
 from rewards.base import names
 from rewards.rows import InputError, read_options, read_rows, wanted_names, write_lines
 
@@ -72,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
         "--reward", required=True, metavar="NAME[,NAME]", help=f"{', '.join(names())}, or your package.module:function"
     )
     made.add_argument("--input", type=Path, default=CASES, metavar="FILE", help="labelled cases (JSONL); default: ours")
+    made.add_argument("--golds", type=Path, metavar="FILE", help="reference answers (JSONL), rewritten and changed")
+    made.add_argument("--limit", type=int, default=300, metavar="N", help="golds that are drawn from the file (300)")
+    made.add_argument(
+        "--completion", default=COMPLETION, metavar="TEXT", help="how the reward wants an answer, {answer} in its place"
+    )
     made.add_argument("--label", metavar="NAME", help="which of the labels; default: the reward's name, or accuracy")
     made.add_argument("--output", type=Path, metavar="FILE", help="summaries and every case as JSON")
     made.add_argument("--option", action="append", default=[], metavar="NAME.KEY=VALUE", help="an option of a reward")
@@ -94,14 +104,21 @@ def run(arguments: argparse.Namespace) -> int:
     limits = read_limits(arguments.fail_over)
     summaries: list[Summary] = []
     found: dict[str, list[Finding]] = {}
+    if arguments.golds is not None and not limits:
+        limits = dict.fromkeys(("false_accepts", "false_rejects", "left_out", "crashes", "timeouts"), 0.0)
     for reward in wanted:
-        label = arguments.label or _label_of(reward, arguments.input)
-        cases = read_cases(arguments.input, label)
+        if arguments.golds is not None:
+            label, cases = "golds", cases_of_golds(arguments.golds, arguments.completion, max(1, arguments.limit))
+        else:
+            label = arguments.label or _label_of(reward, arguments.input)
+            cases = read_cases(arguments.input, label)
         asked = audit(reward, cases, options.get(reward, {}), threshold=arguments.threshold, timeout=arguments.timeout)
         found[reward] = list(_with_progress(reward, asked, len(cases)))
         summaries.append(summarise(reward, label, found[reward]))
     print(table(summaries))
     for reward, findings in found.items():
+        if arguments.golds is not None:
+            print(f"\n{reward}\n{kinds_table(findings)}")
         for line in listing(reward, findings):
             print(line)
     if arguments.output is not None:

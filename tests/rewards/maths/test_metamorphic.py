@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 import rewards
-from tests.rewards.maths.rewritings import CHANGES, REWRITINGS
+from rewards.audit.rewritings import CHANGES, REWRITINGS
 
 SETS = (("math500", "problem"), ("math_train", "problem"), ("gsm8k_test", "question"), ("gsm8k_train", "question"))
 # Changes that happen to say the same: 0.50 for 0.5, 073 for 73, a digit under \phantom.

@@ -1,4 +1,4 @@
-r"""Rewritings of a reference answer that say the same, and changes that don't, for the metamorphic tests.
+r"""Rewritings of a reference answer that say the same, and changes that don't, for metamorphic tests.
 
 Each takes an answer and a source of random numbers, and returns another text, or None where it does not apply.
 """
@@ -75,7 +75,7 @@ def other_signs(text: str, source: random.Random) -> str | None:
 
 
 def other_order(text: str, source: random.Random) -> str | None:
-    """b + a for a + b; a list the other way round."""
+    """Terms in the other order, b + a for a + b; a list the other way round."""
     found = _SUM.fullmatch(text)
     if found and not _worded(text):
         left, sign, right = (part.strip() for part in found.groups())
