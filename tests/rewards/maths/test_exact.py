@@ -109,6 +109,6 @@ def test_every_fraction_is_read_back(value):
 
 @pytest.mark.parametrize("text", ["1" * 131072, "1," * 65536, "-" * 131072, "1/" * 65536, "{" * 131072])
 def test_hostile_numbers_take_no_time(text):
-    started = time.perf_counter()
+    started = time.process_time()
     read_number(text)
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < 0.2

@@ -102,8 +102,8 @@ UNITS = [
 @pytest.mark.parametrize("unit", UNITS)
 def test_hostile_text_takes_no_time(unit):
     text = unit * (131072 // len(unit))
-    started = time.perf_counter()
+    started = time.process_time()
     final_answer(text)
     final_answer(f"<think>a</think><answer>{text}</answer>")
     final_answer(f"\\boxed{{{text}}}")
-    assert time.perf_counter() - started < 0.5  # under 10 ms each on an idle machine
+    assert time.process_time() - started < 0.5  # under 10 ms each on an idle machine
