@@ -17,10 +17,18 @@ from benchmarks.harness.spec import Benchmark, Source
 
 SOURCES = {
     2024: Source(
-        "HuggingFaceH4/aime_2024", split="train", revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a", problems=30
+        "HuggingFaceH4/aime_2024",
+        split="train",
+        revision="2fe88a2f1091d5048c0f36abc874fb997b3dd99a",
+        problems=30,
+        fingerprints=("c94360b2bec143a5",),
     ),
     2025: Source(
-        "yentinglin/aime_2025", split="train", revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f", problems=30
+        "yentinglin/aime_2025",
+        split="train",
+        revision="6f71d77b0b89b9dabe07ab466c51df33f514df7f",
+        problems=30,
+        fingerprints=("29dc0dd3e3d8c34f",),
     ),
 }
 

@@ -13,7 +13,12 @@ from benchmarks.harness.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="amc23",
-    source=Source("math-ai/amc23", revision="80815d37005feb82cd7f8fbc6901d5d3eff43057", problems=40),
+    source=Source(
+        "math-ai/amc23",
+        revision="80815d37005feb82cd7f8fbc6901d5d3eff43057",
+        problems=40,
+        fingerprints=("7a4e042dddcc4eaf",),
+    ),
     answer_column="answer",
     samples=32,
     max_tokens=32768,

@@ -17,7 +17,11 @@ from benchmarks.harness.spec import Benchmark, Source
 BENCHMARK = Benchmark(
     name="gsm8k",
     source=Source(
-        "openai/gsm8k", configs=("main",), revision="740312add88f781978c0658806c59bc2815b9866", problems=1319
+        "openai/gsm8k",
+        configs=("main",),
+        revision="740312add88f781978c0658806c59bc2815b9866",
+        problems=1319,
+        fingerprints=("d0fc2c6d8051fb37",),
     ),
     samples=1,
     max_tokens=2048,

@@ -28,7 +28,12 @@ def row(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 BENCHMARK = Benchmark(
     name="humaneval",
-    source=Source("openai/openai_humaneval", revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544", problems=164),
+    source=Source(
+        "openai/openai_humaneval",
+        revision="7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+        problems=164,
+        fingerprints=("f3678ada8e477863",),
+    ),
     answer_required=False,
     adapt=row,
     suffix="",

@@ -16,7 +16,12 @@ from benchmarks.harness.spec import Benchmark, Source
 
 BENCHMARK = Benchmark(
     name="math500",
-    source=Source("HuggingFaceH4/MATH-500", revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be", problems=500),
+    source=Source(
+        "HuggingFaceH4/MATH-500",
+        revision="6e4ed1a2a79af7d8630a6b768ec859cb5af4d3be",
+        problems=500,
+        fingerprints=("8d61c004edf7ff4b",),
+    ),
     answer_column="answer",
     groups=("subject", "level"),
     samples=4,

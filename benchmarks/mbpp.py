@@ -35,6 +35,7 @@ BENCHMARK = Benchmark(
         configs=("sanitized",),
         revision="4bb6404fdc6cacfda99d4ac4205087b89d32030c",
         problems=257,
+        fingerprints=("97dad1b0bcdb17ea",),
     ),
     answer_required=False,
     adapt=row,

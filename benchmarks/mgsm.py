@@ -20,6 +20,11 @@ LANGUAGES = {
     "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "ja": "Japanese",
     "ru": "Russian", "sw": "Swahili", "te": "Telugu", "th": "Thai", "zh": "Chinese",
 }  # fmt: skip
+FINGERPRINTS = {  # of the 250 problems of each language, see benchmarks.harness.problems.fingerprint
+    "bn": 0xB7FCC336FE4DA3ED, "de": 0xCDAFEA69015430DD, "en": 0xF4FB94F0B1454421, "es": 0x1DD73153A25BDACE,
+    "fr": 0x5EE2A364B838FF81, "ja": 0xA57108522A43DE4C, "ru": 0x50FF38E5ACEFB988, "sw": 0x18286AF46D2F4E8D,
+    "te": 0x1AB32054B6588FBC, "th": 0x73D417982FE5B402, "zh": 0xB8EB430AD9929F30,
+}  # fmt: skip
 SUFFIX = "\nPlease reason step by step in {}, and put your final answer within \\boxed{{}}."
 
 
@@ -43,12 +48,14 @@ def benchmark(languages: tuple[str, ...]) -> Benchmark:
             config_column="lang",
             revision="refs/convert/parquet",
             problems=250 * len(languages),
+            fingerprints=(f"{sum(FINGERPRINTS[code] for code in languages) % 2**64:016x}",),
         ),
         adapt=row,
         keep=lambda given: given["language"] in languages,
         suffix="",
         rewards=("accuracy", "accuracy_lenient", "language"),
         groups=("language",),
+        limit_by="language",
         samples=1,
         max_tokens=2048,
     )

@@ -6,9 +6,12 @@ table.md. The same command again goes on where it stopped.
 
 import argparse
 import json
+import shlex
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +84,7 @@ def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: 
         record = {"benchmark": name, "settings": settings.model_dump(mode="json"), **identity(settings)}
         record["reward_options"] = dict(benchmark.reward_options)
         record["data"] = {"source": problems.source, "sha256": problems.sha256, "notes": problems.notes}
+        record["data"] |= {"problems": problems.of, "standard": problems.standard}
         _check_same(output / CONFIG, record)
         for note in problems.notes:
             print(f"note: {note}", flush=True)
@@ -113,18 +117,31 @@ def _conclude(
     wanted = {(place, sample) for place in range(len(problems.tasks)) for sample in range(settings.samples)}
     items = [item for key, item in sorted(file.read().items()) if key in wanted]
     summary = summarise(items, benchmark)
+    standard = problems.standard and len(problems.tasks) == problems.of  # figures of others are of all problems
     results = {
         **record,
         "rewards": list(benchmark.rewards),
         **summary,
         "speed": speed(output),
-        "published": [asdict(one) for one in benchmark.published],
+        "published": [asdict(one) for one in benchmark.published] if standard else [],
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "command": shlex.join(sys.argv),
         **surroundings(),
     }
     write_text(output / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
     shown = table(results)
     write_text(output / TABLE, shown)
     print(shown + f"\n{output}/{RESULTS}, {output}/items.jsonl")
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this runs from; None for an installed wheel."""
+    folder = Path(__file__).parents[2]
+    if not (folder / ".git").exists():
+        return None
+    told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True)
+    return told.stdout.strip() or None
 
 
 def _claimed(settings: Settings, output: Path) -> Any:

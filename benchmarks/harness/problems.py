@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.spec import Benchmark, Source
 from envs import DataError, Task
+from envs.base import prompt_key
 from envs.files import JSON_SUFFIXES, file_rows, hub_rows
 from envs.rows import Columns, Row, tasks_from_rows
 
@@ -20,16 +21,40 @@ class Problems:
     source: str
     sha256: str  # of prompts and columns, in order, before `limit`
     notes: list[str]
+    of: int  # how many there are without `limit`
+    standard: bool  # whether those are the benchmark's own: what published figures are of
 
 
 def load_problems(benchmark: Benchmark, settings: Settings) -> Problems:
     """The first `limit` problems. Raises DataError, one line, for a wrong file or column."""
     source = _source_name(benchmark, settings)
     tasks, notes = _read(benchmark, settings, source) if benchmark.make is None else (benchmark.make(settings), [])
-    expected = benchmark.source.problems if benchmark.source is not None else None
-    if expected is not None and len(tasks) != expected:
-        notes.append(f"{source} has {len(tasks)} problems, {benchmark.name} as published has {expected}")
-    return Problems(list(tasks[: settings.limit]), source, _digest(tasks), notes)
+    taken, standard = benchmark.limited(tasks, settings.limit), _is_standard(benchmark, settings, tasks)
+    if benchmark.source is not None and not standard:
+        of = f", {len(tasks)} of them for {benchmark.source.problems}" if benchmark.source.problems else ""
+        notes.append(f"custom data: the problems of {source} are not those of {benchmark.name} as published{of}")
+    return Problems(taken, source, _digest(tasks), notes, len(tasks), standard)
+
+
+def fingerprint(tasks: Sequence[Task], suffix: str) -> str:
+    """Hash of problems and answers in any order: of letters and digits alone, so that copies agree.
+
+    It is the sum of the problems' hashes: parts of a benchmark can be added up.
+    """
+    total = 0
+    for task in tasks:
+        text = f"{prompt_key(task.prompt).removesuffix(prompt_key(suffix))}={task.columns.get('answer')}".lower()
+        total += int.from_bytes(hashlib.sha256("".join(filter(str.isalnum, text)).encode()).digest()[:8], "big")
+    return f"{total % 2**64:016x}"
+
+
+def _is_standard(benchmark: Benchmark, settings: Settings, tasks: Sequence[Task]) -> bool:
+    source = benchmark.source
+    if source is None:  # no others have this name
+        return True
+    if settings.data is None and _revision(source, settings) == source.revision:
+        return source.problems is None or len(tasks) == source.problems
+    return fingerprint(tasks, benchmark.suffix) in source.fingerprints
 
 
 def _read(benchmark: Benchmark, settings: Settings, source: str) -> tuple[list[Task], list[str]]:

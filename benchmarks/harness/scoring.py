@@ -7,20 +7,23 @@ from benchmarks.harness.spec import Benchmark
 from grpo.scoring import Scorer
 from grpo.types import Group, Rollout
 from rewards import RewardSet
-from rewards.maths.final_answer import final_answer
+from rewards.maths.final_answer import Answer, final_answer
 from rewards.sections import opened_by_prompt
 
 Decode = Callable[[Sequence[int]], str]
+MARKED = ("boxed", "tag")
 LONGEST_REFERENCE = 2000  # characters; tests of code are longer and say nothing in a line
 
 
 def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, decode: Decode) -> list[Item]:
     """The items of one problem, which stands at `place` among all."""
     task, opened = group.prompt.task, opened_by_prompt(group.prompt.text)
-    scores = scorer.score(group)
+    values = scorer.score(group).values
     taken = [final_answer(rollout.text, opened=opened) if benchmark.votes else None for rollout in group.rollouts]
+    if benchmark.votes:
+        _only_what_is_marked(group, taken, values)
     answers = [None if one is None else one.text for one in taken]
-    right = [value is not None and value >= 1 for value in scores.values[benchmark.rewards[0]]]
+    right = [value is not None and value >= 1 for value in values[benchmark.rewards[0]]]
     votes = vote_classes(answers, right) if benchmark.votes else [None] * len(answers)
     reference = task.columns.get("answer")
     return [
@@ -34,13 +37,24 @@ def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, dec
             reference=None if reference is None else str(reference)[:LONGEST_REFERENCE],
             answer=answers[sample],
             vote=votes[sample],
-            scores={name: values[sample] for name, values in scores.values.items()},
+            scores={name: of_reward[sample] for name, of_reward in values.items()},
             tokens=len(rollout.tokens),
             thinking_tokens=thinking_tokens(rollout, decode, opened=opened),
             stop_reason=rollout.stop_reason,
         )
         for sample, rollout in enumerate(group.rollouts)
     ]
+
+
+def _only_what_is_marked(group: Group, taken: list[Answer | None], values: dict[str, list[float | None]]) -> None:
+    """Take no answer from a completion that was cut unless it is boxed or tagged: the last number so far is none."""
+    for sample, rollout in enumerate(group.rollouts):
+        answer = taken[sample]
+        if rollout.stop_reason == "length" and answer is not None and answer.source not in MARKED:
+            taken[sample] = None
+            for name in values:
+                if name.startswith("accuracy") and values[name][sample] is not None:
+                    values[name][sample] = 0.0
 
 
 def vote_classes(answers: Sequence[str | None], right: Sequence[bool]) -> list[int | None]:

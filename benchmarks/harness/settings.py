@@ -1,6 +1,6 @@
 """What a benchmark run is told: one record, from which the command line is made. Needs no mlx.
 
-Everything in it but `limit` and `shard` decides what the completions are; it is written to the output directory, and
+Everything in it but FREE_TO_CHANGE decides what the completions are; it is written to the output directory, and
 a run there is only gone on with under the same settings.
 """
 
@@ -17,7 +17,7 @@ from benchmarks.harness.spec import Benchmark
 from grpo.config.layers import build
 from grpo.config.sections import Section
 
-FREE_TO_CHANGE = {"limit", "shard"}
+FREE_TO_CHANGE = {"limit", "shard", "samples", "max_rows"}
 
 
 class Settings(Section):
@@ -31,8 +31,10 @@ class Settings(Section):
     )
     data: str | None = Field(None, description="a file with the benchmark's columns instead of the hub's copy")
     data_revision: str | None = Field(None, description="commit of the hub's data set")
-    limit: int | None = Field(None, ge=1, description="only the first N problems; may be raised later")
-    samples: int = Field(4, ge=1, description="completions of each problem")
+    limit: int | None = Field(
+        None, ge=1, description="only the first N problems (of each language in mgsm); may be raised later"
+    )
+    samples: int = Field(4, ge=1, description="completions of each problem; may be raised later")
     temperature: float = Field(0.6, ge=0, description="comes before the filters; 0 = the likeliest token")
     top_p: float = Field(0.95, gt=0, le=1, description="smallest set of tokens with this mass")
     top_k: int = Field(0, ge=0, description="only the k likeliest tokens; 0 = all")

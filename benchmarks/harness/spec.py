@@ -1,5 +1,6 @@
 """What a benchmark is: where its problems come from, how they are asked, what judges the answers, what is published."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ class Source:
     files: tuple[str, ...] = ()  # JSONL files of the repository, where `datasets` can't read it as a whole
     config_column: str | None = None  # the column that a row gets its configuration's name in
     problems: int | None = None
+    fingerprints: tuple[str, ...] = ()  # of `problems.fingerprint`: copies of the same problems in files
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,21 @@ class Benchmark:
     reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reward_timeout_seconds: float = 600.0
     groups: tuple[str, ...] = ()  # columns whose values get rows of their own in the table
+    limit_by: str | None = None  # the column whose values get `limit` problems each
     votes: bool = True  # whether answers can be the same, so that a majority vote means something
     samples: int = 4
     max_tokens: int = 4096
     published: tuple[Published, ...] = ()
+
+    def limited(self, tasks: Sequence[Task], limit: int | None) -> list[Task]:
+        """Return the first `limit` problems of each `limit_by` value, in their order; all of them for None."""
+        if limit is None or self.limit_by is None:
+            return list(tasks[:limit])
+        counts: Counter[str] = Counter()
+        kept = []
+        for task in tasks:
+            value = str(task.columns.get(self.limit_by))
+            counts[value] += 1
+            if counts[value] <= limit:
+                kept.append(task)
+        return kept

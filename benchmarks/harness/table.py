@@ -3,21 +3,28 @@
 from collections.abc import Sequence
 from typing import Any
 
+MUCH_CUT = 0.1  # share of completions
 HIDDEN = {"problems", "samples", "pass@1", "pass@1_low", "pass@1_high", "interval"}
 
 
 def table(results: dict[str, Any]) -> str:
     """Markdown: ours with its interval, groups, what others published."""
     settings, found = results["settings"], results["figures"]
+    data = results["data"]
     title = f"{results['benchmark']}: {settings['model']}" + (
         f" + {settings['adapter']}" if settings.get("adapter") else ""
     )
+    title += "".join(f" ({note})" for note in (_budget(settings), _which(data, found)) if note)
     how = (
         f"{found['problems']} problems x {found['samples']} samples, temperature {settings['temperature']:g}, "
         f"top-p {settings['top_p']:g}, at most {settings['max_tokens']} tokens, template {settings['template']}, "
         f"seed {settings['seed']}"
     )
     rows = [f"## {title}", "", how, "", "| | |", "|---|---|", *_figure_rows(found)]
+    if found["truncated"] > MUCH_CUT:
+        rows.append(
+            f"| **cut at max_tokens** | **{found['truncated']:.0%}: they count as wrong unless boxed or tagged** |"
+        )
     if results["speed"]:
         rows.append(f"| tokens/s | {results['speed']['tokens_per_second']:.0f} |")
     for name, values in results["groups"].items():
@@ -26,6 +33,23 @@ def table(results: dict[str, Any]) -> str:
     if results["published"]:
         rows += ["", *_published_rows(results["published"], found)]
     return "\n".join(rows) + "\n"
+
+
+def _budget(settings: dict[str, Any]) -> str:
+    """What a thinking budget does to the completions; empty without one."""
+    parts = [
+        f"{name.replace('_', ' ')} {settings[name]}"
+        for name in ("min_thinking", "max_thinking", "waits")
+        if settings.get(name)
+    ]
+    return f"budget forcing: {', '.join(parts)}" if parts else ""
+
+
+def _which(data: dict[str, Any], found: dict[str, Any]) -> str:
+    """How the problems differ from the benchmark's own."""
+    if not data["standard"]:
+        return "custom data"
+    return f"{found['problems']} of {data['problems']} problems" if found["problems"] < data["problems"] else ""
 
 
 def _figure_rows(found: dict[str, Any]) -> list[str]:

@@ -120,7 +120,32 @@ def test_another_number_of_problems_than_published_is_said(tmp_path):
     from benchmarks import math500
 
     found = problems(math500, written(tmp_path / "f.jsonl", {"problem": "?", "answer": "1"}))
-    assert found.notes == [f"{tmp_path}/f.jsonl has 1 problems, math500 as published has 500"]
+    assert found.notes == [
+        f"custom data: the problems of {tmp_path}/f.jsonl are not those of math500 as published, 1 of them for 500"
+    ]
+    assert not found.standard
+
+
+@needs_shared
+def test_problems_are_known_by_what_they_say_whatever_their_order(tmp_path):
+    from benchmarks import aime
+
+    rows = (SHARED / "aime24.jsonl").read_text().splitlines()
+    other = tmp_path / "f.jsonl"
+    other.write_text("\n".join(reversed(rows)))
+    assert problems(aime.benchmark(2024), other).standard
+    assert not problems(aime.benchmark(2025), other).standard  # another year
+    other.write_text("\n".join(rows[:-1]))
+    assert not problems(aime.benchmark(2024), other).standard  # another number
+    other.write_text("\n".join([*rows[:-1], rows[-1].replace("the", "teh", 1)]))
+    assert not problems(aime.benchmark(2024), other).standard  # another wording
+
+
+@needs_shared
+def test_a_limit_in_mgsm_is_of_each_language():
+    found = problems(mgsm.benchmark(("de", "ja")), SHARED / "mgsm.jsonl", limit=3)
+    assert [task.columns["language"] for task in found.tasks].count("ja") == 3 and len(found.tasks) == 6
+    assert found.standard and found.of == 500
 
 
 def test_a_missing_column_is_named(tmp_path):

@@ -5,10 +5,14 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.harness.items import Item, ItemFile
-from benchmarks.harness.scoring import vote_classes
+from benchmarks.harness.scoring import items_of, vote_classes
 from benchmarks.harness.spec import Benchmark, Published
 from benchmarks.harness.summary import summarise
 from benchmarks.harness.table import table
+from envs import Task
+from grpo.scoring import Scorer
+from grpo.types import Group, Prompt, Rollout
+from rewards import RewardSet
 
 BENCHMARK = Benchmark("tried", None, rewards=("accuracy", "format"), groups=("level",))
 PLAIN = Item("f:1", 0, 0, {"level": "1"}, "p", "c", "7", "7", 0, {"accuracy": 1.0, "format": 0.0}, 10, None, "stop")
@@ -82,11 +86,46 @@ def test_published_figures_are_marked_and_apart():
         "settings": {"model": "m", "temperature": 0.6, "top_p": 0.95, "max_tokens": 9, "template": "r1", "seed": 0},
         **summarise(items([(1.0, 0), (0.0, 1)], [(1.0, 0), (1.0, 0)]), BENCHMARK),
         "speed": {},
+        "data": {"standard": True, "problems": 2},
         "published": [vars(Published("theirs", {"pass@1": 0.798}, "a paper"))],
     }
     text = table(results)
     assert "| theirs | 0.798 | published: a paper |" in text and "| **this run** | 0.750 | measured here |" in text
     assert "| pass@1 | **0.750**" in text and "| level | problems |" in text
+
+
+def test_what_a_table_must_not_hide_is_in_it():
+    results = {
+        "benchmark": "tried",
+        "settings": {"model": "m", "temperature": 0.6, "top_p": 0.95, "max_tokens": 9, "template": "r1", "seed": 0},
+        **summarise(items([(1.0, 0), (0.0, 1)], [(1.0, 0), (1.0, 0)]), BENCHMARK),
+        "speed": {},
+        "data": {"standard": False, "problems": 2},
+        "published": [],
+    }
+    results["settings"] |= {"waits": 2, "max_thinking": 5}
+    results["figures"]["truncated"] = 0.25
+    text = table(results)
+    assert text.startswith("## tried: m (budget forcing: max thinking 5, waits 2) (custom data)\n")
+    assert "cut at max_tokens** | **25%" in text
+    results["data"] = {"standard": True, "problems": 30}
+    assert "(2 of 30 problems)" in table(results)
+
+
+def test_a_cut_completion_has_an_answer_only_if_it_is_marked():
+    def of(text, stop):
+        rollout = Rollout((1, 2), (0.0, 0.0), (0.0, 0.0), text, stop)
+        group = Group(Prompt(Task("1", "?", {"answer": "42"}), (1,), "?"), (rollout,))
+        scorer = Scorer(RewardSet({"accuracy": 1.0}), 10)
+        try:
+            return items_of(group, 0, BENCHMARK, scorer, str)[0]
+        finally:
+            scorer.close()
+
+    assert of("so far we have 42", "stop").scores["accuracy"] == 1.0
+    cut = of("so far we have 42", "length")
+    assert (cut.scores["accuracy"], cut.answer, cut.vote) == (0.0, None, None)
+    assert of("\\boxed{42} and", "length").scores["accuracy"] == 1.0
 
 
 def test_equal_answers_vote_together_and_right_ones_first():
