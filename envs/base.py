@@ -65,6 +65,11 @@ class Env:
             lines += [f"  {line}" for line in self.skipped[:SHOWN]]
         return [*lines, *(f"note: {note}" for note in self.notes)]
 
+    @property
+    def converses(self) -> bool:
+        """Whether it has tasks of several turns."""
+        return type(self).converse is not Env.converse
+
     def converse(self, task: Task) -> Conversation | None:
         """The environment's side of one rollout of a task; None where it has but one turn, judged by the rewards."""
         return None

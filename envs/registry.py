@@ -4,13 +4,14 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envs.base import DataError, Env
 from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
+from envs.mixture import mixture
 
 OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -55,12 +56,15 @@ def available() -> dict[str, str]:
     }
 
 
-def make(name: str, /, *, needs_answer: bool | None = None, **options: Any) -> Env:
+def make(name: str | Sequence[Mapping[str, Any]], /, *, needs_answer: bool | None = None, **options: Any) -> Env:
     """The environment of that name.
 
     It is a registered one, `reasoning_gym:TASK`, the user's own `module:function`, a data file, or a hub data set id.
-    `needs_answer` says of one that reads rows whether the rewards need a reference answer in each.
+    `needs_answer` says of one that reads rows whether the rewards need a reference answer in each. A list of
+    {"env": name, "weight": 1.0, "options": {...}} makes a mixture.
     """
+    if not isinstance(name, str):
+        return mixture(name, needs_answer=needs_answer, **options)
     entry, given = find(name)
     options = {**given, **options}
     if needs_answer is not None and "answer_required" in inspect.signature(load(entry.factory)).parameters:

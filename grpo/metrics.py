@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
+from envs.mixture import ENVIRONMENT
 from grpo.config import Config
 from grpo.learner.optimizer import learning_rate
 from grpo.scoring import GroupScores
-from grpo.types import Group
+from grpo.types import Group, Rollout
 
+TOOL_COUNTS = ("tool_calls", "tool_failures", "malformed_calls")
 OWN = "mean/"  # before the sums of a loss's own metrics
 
 
@@ -32,7 +34,63 @@ def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewa
         "completions/max_length": float(lengths.max()),
         "completions/clipped_ratio": float(np.mean([rollout.stop_reason == "length" for rollout in rollouts])),
         "completions/mean_terminated_length": float(ended.mean()) if ended.size else 0.0,
+        **dialogue_metrics(rollouts),
+        **metrics_by_environment(groups, rewards),
     }
+
+
+def dialogue_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """Return what conversations were like; nothing where no environment answers.
+
+    turns/mean, /max; environment/failed, the share whose environment failed, and /tokens, those it wrote (mean);
+    turn_rewards/NAME/mean, summed over a conversation; tools/call_frequency, calls a completion (TRL's), and of the
+    calls the share that failed, tools/failure_frequency, and that could not be read, tools/malformed.
+    """
+    talks = [(rollout, rollout.dialogue) for rollout in rollouts if rollout.dialogue is not None]
+    if not talks:
+        return {}
+    turns = [len(dialogue.turns) for _, dialogue in talks]
+    names = sorted({name for _, dialogue in talks for turn in dialogue.rewards for name in turn})
+    counts = Counter[str]()
+    for _, dialogue in talks:
+        for info in dialogue.info:
+            counts.update({name: info[name] for name in TOOL_COUNTS if isinstance(info.get(name), int)})
+    calls = counts["tool_calls"]
+    tools = {
+        "tools/call_frequency": calls / len(talks),
+        "tools/failure_frequency": counts["tool_failures"] / max(calls, 1),
+        "tools/malformed": counts["malformed_calls"] / max(calls, 1),
+    }
+    return {
+        "turns/mean": float(np.mean(turns)),
+        "turns/max": float(max(turns)),
+        "environment/failed": float(np.mean([dialogue.failed for _, dialogue in talks])),
+        "environment/tokens": float(np.mean([len(rollout.tokens) - rollout.trained_tokens for rollout, _ in talks])),
+        **{
+            f"turn_rewards/{name}/mean": float(
+                np.mean([sum(turn.get(name, 0.0) for turn in dialogue.rewards) for _, dialogue in talks])
+            )
+            for name in names
+        },
+        **(tools if "tool_calls" in counts else {}),
+    }
+
+
+def metrics_by_environment(groups: Sequence[Group], rewards: np.ndarray) -> dict[str, float]:
+    """Return environments/NAME/reward, /length (tokens) and /share of the groups, in a mixture of environments."""
+    named: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        name = group.prompt.task.columns.get(ENVIRONMENT)
+        if isinstance(name, str):
+            named.setdefault(name, []).append(place)
+    metrics: dict[str, float] = {}
+    for name, places in named.items():
+        prefix, own = f"environments/{name}/", rewards[places]
+        if not np.isnan(own).all():
+            metrics[prefix + "reward"] = float(np.nanmean(own))
+        lengths = [rollout.trained_tokens for place in places for rollout in groups[place].rollouts]
+        metrics |= {prefix + "length": float(np.mean(lengths)), prefix + "share": len(places) / len(groups)}
+    return metrics
 
 
 def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:

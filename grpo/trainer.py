@@ -21,6 +21,7 @@ from envs import Env
 from grpo.algorithms.credit import credit_of
 from grpo.algorithms.resolve import advantage_named, user_function
 from grpo.algorithms.seams import GroupFilter, Seams
+from grpo.algorithms.turns import turn_credit
 from grpo.config import Config
 from grpo.config.presets import odd_mixtures
 from grpo.config.sections import ConfigError
@@ -211,7 +212,10 @@ class Trainer(Loop[TrainerState]):
     ) -> tuple[Sequence[Sequence[Credit]], dict[str, float]]:
         """Return the credit of each completion or token, here by the run's estimator, and metrics of it."""
         self._require_some(rewards)
-        return credit_of(self.estimator, self.config, groups, scored, rewards), {}
+        credit = credit_of(self.estimator, self.config, groups, scored, rewards)
+        if self.config.credit == "turn":
+            credit = turn_credit(self.config, groups, rewards, credit)
+        return credit, {}
 
     def _require_some(self, rewards: np.ndarray) -> None:
         """End a run that learns nothing: TrainingFailed if every total is missing in two steps running."""
@@ -250,7 +254,9 @@ class Trainer(Loop[TrainerState]):
         tools = None if self.dialogues is None else functools.partial(tools_for, self.env)
         prompts, notes = fitting(tasks, self.policy.tokenizer, self.config, split, tools)
         if split == "train" and not prompts:
-            raise ConfigError(f"data {self.config.data}: no prompt to train on: {len(tasks)} tasks, {' '.join(notes)}")
+            raise ConfigError(
+                f"data {self.config.data_name}: no prompt to train on: {len(tasks)} tasks, {' '.join(notes)}"
+            )
         self.notes += [note for note in notes if note not in self.notes]
         return prompts
 

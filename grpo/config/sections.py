@@ -87,6 +87,14 @@ class ModelSettings(Section):
     seed: int = Field(0, ge=0, description="of data order, sampling and adapters")
 
 
+class DataPart(Section):
+    """One environment of several that a run trains on."""
+
+    env: str = Field(description="its name, a file, a hub id or module:function")
+    weight: float = Field(1.0, gt=0, description="its share of the tasks, beside the other weights")
+    options: dict[str, Any] = Field(default_factory=dict, description="of this environment")
+
+
 class TurnSettings(Section):
     """How a model and an environment that answers take turns."""
 
@@ -97,6 +105,11 @@ class TurnSettings(Section):
     max_reply_length: int = Field(512, ge=1, description="tokens of a reply; a longer one loses its middle")
     reply_timeout_seconds: float = Field(
         30.0, gt=0, description="an environment that takes longer to reply ends its conversation, which is left out"
+    )
+    credit: Literal["trajectory", "turn"] = Field(
+        "trajectory",
+        description="what the tokens of a turn are credited with: the whole completion's advantage, or that of what "
+        "came after the turn began (replies' rewards and the final ones), compared with the same turn of its group",
     )
     wait_for_replies: bool = Field(
         False,

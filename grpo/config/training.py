@@ -14,7 +14,7 @@ from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
 from grpo.config.correction import CorrectionSettings
 from grpo.config.loading import load
 from grpo.config.presets import with_preset
-from grpo.config.sections import NONE_WORDS, ColdStart, LoggedRun, ModelSettings, TurnSettings
+from grpo.config.sections import NONE_WORDS, ColdStart, DataPart, LoggedRun, ModelSettings, TurnSettings
 
 
 class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, TurnSettings):
@@ -31,10 +31,11 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
     )
     cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
 
-    data: str = Field(
+    data: str | list[DataPart] = Field(
         "digit_sums",
         description="an environment's name (python -m envs list), a JSONL, JSON, parquet or CSV file, a hub data set, "
-        "or module:function = your own rows, generator of rows or Env (docs/own_data.md)",
+        "or module:function = your own rows, generator of rows or Env (docs/own_data.md); or several with shares, "
+        "[{env: NAME, weight: 1.0, options: {...}}, ...]",
     )
     data_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the environment (python -m envs show NAME)"
@@ -204,6 +205,10 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
                 self.top_p == 1,
                 f"top_p must be 1 in training, got {self.top_p}: {unfiltered} (evaluations have eval_top_p)",
             ),
+            (
+                self.credit == "trajectory" or (self.advantage == "group" and self.scale_rewards != "batch"),
+                "credit turn needs advantage group and scale_rewards group or none: turns are compared in their group",
+            ),
             (self.top_k == 0, f"top_k must be 0 in training, got {self.top_k}: {unfiltered}"),
             (
                 self.template == "chat" or not (self.system_prompt or self.chat_template_kwargs),
@@ -244,6 +249,16 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
                 "loss_type cispo needs epsilon_high, the upper bound of the ratio itself, e.g. 5.0",
             ),
         ]
+
+    @property
+    def source(self) -> str | list[dict[str, Any]]:
+        """What `envs.make` is called with."""
+        return self.data if isinstance(self.data, str) else [part.model_dump() for part in self.data]
+
+    @property
+    def data_name(self) -> str:
+        """The data in words."""
+        return self.data if isinstance(self.data, str) else " + ".join(part.env for part in self.data)
 
     @property
     def clip_high(self) -> float:

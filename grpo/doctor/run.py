@@ -25,20 +25,22 @@ def data(report: Report, config: Config) -> "Env | None":
     import envs
 
     try:
-        env = envs.make(config.data, needs_answer=_needs_answer(config), **{"seed": config.seed, **config.data_options})
+        env = envs.make(
+            config.source, needs_answer=_needs_answer(config), **{"seed": config.seed, **config.data_options}
+        )
     except envs.DataError as error:
         if "cannot be loaded by datasets" in str(error) and _from_hub(config):
             report.say(
-                "warn", "data", f"{config.data}: a hub data set that is not here yet, fetched when training starts"
+                "warn", "data", f"{config.data_name}: a hub data set that is not here yet, fetched when training starts"
             )
         else:
-            report.refuse("data", f"data {config.data}: {error}")
+            report.refuse("data", f"data {config.data_name}: {error}")
         return None
     sizes = ", ".join(f"{len(tasks)} {split}" for split, tasks in env.splits.items())
     if not env.splits.get("train"):
-        report.refuse("data", f"data {config.data}: no task to train on ({sizes})")
+        report.refuse("data", f"data {config.data_name}: no task to train on ({sizes})")
         return None
-    report.say("ok", "data", f"{config.data}: {sizes} tasks; the first: {_short(env.tasks('train')[0].prompt)}")
+    report.say("ok", "data", f"{config.data_name}: {sizes} tasks; the first: {_short(env.tasks('train')[0].prompt)}")
     if env.skipped:
         report.say("warn", "data", f"{len(env.skipped)} rows can't be used and are skipped, e.g. {env.skipped[0]}")
     for note in env.notes:
@@ -62,6 +64,8 @@ def _needs_answer(config: Config) -> bool | None:
 def _from_hub(config: Config) -> bool:
     from envs.registry import HUB_ID, find, options_of
 
+    if not isinstance(config.data, str):
+        return False
     _, given = find(config.data)
     source = str(given.get("data") or options_of(config.data, **config.data_options).get("data", ""))
     return bool(HUB_ID.fullmatch(source)) and not Path(source).exists()
@@ -90,7 +94,9 @@ def rewards(report: Report, config: Config, env: "Env | None") -> None:
         report.say("ok", "sandbox", str(choice.describe()))
     judge = env.reward_names[0] if env is not None and env.reward_names else None
     if judge and not any(name.startswith(judge) for name in config.reward_weights):
-        report.say("warn", "rewards", f"{config.data} is meant for the reward {judge}: add reward_weights.{judge}=1.0")
+        report.say(
+            "warn", "rewards", f"{config.data_name} is meant for the reward {judge}: add reward_weights.{judge}=1.0"
+        )
     if config.control != "none":
         report.say("warn", "control", f"{config.control}: it trains on coin flips, to see what no learning looks like")
 

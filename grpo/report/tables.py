@@ -27,7 +27,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
     ]
     if config is not None:
         loss = config.loss_type if config.algorithm is None else f"{config.loss_type} ({config.algorithm})"
-        rows += [("model", config.model), ("data", config.data), ("loss", loss)]
+        rows += [("model", config.model), ("data", config.data_name), ("loss", loss)]
     return rows
 
 

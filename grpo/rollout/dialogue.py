@@ -57,7 +57,7 @@ class Dialogues:
 
 def dialogues_of(env: Env, tokenizer: Any, settings: Config, ends: Collection[int]) -> Dialogues | None:
     """Return how an environment's rollouts converse; None where none has several turns. `ends` end a turn."""
-    if type(env).converse is Env.converse:
+    if not env.converses:
         return None
     return Dialogues(
         env.converse,

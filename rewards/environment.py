@@ -1,0 +1,20 @@
+"""What an environment's own replies gave: the sum over the turns of a conversation."""
+
+from collections.abc import Mapping, Sequence
+
+from rewards.base import Completion, Reward
+
+
+def environment() -> Reward:
+    """The reward `environment`: everything that the replies of a conversation gave, summed up; None for one turn."""
+
+    def reward(
+        completions: Sequence[Completion],
+        turn_rewards: Sequence[Sequence[Mapping[str, float]]] | None = None,
+        **columns: object,
+    ) -> list[float | None]:
+        if turn_rewards is None:
+            return [None] * len(completions)
+        return [sum(sum(turn.values()) for turn in turns) if turns else None for turns in turn_rewards]
+
+    return reward

@@ -1,0 +1,65 @@
+"""Whole runs with environments that answer: what is trained on, recorded, resumed and measured."""
+
+import pytest
+
+GAME = """
+from envs import Env, Reply, Task
+
+class Higher:
+    "Says the sum again, until it is right or three times."
+    tools = ()
+    def __init__(self, task):
+        self.answer, self.turn = task.columns["answer"], 0
+    def reply(self, message):
+        self.turn += 1
+        right = message["content"].split()[-1:] == [self.answer]
+        if right or self.turn == 3:
+            return Reply(done=True, rewards={"right": float(right)})
+        return Reply([{"role": "user", "content": "no . 1 + 1 ="}], rewards={"tried": 0.1}, info={"turn": self.turn})
+
+class Games(Env):
+    def converse(self, task):
+        return Higher(task)
+
+def make(seed=0):
+    tasks = [Task(str(i), f"{i} + {i} =", {"answer": str(2 * i)}) for i in range(8)]
+    return Games("games", {"train": tasks, "test": tasks[:4]})
+"""
+ARGUMENTS = ["data=game:make", "reward_weights={environment: 1.0}", "steps=4", "save_every=2"]
+
+
+@pytest.fixture
+def game(runs):
+    runs.module("game", GAME)
+    return runs
+
+
+def test_an_environment_that_answers_trains_and_everything_is_recorded(game):
+    run = game.run(*ARGUMENTS, "credit=turn", "eval_every=2")
+    assert run.code == 0, run.err
+    rows = [row for file in run.completions.values() for row in file]
+    talked = [row for row in rows if len(row["turns"]) > 1]
+    assert talked and all(row["ended"] == "done" for row in rows)
+    for row in talked:
+        assert [m["role"] for m in row["messages"]] == ["user", "assistant"] * len(row["turns"])
+        assert row["messages"][2] == {"role": "user", "content": "no . 1 + 1 ="}
+        assert row["turns"][0]["rewards"] == {"tried": 0.1} and row["turns"][0]["info"] == {"turn": 1}
+        begin, end = row["turns"][1]["tokens"]
+        assert row["logprobs"][row["turns"][0]["tokens"][1] : begin] == [0.0] * (begin - row["turns"][0]["tokens"][1])
+        assert len(row["advantage"]) == len(row["logprobs"]) >= end
+    metrics = run.metrics[0]
+    assert 1 < metrics["turns/mean"] <= 3 and metrics["environment/failed"] == 0
+    assert metrics["rewards/environment/mean"] == pytest.approx(
+        metrics["turn_rewards/tried/mean"] + metrics.get("turn_rewards/right/mean", 0.0), abs=1e-5
+    )
+    assert "environment" in run.summary["before"] and "environment" in run.summary["after"]
+
+
+def test_a_resumed_run_has_the_same_bits(game):
+    whole = game.run(*ARGUMENTS, name="whole")
+    game.run(*ARGUMENTS[:2], "steps=2", "save_every=2", name="halves")
+    halves = game.run(*ARGUMENTS, name="halves", resume=True)
+    assert whole.code == halves.code == 0, halves.err
+    assert whole.completions["step_000004.jsonl"] == halves.completions["step_000004.jsonl"]
+    files = [run.folder / "adapters.safetensors" for run in (whole, halves)]
+    assert files[0].read_bytes() == files[1].read_bytes()
