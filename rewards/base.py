@@ -26,7 +26,7 @@ FACTORIES: dict[str, str | Callable[..., Reward]] = {
     "accuracy_lenient": "rewards.maths.accuracy:lenient",
     "cosine": "rewards.form.length:CosineLengthReward",
     "code": "rewards.code.reward:CodeReward",
-    "environment": "rewards.environment:environment",
+    "environment": "rewards.environment:factory",
     "equations": "rewards.form.equations:equations",
     "format": "rewards.form.format:FormatReward",
     "format_similarity": "rewards.form.format:FormatSimilarityReward",

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from rewards.base import Completion, Reward
 
 
-def environment() -> Reward:
+def factory() -> Reward:
     """The reward `environment`: everything that the replies of a conversation gave, summed up; None for one turn."""
 
-    def reward(
+    def environment(
         completions: Sequence[Completion],
         turn_rewards: Sequence[Sequence[Mapping[str, float]]] | None = None,
         **columns: object,
@@ -17,4 +17,4 @@ def environment() -> Reward:
             return [None] * len(completions)
         return [sum(sum(turn.values()) for turn in turns) if turns else None for turns in turn_rewards]
 
-    return reward
+    return environment

@@ -88,7 +88,7 @@ def test_a_value_out_of_range_names_its_key(override, key):
     [
         (["top_p=0.9"], "top_p must be 1 in training, got 0.9"),
         (["credit=turn", "scale_rewards=batch"], "credit turn needs advantage group and scale_rewards group or none"),
-    (["top_k=5"], "top_k must be 0 in training, got 5"),
+        (["top_k=5"], "top_k must be 0 in training, got 5"),
         (
             ["template=plain", "system_prompt=x"],
             "chat_template_kwargs need template: chat, got plain",
