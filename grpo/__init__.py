@@ -15,3 +15,8 @@ def __getattr__(name: str) -> Any:
     from grpo import api
 
     return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    """Return what completion offers: the Python API without importing it."""
+    return sorted({*globals(), *__all__})

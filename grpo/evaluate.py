@@ -27,7 +27,7 @@ def evaluate(
     on_tokens: Callable[[int], None] | None = None,
     dialogues: Dialogues | None = None,
 ) -> dict[str, float]:
-    """Means over the tasks: every reward by its name, mean_length (tokens), truncated (share), tasks, samples.
+    """Means over the tasks: reward, every reward by its name, mean_length (tokens), truncated (share), tasks, samples.
 
     With `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high. The same step
     and seed give the same figures again.
@@ -48,6 +48,9 @@ def evaluate(
     groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
     scored = results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)
     figures: dict[str, float] = {}
+    rewarded = [total for group in scored for total in group.totals if total is not None]
+    if rewarded:
+        figures["reward"] = float(np.mean(rewarded))
     for name in scored[0].values:
         values = [value for group in scored for value in group.values[name] if value is not None]
         if values:

@@ -76,10 +76,10 @@ def _output(options: argparse.Namespace, given: Mapping[str, Any], default: str)
     named = options.output or given.get("output")
     if named is not None and str(named).strip().lower() not in NONE_WORDS:
         return Path(named)
-    return _free(Path("runs") / stem, resume=options.resume)
+    return free_directory(Path("runs") / stem, resume=options.resume)
 
 
-def _free(path: Path, *, resume: bool) -> Path:
+def free_directory(path: Path, *, resume: bool) -> Path:
     """Return the first of runs/NAME, runs/NAME-2, ... that holds no run, or the last that does if it is resumed."""
     candidates = [path, *(path.with_name(f"{path.name}-{n}") for n in range(2, 1000))]
     used = [candidate for candidate in candidates if (candidate / CONFIG_FILE).exists()]

@@ -1,0 +1,39 @@
+"""peft's LoraConfig as settings of ours; peft itself is not needed."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from grpo.config.sections import ConfigError
+
+REFUSED = {"use_dora": "DoRA", "use_rslora": "rank-stabilised scaling", "modules_to_save": "modules trained whole"}
+
+
+def lora_settings(peft_config: Any) -> dict[str, Any]:
+    """`fine_tune` and `lora` of a LoraConfig, or of anything with its names; ConfigError for what differs."""
+
+    def get(name: str, default: Any = None) -> Any:
+        value = peft_config.get(name) if isinstance(peft_config, Mapping) else getattr(peft_config, name, None)
+        return default if value is None else value
+
+    rank = get("r", get("rank"))
+    if rank is None:
+        raise ConfigError(f"peft_config must be a LoraConfig, got {type(peft_config).__name__} without r")
+    for name, what in REFUSED.items():
+        if get(name):
+            raise ConfigError(f"peft_config {name}={get(name)!r:.40} has no equivalent here: no {what}")
+    if get("bias", "none") != "none":
+        raise ConfigError(f"peft_config bias={get('bias')!r} has no equivalent here: biases are not trained")
+    alpha, dropout = get("lora_alpha", get("alpha", 8)), get("lora_dropout", get("dropout", 0.0))
+    return {"fine_tune": "lora", "lora": {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": _targets(get)}}
+
+
+def _targets(get: Any) -> Any:
+    targets = get("target_modules", get("targets", "all"))
+    if targets in ("all-linear", "all"):
+        return "all"
+    if isinstance(targets, str):
+        if not re.fullmatch(r"\w+", targets):
+            raise ConfigError(f"peft_config target_modules={targets!r:.60} is a pattern: name the layers in a list")
+        return [targets]
+    return sorted(targets)

@@ -1,0 +1,279 @@
+"""The trainer from Python, with TRL's names.
+
+GRPOTrainer(model=..., reward_funcs=[...], args=..., train_dataset=...).
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import envs
+from envs.adapters.trl import with_tools
+from grpo.algorithms.seams import GroupFilter, Seams, StepCallback
+from grpo.api import datasets
+from grpo.api.config import GRPOConfig
+from grpo.api.functions import RewardFunction, named
+from grpo.api.peft import lora_settings
+from grpo.api.use import evaluated, generated
+from grpo.config import Config
+from grpo.config.loading import to_yaml
+from grpo.config.sections import ConfigError
+from grpo.model.loading import adapt, load_policy
+from grpo.model.policy import Policy
+from grpo.opening import reward_set
+from grpo.report.page import render
+from grpo.report.reading import read_runs
+from grpo.runs import checkpoint
+from grpo.runs.command import free_directory
+from grpo.runs.directory import claim
+from grpo.runs.interrupt import StopFlag
+from grpo.runs.logger import METRICS
+from grpo.trainer import Trainer
+from grpo.types import AdvantageFunction, LossFunction
+
+DEFAULT_OUTPUT = Path("runs") / "trainer"
+NOT_HERE = {  # arguments of TRL's trainer without an equivalent
+    "reward_processing_classes": "reward models are not run here; the reward 'judge' asks any OpenAI-compatible server",
+    "optimizers": "the optimizer is AdamW with the config's learning_rate, lr_schedule, adam_betas, weight_decay",
+    "rollout_func": "completions are sampled by this package; an environment that answers is an Env with converse()",
+}
+
+
+class GRPOTrainer:
+    """Train a model on a data set with reward functions.
+
+    Args:
+        model: hub id, local MLX directory, a loaded (model, tokenizer) of mlx_lm, or a loaded model with its tokenizer
+            as processing_class. A model that carries LoRA layers goes on with those.
+        reward_funcs: registered names ("accuracy"), "module:function", or functions, methods and objects of TRL's
+            signature; one or several.
+        args: the run's config, a GRPOConfig (or Config); its reward_weights may be a list, one weight a function.
+        train_dataset: rows with a `prompt` (and whatever columns the rewards want), e.g. a datasets.Dataset or a
+            DatasetDict; a function that returns rows; an Env; or a string, as for `data=`.
+        eval_dataset: the same, held out, or a dict of several; evaluated every eval_every steps and by `evaluate`.
+        processing_class: the tokenizer of a model that is given without.
+        callbacks: called with the steps done and the step's metrics after each step.
+        peft_config: peft's LoraConfig, or an object or dict with its r, lora_alpha, lora_dropout, target_modules.
+        loss_fn, advantage_fn: in place of the config's loss_type and advantage, see `grpo.types`.
+        group_filter: whether a group, given its rewards, is learned from; others are replaced as with dynamic_sampling.
+        tools: functions that the model may call.
+        environment_factory: TRL's, a class with `reset` whose public methods are tools.
+
+    Raises ConfigError or envs.DataError, one line, for what can be put right.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reward_funcs: RewardFunction | Sequence[RewardFunction] | None = None,
+        args: Config | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        processing_class: Any = None,
+        *,
+        callbacks: Sequence[StepCallback] | None = None,
+        peft_config: Any = None,
+        loss_fn: LossFunction | None = None,
+        advantage_fn: AdvantageFunction | None = None,
+        group_filter: GroupFilter | None = None,
+        tools: Sequence[Callable[..., Any]] | None = None,
+        environment_factory: Callable[[], Any] | None = None,
+        **others: Any,
+    ) -> None:
+        _refuse(others)
+        args = GRPOConfig() if args is None else args
+        functions = named(reward_funcs)
+        self._functions = {name: function for name, function in functions.items() if not isinstance(function, str)}
+        self._seams = Seams(loss_fn, advantage_fn, group_filter, callbacks=_checked(callbacks))
+        self._model = _loaded(model, processing_class)
+        self._data = datasets.read(train_dataset, eval_dataset, args.seed)
+        self._env = with_tools(self._data.env, tools or (), environment_factory)
+        changes = {
+            "reward_weights": _weights(args, list(functions)),
+            "model": model if isinstance(model, str) else f"{datasets.IN_MEMORY}{type(self._model[0]).__module__}",
+            "data": self._data.name,
+            **({} if peft_config is None else lora_settings(peft_config)),
+            **({} if loss_fn is None else {"loss_type": _name_of(loss_fn)}),
+            **({} if advantage_fn is None else {"advantage": _name_of(advantage_fn)}),
+            **({} if group_filter is None else {"dynamic_sampling": True, "group_filter": _name_of(group_filter)}),
+        }
+        config = args if isinstance(args, GRPOConfig) else GRPOConfig(**_given(args))
+        self.config = config.resolved(len(self._data.env.tasks("train")), **changes)
+        self.output = Path(self.config.output or DEFAULT_OUTPUT)
+        self._notes = [*config.notes, *self._data.notes]
+        if eval_dataset is not None and not self.config.eval_every:
+            self._notes.append(
+                "eval_dataset is given but eval_every is 0: only evaluate() looks at it; eval_every (TRL: eval_steps) "
+                "evaluates it while training"
+            )
+
+    def train(self, *, resume: bool = False, resume_from_checkpoint: bool | None = None) -> dict[str, Any]:
+        """Run to the last step; returns, and writes, what summary.json holds.
+
+        `resume` goes on from the newest checkpoint of the output directory, if there is one; TRL's name for it is
+        `resume_from_checkpoint`.
+        """
+        if not isinstance(resume_from_checkpoint, bool | None):
+            raise ConfigError(
+                "resume_from_checkpoint must be true or false: the newest whole checkpoint is resumed from"
+            )
+        resume = resume or bool(resume_from_checkpoint)
+        if self.config.output is None:
+            self.output = free_directory(DEFAULT_OUTPUT, resume=resume)
+        with checkpoint.lock(self.output), StopFlag() as stop:
+            start = claim(self.config, self.output, resume=resume, say=print)
+            with reward_set(self.config, self._functions) as rewards:
+                for note in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:
+                    print(note, flush=True)
+                options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
+                trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
+                print(trainer.memory_plan.said, flush=True)
+                checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
+                summary = trainer.train(stop)
+            checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
+            checkpoint.write_text(self.output / "report.html", render(read_runs([self.output])))
+        print(f"curves, rollouts, warnings: {self.output}/report.html", flush=True)
+        return summary
+
+    def evaluate(self, eval_dataset: Any = None) -> dict[str, float]:
+        """Figures of the model as it is on held-out tasks, by TRL's names: eval_reward, eval_rewards/NAME/mean, ...
+
+        On the eval_dataset of the trainer if none is given here; of a dict of data sets each has its own,
+        eval_SET_reward and so on. ConfigError if there is nothing held out.
+        """
+        held_out: Iterable[tuple[str, Sequence[envs.Task]]]
+        if eval_dataset is not None:
+            held_out = datasets.held_out_tasks(eval_dataset, self.config.seed)
+        else:
+            held_out = self._data.held_out
+        if not held_out:
+            raise ConfigError("there is nothing to evaluate on: give eval_dataset, here or to the trainer")
+        with reward_set(self.config, self._functions) as rewards:
+            figures: dict[str, float] = {}
+            for name, tasks in held_out:
+                prefix = f"eval_{name}_" if name else "eval_"
+                found = evaluated(self._policy, tasks, rewards, self.config, step=len(self.history))
+                figures |= {prefix + key: value for key, value in found.items()}
+        return figures
+
+    def generate(
+        self,
+        prompts: Any,
+        *,
+        num_generations: int = 1,
+        max_completion_length: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> list[Any]:
+        """Completions of prompts by the model as it is: a string each, or a list of num_generations strings.
+
+        A prompt is a string or a list of messages, rendered as in training. What is not given is the config's; a
+        temperature of 0 takes the likeliest token.
+        """
+        settings = {
+            "max_completion_length": max_completion_length,
+            "eval_temperature": temperature or None,
+            "seed": seed,
+        }
+        config = self.config.model_copy(update={key: value for key, value in settings.items() if value is not None})
+        return generated(self._policy, prompts, config, samples=num_generations, greedy=temperature == 0)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """The metrics of every step so far, as in metrics.jsonl."""
+        path = self.output / METRICS
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    @property
+    def model(self) -> Any:
+        """The mlx_lm model as it is now, with its adapters."""
+        return self._policy.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._policy.tokenizer
+
+    processing_class = tokenizer  # TRL's name
+
+    def save_model(self, output_dir: str | Path | None = None) -> None:
+        """Write what was trained, as mlx_lm loads it with `adapter_path`; to the run directory if none is given.
+
+        `python -m distill.export` makes a whole model of it.
+        """
+        folder = Path(output_dir) if output_dir is not None else self.output
+        folder.mkdir(parents=True, exist_ok=True)
+        self._policy.save_adapter(folder)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        if isinstance(self._model, str):
+            return load_policy(self.config, self._model)
+        return adapt(self.config, *self._model, name=self.config.model)
+
+
+def _refuse(others: Mapping[str, Any]) -> None:
+    for name, value in others.items():
+        if name not in NOT_HERE:
+            close = difflib.get_close_matches(name, [*GRPOTrainer.__init__.__annotations__, *NOT_HERE], n=1)
+            raise ConfigError(f"GRPOTrainer takes no {name}" + (f" (did you mean {close[0]}?)" if close else ""))
+        if value is not None:
+            raise ConfigError(f"{name} has no equivalent here: {NOT_HERE[name]}")
+
+
+def _checked(callbacks: Sequence[StepCallback] | None) -> tuple[StepCallback, ...]:
+    for callback in callbacks or ():
+        if not callable(callback):
+            raise ConfigError(
+                f"a callback is a function of the steps done and the step's metrics, got {type(callback).__name__}: "
+                "in place of a TrainerCallback's on_log write def callback(step, metrics)"
+            )
+    return tuple(callbacks or ())
+
+
+def _loaded(model: Any, tokenizer: Any) -> Any:
+    """The model as a string, or a pair of model and tokenizer."""
+    if isinstance(model, str | Path):
+        if tokenizer is not None:
+            raise ConfigError("processing_class goes with a loaded model: model=mlx_lm.load(...) gives both")
+        return str(model)
+    if isinstance(model, tuple) and len(model) >= 2:
+        return tuple(model[:2])
+    if tokenizer is None:
+        raise ConfigError("a loaded model needs its tokenizer: model=mlx_lm.load(...), or processing_class=")
+    if not hasattr(tokenizer, "has_chat_template"):
+        from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+        tokenizer = TokenizerWrapper(tokenizer)
+    return model, tokenizer
+
+
+def _given(args: Any) -> dict[str, Any]:
+    if not isinstance(args, Config):
+        raise ConfigError(
+            f"args must be a GRPOConfig of this package, got {type(args).__module__}.{type(args).__name__}"
+        )
+    return {name: getattr(args, name) for name in args.model_fields_set}
+
+
+def _weights(args: Config, names: Sequence[str]) -> dict[str, float]:
+    """One weight a function: by place or by name as given, else 1."""
+    given = args.reward_weights if "reward_weights" in args.model_fields_set else {}
+    by_place = [str(place) for place in range(len(given))]
+    if given and list(given) == by_place:
+        if len(given) != len(names):
+            raise ConfigError(f"reward_weights must be one a reward function, got {len(given)} for {len(names)}")
+        return dict(zip(names, given.values(), strict=True))
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ConfigError(f"reward_weights names {', '.join(unknown)}, reward_funcs are {', '.join(names)}")
+    return {name: given.get(name, 1.0) for name in names}
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return what a config would call the function by."""
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return f"{kind.__module__}:{kind.__qualname__}"
