@@ -27,6 +27,7 @@ from grpo.runs.rehearsal import rehearse
 from grpo.trainer import Trainer
 from rewards import RewardSet
 
+IN_MEMORY = "in memory: "  # begins the name of what a run from Python was given, and no config can load
 MINIATURE, RECIPE, START = "miniature", "cold_start.json", "start_adapter"
 
 
@@ -47,6 +48,7 @@ def open_run(
     was given, so that a refusal can say what to take back; `preface` is said once the directory is this run's. Raises
     ConfigError or envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
     """
+    _refuse_in_memory(config, output)
     start = claim(config, output, resume=resume, say=say, origins=origins)
     log = RunLog(output)
     log.begin()
@@ -75,6 +77,15 @@ def _open(
     # last, when nothing more can be refused: a directory with a config in it holds a run
     checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     return trainer
+
+
+def _refuse_in_memory(config: Config, output: Path) -> None:
+    for key in ("data", "model"):
+        if getattr(config, key).startswith(IN_MEMORY):
+            raise ConfigError(
+                f"{output} is a run from Python, whose {key} was given there ({getattr(config, key)}): go on with it "
+                f"there, by train(resume=True), or give {key}="
+            )
 
 
 def tasks(config: Config, say: Say, rewards: RewardSet) -> envs.Env:

@@ -8,9 +8,9 @@ from typing import Any
 import envs
 from envs.data import from_rows
 from grpo.config.sections import ConfigError
+from grpo.opening import IN_MEMORY
 
 HELD_OUT = ("test", "validation")
-IN_MEMORY = "in memory: "  # how a config begins the name of what can't be loaded again from it
 
 
 @dataclass(frozen=True)

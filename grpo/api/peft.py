@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from grpo.config.sections import ConfigError
+from grpo.model.carried import carried_adapters
 
 REFUSED = {"use_dora": "DoRA", "use_rslora": "rank-stabilised scaling", "modules_to_save": "modules trained whole"}
 
@@ -26,6 +27,24 @@ def lora_settings(peft_config: Any) -> dict[str, Any]:
         raise ConfigError(f"peft_config bias={get('bias')!r} has no equivalent here: biases are not trained")
     alpha, dropout = get("lora_alpha", get("alpha", 8)), get("lora_dropout", get("dropout", 0.0))
     return {"fine_tune": "lora", "lora": {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": _targets(get)}}
+
+
+def carried_settings(model: Any, peft_config: Any) -> dict[str, Any]:
+    """The same of the LoRA layers that a loaded model has already; ConfigError if a peft_config asks for more."""
+    carried = carried_adapters(model)
+    if carried is None:
+        return {}
+    if peft_config is not None:
+        raise ConfigError("the model carries LoRA layers: training goes on with those, leave peft_config out")
+    found = carried["lora_parameters"]
+    settings = {
+        "rank": found["rank"],
+        "alpha": found["scale"] * found["rank"],
+        "dropout": found["dropout"],
+        "targets": sorted({key.rpartition(".")[2] for key in found["keys"]}),
+        "layers": carried["num_layers"],
+    }
+    return {"fine_tune": "lora", "lora": settings}
 
 
 def _targets(get: Any) -> Any:

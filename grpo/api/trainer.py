@@ -16,14 +16,14 @@ from grpo.algorithms.seams import GroupFilter, Seams, StepCallback
 from grpo.api import datasets
 from grpo.api.config import GRPOConfig
 from grpo.api.functions import RewardFunction, named
-from grpo.api.peft import lora_settings
+from grpo.api.peft import carried_settings, lora_settings
 from grpo.api.use import evaluated, generated
 from grpo.config import Config
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
 from grpo.model.loading import adapt, load_policy
 from grpo.model.policy import Policy
-from grpo.opening import reward_set
+from grpo.opening import IN_MEMORY, reward_set
 from grpo.report.page import render
 from grpo.report.reading import read_runs
 from grpo.runs import checkpoint
@@ -84,23 +84,23 @@ class GRPOTrainer:
         **others: Any,
     ) -> None:
         _refuse(others)
-        args = GRPOConfig() if args is None else args
+        config = args if isinstance(args, GRPOConfig) else GRPOConfig(**_given(args))
         functions = named(reward_funcs)
         self._functions = {name: function for name, function in functions.items() if not isinstance(function, str)}
         self._seams = Seams(loss_fn, advantage_fn, group_filter, callbacks=_checked(callbacks))
         self._model = _loaded(model, processing_class)
-        self._data = datasets.read(train_dataset, eval_dataset, args.seed)
+        self._data = datasets.read(train_dataset, eval_dataset, config.seed)
         self._env = with_tools(self._data.env, tools or (), environment_factory)
         changes = {
-            "reward_weights": _weights(args, list(functions)),
-            "model": model if isinstance(model, str) else f"{datasets.IN_MEMORY}{type(self._model[0]).__module__}",
+            "reward_weights": _weights(config, list(functions)),
+            "model": model if isinstance(model, str) else f"{IN_MEMORY}{type(self._model[0]).__module__}",
             "data": self._data.name,
             **({} if peft_config is None else lora_settings(peft_config)),
+            **({} if isinstance(self._model, str) else carried_settings(self._model[0], peft_config)),
             **({} if loss_fn is None else {"loss_type": _name_of(loss_fn)}),
             **({} if advantage_fn is None else {"advantage": _name_of(advantage_fn)}),
             **({} if group_filter is None else {"dynamic_sampling": True, "group_filter": _name_of(group_filter)}),
         }
-        config = args if isinstance(args, GRPOConfig) else GRPOConfig(**_given(args))
         self.config = config.resolved(len(self._data.env.tasks("train")), **changes)
         self.output = Path(self.config.output or DEFAULT_OUTPUT)
         self._notes = [*config.notes, *self._data.notes]
@@ -252,6 +252,8 @@ def _loaded(model: Any, tokenizer: Any) -> Any:
 
 
 def _given(args: Any) -> dict[str, Any]:
+    if args is None:
+        return {}
     if not isinstance(args, Config):
         raise ConfigError(
             f"args must be a GRPOConfig of this package, got {type(args).__module__}.{type(args).__name__}"

@@ -58,6 +58,8 @@ def translate(given: Mapping[str, Any]) -> Translated:
         if name in Config.model_fields:
             done.tree[name] = value
         elif name in RENAMED:
+            if RENAMED[name] in given:
+                raise ConfigError(f"{name} and {RENAMED[name]} are the same setting: give one of them")
             _rename(done.tree, name, value)
         elif name in TRANSLATED:
             theirs[name] = value
@@ -74,11 +76,8 @@ def translate(given: Mapping[str, Any]) -> Translated:
 
 
 def _rename(tree: dict[str, Any], name: str, value: Any) -> None:
-    ours = RENAMED[name]
-    if ours in tree:
-        raise ConfigError(f"{name} and {ours} are the same setting: give one of them")
     if value is not None:
-        tree[ours] = "constant" if name == "lr_scheduler_type" and value == "constant_with_warmup" else value
+        tree[RENAMED[name]] = "constant" if name == "lr_scheduler_type" and value == "constant_with_warmup" else value
 
 
 def _refuse(name: str, value: Any) -> None:
@@ -97,9 +96,10 @@ def _values(done: Translated, theirs: Mapping[str, Any]) -> None:
     tree = done.tree
     if isinstance(tree.get("scale_rewards"), bool):
         tree["scale_rewards"] = "group" if tree["scale_rewards"] else "none"
-    if tree.get("reward_weights", {}) is None:
-        del tree["reward_weights"]
-    elif isinstance(tree.get("reward_weights"), list | tuple):
+    for name in ("reward_weights", "num_generations"):  # none says the default there
+        if tree.get(name, 0) is None:
+            del tree[name]
+    if isinstance(tree.get("reward_weights"), list | tuple):
         tree["reward_weights"] = {str(place): weight for place, weight in enumerate(tree["reward_weights"])}
     if theirs.get("adam_beta1") is not None or theirs.get("adam_beta2") is not None:
         beta1, beta2 = theirs.get("adam_beta1"), theirs.get("adam_beta2")

@@ -123,7 +123,6 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
         (None, {}),
         "training needs the logprobs of unfiltered draws; temperature and stops have keys",
     ),
-    "chat_template_kwargs": ((None, {}), "render the prompts yourself and set template='plain'"),
     "vllm_structured_outputs_regex": ((None,), "reward the form instead: reward_funcs=['format', ...]"),
     "trust_remote_code": ((False,), "code of a model's repository is never run"),
     "remove_unused_columns": (

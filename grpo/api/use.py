@@ -11,6 +11,7 @@ from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.prompts import fitting, render
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.stopping import stops
 from grpo.scoring import Scorer
 from rewards import RewardSet
 
@@ -21,9 +22,9 @@ def evaluated(
     policy: Policy, tasks: Sequence[Task], rewards: RewardSet, config: Config, *, step: int
 ) -> dict[str, float]:
     """Figures of held-out tasks by TRL's names: reward, rewards/NAME/mean, completions/mean_length, ..."""
-    prompts, _ = fitting([render(task, policy.tokenizer, config) for task in tasks], config)
+    prompts, notes = fitting(tasks, policy.tokenizer, config, "held-out")
     if not prompts:
-        raise ConfigError(f"none of {len(tasks)} held-out prompts is within max_prompt_length")
+        raise ConfigError(f"none of {len(tasks)} held-out prompts can be used: {'; '.join(notes)}")
     scorer = Scorer(rewards, config.max_completion_length)
     try:
         figures = evaluate(policy, prompts[: config.eval_tasks], scorer, config, step=step)
@@ -49,6 +50,7 @@ def generated(policy: Policy, prompts: Any, config: Config, *, samples: int, gre
         max_rows=max(config.max_rows, samples),
         merge_adapter=config.merge_adapter,
         kv_bits=config.kv_bits,
+        stops=stops(config, policy.tokenizer),
     )
     rendered = [render(task, policy.tokenizer, config) for task in tasks]
     groups = dict(generate(policy, rendered, request))

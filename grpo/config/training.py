@@ -40,6 +40,9 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
     data_options: dict[str, Any] = Field(
         default_factory=dict, description="options of the environment (python -m envs show NAME)"
     )
+    shuffle_dataset: bool = Field(
+        True, description="each epoch in an order of its own, drawn by seed; false = as it is"
+    )
     template: Literal["chat", "plain", "r1_zero"] = Field(
         "chat", description="how a task becomes a prompt: the model's chat template, as it is, or R1-Zero's"
     )

@@ -12,6 +12,7 @@ from grpo.config.sections import ConfigError, LoRA, ModelSettings
 from grpo.cpu.blas import load_blas
 from grpo.cpu.switch import serves
 from grpo.model.adapter_files import AdapterFiles, attach
+from grpo.model.carried import carried_adapters, train_carried
 from grpo.model.mending import mend
 from grpo.model.policy import Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
@@ -45,9 +46,15 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
         model.set_dtype(dtype)
     model.freeze()
     quantised = any(isinstance(part, nn.QuantizedLinear) for part in model.modules())
-    settings: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = carried_adapters(model)
     kind: str = config.fine_tune
-    if config.fine_tune == "full":
+    if settings is not None:
+        if config.fine_tune != "lora" or config.adapter is not None:
+            raise ConfigError(
+                f"{name} carries LoRA layers: train those (fine_tune: lora, no adapter), or fuse them first"
+            )
+        train_carried(model)
+    elif config.fine_tune == "full":
         if quantised:
             raise ConfigError(f"{name} is quantised: its weights can't be trained, use fine_tune: lora")
         model.unfreeze()

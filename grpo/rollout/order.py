@@ -43,7 +43,9 @@ class PromptOrder:
         while len(taken) < count:
             epoch, offset = divmod(position, n)
             if epoch not in orders:
-                orders[epoch] = places(n, range(epoch * n, (epoch + 1) * n), (self.config.seed, SEED))
+                whole = range(epoch * n, (epoch + 1) * n)
+                shuffled = self.config.shuffle_dataset
+                orders[epoch] = places(n, whole, (self.config.seed, SEED)) if shuffled else list(range(n))
             place = orders[epoch][offset]
             position += 1
             if passed_over >= n or self._is_due(state, place, epoch, step):
