@@ -4,9 +4,9 @@ GRPOTrainer(model=..., reward_funcs=[...], args=..., train_dataset=...).
 """
 
 import difflib
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
 from grpo.model.loading import adapt, load_policy
 from grpo.model.policy import Policy
-from grpo.opening import IN_MEMORY, reward_set
+from grpo.opening import IN_MEMORY, reward_set, try_rewards
 from grpo.report.page import render
 from grpo.report.reading import read_runs
 from grpo.runs import checkpoint
 from grpo.runs.command import free_directory
 from grpo.runs.directory import claim
 from grpo.runs.interrupt import StopFlag
+from grpo.runs.log import RunLog
 from grpo.runs.logger import METRICS
 from grpo.trainer import Trainer
 from grpo.types import AdvantageFunction, LossFunction
@@ -123,19 +124,23 @@ class GRPOTrainer:
         resume = resume or bool(resume_from_checkpoint)
         if self.config.output is None:
             self.output = free_directory(DEFAULT_OUTPUT, resume=resume)
+        log = RunLog(self.output)
+        say = log.heard(functools.partial(print, flush=True))
         with checkpoint.lock(self.output), StopFlag() as stop:
             start = claim(self.config, self.output, resume=resume, say=print)
-            with reward_set(self.config, self._functions) as rewards:
-                for note in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:
-                    print(note, flush=True)
+            log.begin()
+            with log.failures(), reward_set(self.config, self._functions) as rewards:
+                for line in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:
+                    say(line)
+                try_rewards(rewards, self._env.tasks("train"), self.config, self.output, say, stop)
                 options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
                 trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
-                print(trainer.memory_plan.said, flush=True)
+                say(trainer.memory_plan.said)
                 checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
                 summary = trainer.train(stop)
             checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
             checkpoint.write_text(self.output / "report.html", render(read_runs([self.output])))
-        print(f"curves, rollouts, warnings: {self.output}/report.html", flush=True)
+            say(f"curves, rollouts, warnings: {self.output}/report.html")
         return summary
 
     def evaluate(self, eval_dataset: Any = None) -> dict[str, float]:
@@ -208,7 +213,7 @@ class GRPOTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         self._policy.save_adapter(folder)
 
-    @cached_property
+    @functools.cached_property
     def _policy(self) -> Policy:
         if isinstance(self._model, str):
             return load_policy(self.config, self._model)

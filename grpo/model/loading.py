@@ -48,7 +48,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     quantised = any(isinstance(part, nn.QuantizedLinear) for part in model.modules())
     settings: dict[str, Any] | None = carried_adapters(model)
     kind: str = config.fine_tune
-    if settings is not None:
+    if settings is not None and config.fine_tune != "none":
         if config.fine_tune != "lora" or config.adapter is not None:
             raise ConfigError(
                 f"{name} carries LoRA layers: train those (fine_tune: lora, no adapter), or fuse them first"

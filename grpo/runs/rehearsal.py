@@ -1,10 +1,12 @@
 """Call every reward once before a run begins: what can't work is found in seconds, not after the first step."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from envs import Task
-from grpo.scoring import Scorer
+from grpo.runs.interrupt import Interrupted
+from grpo.scoring import Scorer, results
 from grpo.types import Group, Prompt, Rollout
 from rewards import RewardSet
 from rewards.base import prompt_text
@@ -26,8 +28,10 @@ class Rehearsal:
     tracebacks: list[str]
 
 
-def rehearse(rewards: RewardSet, task: Task, *, max_completion_length: int) -> Rehearsal:
-    """Call each reward on a real task with a made-up completion of it."""
+def rehearse(
+    rewards: RewardSet, task: Task, *, max_completion_length: int, check: Callable[[], None] = lambda: None
+) -> Rehearsal:
+    """Call each reward on a real task with a made-up completion of it; `check` may raise, to stop a slow one."""
     answer = task.columns.get("answer")
     text = (
         "<think>\nThis completion is made up, to see that the reward can be called.\n</think>\n"
@@ -35,7 +39,12 @@ def rehearse(rewards: RewardSet, task: Task, *, max_completion_length: int) -> R
     )
     rollout = Rollout((1, 2, 3), (-1.0,) * 3, (1.0,) * 3, text, "stop")
     scorer = Scorer(rewards, max_completion_length)
-    scores = scorer.score(Group(Prompt(task, (1,), prompt_text(task.prompt)), (rollout,) * ROWS))
+    pending = scorer.submit(Group(Prompt(task, (1,), prompt_text(task.prompt)), (rollout,) * ROWS))
+    try:
+        (scores,) = results([pending], check)
+    except Interrupted:
+        scorer.close()
+        raise
     scorer.threads.shutdown(wait=False)
     refused: list[str] = []
     failed: list[str] = []

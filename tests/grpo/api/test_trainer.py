@@ -262,7 +262,7 @@ def test_a_data_set_that_is_not_shuffled_keeps_its_order(settings, model):
 
     settings |= {"shuffle_dataset": False, "max_steps": 3, "per_device_train_batch_size": 4}
     GRPOTrainer(model, mine, GRPOConfig(**settings), ROWS[:2]).train()
-    assert seen == ["w20 w9 w10", "w21 w9 w10", "w20 w9 w10"]
+    assert seen[1:] == ["w20 w9 w10", "w21 w9 w10", "w20 w9 w10"]  # the first call is the trial before the run
 
 
 def test_the_api_is_completed_without_importing_it():
