@@ -125,6 +125,14 @@ def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
             f"use_bias_correction_kl needs a built-in loss_type, got {config.loss_type}: yours has its own KL term",
         ),
         (
+            config.fine_tune == "full" or config.full_layers == -1,
+            f"full_layers needs fine_tune: full, got {config.fine_tune}; adapters have lora.layers",
+        ),
+        (
+            config.fine_tune != "full" or config.lora_plus_ratio == 1,
+            "lora_plus_ratio needs adapters, got fine_tune: full",
+        ),
+        (
             config.group_filter == "spread" or (config.dynamic_sampling and ":" in config.group_filter),
             f"group_filter must be spread, or module:function with dynamic_sampling, got {config.group_filter}",
         ),

@@ -47,6 +47,9 @@ class LoRA(Section):
 
     rank: int = Field(16, ge=1, description="rank of the update of each matrix")
     alpha: float = Field(32.0, gt=0, description="the update is multiplied by alpha / rank")
+    rank_stabilised: bool = Field(
+        False, description="alpha / sqrt(rank) instead of alpha / rank (rsLoRA, arXiv 2312.03732)"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's inputs dropped in the training pass")
     targets: list[str] | Literal["all"] = Field(
         "all", description="layers by their last name, e.g. [q_proj, v_proj]; all = every linear layer"
@@ -73,6 +76,9 @@ class ModelSettings(Section):
     adapter: str | None = Field(None, description="directory of LoRA adapters to continue from")
     fine_tune: Literal["lora", "dora", "full", "none"] = Field(
         "lora", description="train adapters (on a quantised model too), or all weights of one that is not quantised"
+    )
+    full_layers: int = Field(
+        -1, description="with fine_tune full: how many blocks, counted from the last, are trained; -1 = everything"
     )
     lora: LoRA = Field(default_factory=LoRA, description="adapters, when fine_tune is lora or dora")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -121,13 +127,20 @@ class TurnSettings(Section):
 class OptimizerSettings(Section):
     """How a gradient becomes an update."""
 
-    learning_rate: float = Field(1e-5, gt=0, description="peak rate of AdamW")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon orthogonalises the update of every matrix (adapters' too); AdamW has the rest"
+    )
+    learning_rate: float = Field(1e-5, gt=0, description="peak rate")
+    lora_plus_ratio: float = Field(
+        1.0, gt=0, description="rate of adapters' B over that of their A (LoRA+, arXiv 2402.12354: 16)"
+    )
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         "constant", description="after the warm-up, down to min_learning_rate"
     )
+    lr_cycles: int = Field(1, ge=1, description="times linear or cosine goes down, from the peak again each time")
     warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
     min_learning_rate: float = Field(0.0, ge=0, description="where linear and cosine end")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's")
+    weight_decay: float = Field(0.0, ge=0, description="share of the rate by which weights shrink")
     adam_betas: tuple[float, float] = Field((0.9, 0.99), description="AdamW's")
     max_grad_norm: float = Field(1.0, gt=0, description="the gradient is scaled down to this norm")
 

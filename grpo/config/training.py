@@ -26,7 +26,7 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
     adapter: str | None = Field(
         None, description="directory of adapters to start from; they are then also the reference"
     )
-    fine_tune: Literal["lora", "full"] = Field(
+    fine_tune: Literal["lora", "dora", "full"] = Field(
         "lora", description="train adapters, or all weights of a model that is not quantised"
     )
     cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
@@ -229,7 +229,7 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
                 "a group is decoded together",
             ),
             (
-                self.fine_tune == "lora" or self.adapter is None,
+                self.fine_tune != "full" or self.adapter is None,
                 "adapter needs fine_tune: lora; for full fine-tuning fuse it into the model first (mlx_lm.fuse)",
             ),
             (

@@ -102,7 +102,7 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
     prompt = min(prompt_tokens or config.max_prompt_length, config.max_prompt_length)
     item = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 4 if on_cpu else facts.stored_item_bytes}[config.dtype]
     weights = facts.packed_bytes + facts.float_values * item
-    lora = config.fine_tune == "lora"
+    lora = config.fine_tune != "full"
     adapted = facts.adapted(config.lora) if lora else []
     adapters = 4 * config.lora.rank * sum(part.inputs + part.outputs for part in adapted)
     trained = adapters if lora else weights

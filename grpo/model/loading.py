@@ -57,7 +57,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     elif config.fine_tune == "full":
         if quantised:
             raise ConfigError(f"{name} is quantised: its weights can't be trained, use fine_tune: lora")
-        model.unfreeze()
+        _unfreeze(model, config.full_layers)
     elif config.adapter is not None:
         start = _load_start_adapter(model, config.adapter)
         settings, kind = start.settings, start.kind
@@ -96,13 +96,30 @@ def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
         raise ConfigError(f"model {model_path} can't be loaded: {place}{reason or type(error).__name__}") from error
 
 
+def _unfreeze(model: nn.Module, layers: int) -> None:
+    """Train the last `layers` blocks, embeddings and head staying as they are; -1 = train everything."""
+    blocks = model.layers
+    if layers < 0:
+        model.unfreeze()
+        return
+    if not 1 <= layers <= len(blocks):
+        raise ConfigError(f"full_layers must be -1 or 1 to {len(blocks)}, the blocks of this model, got {layers}")
+    for block in blocks[-layers:]:
+        block.unfreeze()
+
+
 def _add_adapters(model: nn.Module, lora: LoRA, seed: int, *, dora: bool) -> dict[str, Any]:
     blocks = len(model.layers)
     count = blocks if lora.layers < 0 else lora.layers
     if not 1 <= count <= blocks:
         raise ConfigError(f"lora.layers must be -1 or 1 to {blocks}, the blocks of this model, got {lora.layers}")
     keys = adapted_names(model, lora, experts=not dora)
-    parameters = {"rank": lora.rank, "scale": lora.alpha / lora.rank, "dropout": lora.dropout, "keys": keys}
+    parameters = {
+        "rank": lora.rank,
+        "scale": lora.alpha / (lora.rank**0.5 if lora.rank_stabilised else lora.rank),
+        "dropout": lora.dropout,
+        "keys": keys,
+    }
     mx.random.seed(seed)
     linear_to_lora_layers(model, count, parameters, use_dora=dora)
     return {"num_layers": count, "lora_parameters": parameters}

@@ -81,6 +81,10 @@ VARIANTS = {
     "reference as a moving average": ["sync_ref_model=true", "ref_model_sync_steps=1", "ref_model_mixup_alpha=0.4"],
     "adaptive coefficients": ["kl_target=0.001", "kl_horizon=2", "use_adaptive_entropy=true", "entropy_target=5"],
     "corrections": ["importance_sampling_cap=2", "num_iterations=2", "top_entropy_quantile=0.5", "covariance=kl_cov"],
+    "muon": ["optimizer=muon", "lr_schedule=cosine", "lr_cycles=2"],
+    "muon on adapters of two rates": ["fine_tune=lora", "lora.rank=4", "optimizer=muon", "lora_plus_ratio=4"],
+    "dora": ["fine_tune=dora", "lora.rank=4", "lora.rank_stabilised=true", "beta=0.5"],
+    "the last block": ["full_layers=1"],
     "evaluations": ["eval_every=1", "eval_tasks=4", "eval_greedy=true"],
 }
 

@@ -118,6 +118,8 @@ def test_a_value_out_of_range_names_its_key(override, key):
         (["importance_sampling_cap=1", "importance_sampling_min=2"], "importance_sampling_min must be below"),
         (["beta=0", "sync_ref_model=true"], "need beta above 0"),
         (["loss_type=mine:loss", "use_bias_correction_kl=true"], "needs a built-in loss_type, got mine:loss"),
+        (["full_layers=1"], "full_layers needs fine_tune: full"),
+        (["fine_tune=full", "lora_plus_ratio=4"], "lora_plus_ratio needs adapters"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )

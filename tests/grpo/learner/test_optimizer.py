@@ -133,3 +133,33 @@ def test_a_loaded_state_goes_on_with_the_same_bits(tiny, tmp_path, settings):
     found = {**again.trainable(), **resumed.state()}
     assert found.keys() == expected.keys()
     assert [name for name in expected if not mx.array_equal(found[name], expected[name])] == []
+
+
+def test_cycles_start_again_from_the_peak(tiny):
+    # two ways down of 4 steps each: 1, 0.75, 0.5, 0.25
+    config = tiny.config(learning_rate=1.0, steps=8, lr_schedule="linear", lr_cycles=2)
+    assert [learning_rate(config, step) for step in range(8)] == pytest.approx([1, 0.75, 0.5, 0.25] * 2)
+
+
+def test_adapters_b_has_a_rate_of_its_own(tiny):
+    policy = tiny.policy(fine_tune="lora", adapter_noise=0.1)
+    before = {name: np.array(leaf) for name, leaf in policy.trainable().items()}
+    ones = {name: mx.ones(leaf.shape) for name, leaf in policy.trainable().items()}
+    config = tiny.config(learning_rate=0.01, lora_plus_ratio=3.0, max_grad_norm=1e9)
+    Optimizer(policy, config).apply(ones, 1.0, 0)
+    for name, leaf in policy.trainable().items():  # the first step of AdamW is the rate in size
+        rate = 0.03 if name.endswith("lora_b") else 0.01
+        np.testing.assert_allclose(before[name] - np.array(leaf), rate, rtol=1e-3)
+
+
+def test_muon_orthogonalises_matrices_and_leaves_the_rest_to_adamw(tiny):
+    policy = tiny.policy()
+    before = {name: np.array(leaf) for name, leaf in policy.trainable().items()}
+    config = tiny.config(learning_rate=0.01, optimizer="muon", max_grad_norm=1e9)
+    Optimizer(policy, config).apply(random_gradient(policy, 0), 1.0, 0)
+    moved = {name: before[name] - np.array(leaf) for name, leaf in policy.trainable().items()}
+    square = moved["model.layers.0.self_attn.q_proj.weight"] / 0.01
+    singular = np.linalg.svd(square, compute_uv=False)
+    assert singular.min() > 0.5 and singular.max() < 1.5  # five Newton-Schulz steps: near 1, all of them
+    for name in ("model.norm.weight", "model.embed_tokens.weight"):
+        np.testing.assert_allclose(np.abs(moved[name]), 0.01, rtol=1e-2)

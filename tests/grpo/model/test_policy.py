@@ -410,3 +410,29 @@ def test_a_reference_moves_to_the_policy(tiny, share):
         expected = share * leaf + (1 - share) * old
         np.testing.assert_allclose(np.array(policy.reference_parameters[name]), np.array(expected), rtol=1e-6)
     assert policy.reference_moved
+
+
+def test_only_the_last_blocks_of_full_fine_tuning_are_trained(tiny, tmp_path):
+    tiny.directory(tmp_path / "model")
+    policy = load_policy(Config(fine_tune="full", full_layers=1), str(tmp_path / "model"))
+    assert policy.trainable() and all(name.startswith("model.layers.1.") for name in policy.trainable())
+    with pytest.raises(ConfigError, match="full_layers must be -1 or 1 to 2"):
+        load_policy(Config(fine_tune="full", full_layers=3), str(tmp_path / "model"))
+
+
+def test_a_rank_stabilised_adapter_is_scaled_by_the_root_of_its_rank(tiny, tmp_path):
+    tiny.directory(tmp_path / "model")
+    config = Config(lora={"rank": 4, "alpha": 8, "rank_stabilised": True})
+    assert load_policy(config, str(tmp_path / "model")).adapter_settings["lora_parameters"]["scale"] == 4.0
+
+
+def test_the_reference_of_dora_is_its_start(tiny, tmp_path):
+    tiny.directory(tmp_path / "model")
+    policy = load_policy(Config(fine_tune="dora", lora={"rank": 4}), str(tmp_path / "model"))
+    tokens = mx.array([[11, 12, 13]])
+    start = policy.model(tokens)
+    policy.freeze_reference()
+    tiny.disturb(policy.model, 0.1)
+    with policy.as_reference():
+        assert mx.allclose(policy.model(tokens), start, atol=1e-5).item()
+    assert not mx.allclose(policy.model(tokens), start, atol=1e-3).item()
