@@ -79,16 +79,19 @@ class Trial:
         self, code: list[str], limits: Limits, isolation: Isolation, to_the_end: bool, end: float = math.inf
     ) -> None:
         self.code, self.limits, self.isolation, self.to_the_end = code, limits, isolation, to_the_end
-        self.wall_seconds = limits.wall_seconds * crowding()
+        self.wall_seconds = limits.wall_seconds
         self.started, self.end = time.monotonic(), end
         self._renew()
         self.passed = 0
         self.outcome, self.message = "pass", ""
         self.opaque = False
 
-    def _renew(self) -> None:
-        """Begin the wall-clock time of a program, or of one of its inputs."""
-        self.deadline = min(time.monotonic() + self.wall_seconds, self.end)
+    def _renew(self, *processes: SandboxProcess) -> None:
+        """Begin the wall-clock time of a program, or of one of its inputs; longer if it computes on a full machine."""
+        now = time.monotonic()
+        self.deadline = min(now + self.wall_seconds, self.end)
+        for process in processes:
+            process.be_patient(min(now + self.wall_seconds * crowding(), self.end))
 
     def run_calls(self, plan: Calls) -> Verdict:
         """One process, one call after the other."""
@@ -148,7 +151,9 @@ class Trial:
 
     def _ended(self, error: Late | TooMuchMemory | Died) -> tuple[str, str]:
         if isinstance(error, Late):
-            if time.monotonic() >= self.end and time.monotonic() - self.started < self.wall_seconds:
+            now = time.monotonic()
+            extended = self.deadline < self.end  # it would have been late before
+            if now >= self.end and (extended or now - self.started < self.wall_seconds):
                 return "deadline", "no time left for it"
             return "timeout", f"no result after {self.wall_seconds:.0f} s"
         if isinstance(error, TooMuchMemory):
@@ -161,6 +166,7 @@ class Trial:
 
     def _load(self, program: SandboxProcess, setup: str, *, nodes: bool) -> None:
         """`nodes`: whether LeetCode's classes of nodes may be arguments; they are the program's own otherwise."""
+        self._renew(program)
         reply = program.ask({"code": self.code, "setup": setup, "nodes": nodes}, self.deadline, LONGEST_WORD)
         if reply != {"loaded": True}:
             raise Stop(*_error(reply))
@@ -185,7 +191,7 @@ class Trial:
         if program.ask({"script": self.code}, self.deadline, LONGEST_WORD) != {"loaded": True}:
             raise Unsolicited("no reply to the program")
         for pair in plan.tests:
-            self._renew()  # CPU time is each run's own as well
+            self._renew(program)  # CPU time is each run's own as well
             most = most_characters(pair)
             reply = program.ask({"input": pair.given, "most": most + 1}, self.deadline, LONGEST_WORD + 12 * most)
             output, status, said = reply.get("output"), reply.get("status"), reply.get("said")
@@ -198,8 +204,8 @@ class Trial:
     def _pairs_apart(self, plan: Pairs) -> None:
         most = self.limits.file_bytes
         for pair in plan.tests:
-            self._renew()
             with start("code.program", self.limits, self.isolation) as program:
+                self._renew(program)
                 message = {"script": self.code, "input": pair.given, "id": 0}
                 output, status = program.ask_for_output(message, self.deadline, most)
             ok = output_holds(pair, output.decode("utf-8", "replace"))
@@ -208,12 +214,11 @@ class Trial:
     # Tests that have to be run
 
     def _checks(self, plan: Checks, program: SandboxProcess, checker: SandboxProcess, helpers: list[str]) -> None:
+        self._renew(program, checker)
         prepared: dict[str, Any] = {"setup": plan.setup, "imports": plan.imports, "entry_point": plan.entry_point}
         prepared |= {"names": free_names(plan), "exceptions": caught_names(plan)}
         try:
-            reply = checker.ask(
-                {**prepared, "names": free_names(plan), "exceptions": caught_names(plan)}, self.deadline
-            )
+            reply = checker.ask(prepared, self.deadline)
         except (Died, Late, TooMuchMemory, Unsolicited) as error:
             raise Stop("bad_tests", f"the tests' setup: {error}") from None
         if "error" in reply:

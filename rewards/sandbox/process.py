@@ -13,12 +13,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.process import ChildProcess, Died, Late, TooMuchMemory, Unsolicited, wait_for
+from rewards.process import ChildProcess, Died, Late, TooMuchMemory, Unsolicited, tree_cpu_seconds, wait_for
 
 __all__ = ["Died", "Late", "SandboxProcess", "StartError", "TooLarge", "TooMuchMemory", "Unsolicited"]
 
 START_SECONDS = 30.0
 LONGEST_REPLY = 64 << 20
+LEAST_SHARE = 0.08  # of the time that passes is CPU time, of a program that computes on the most crowded machine
 
 
 class StartError(RuntimeError):
@@ -44,6 +45,7 @@ class SandboxProcess(ChildProcess):
         self, command: Sequence[str], *, environment: dict[str, str], watched_bytes: int | None = None
     ) -> None:
         self._asked = 0
+        self._since, self._until = time.monotonic(), 0.0
         try:
             super().__init__(
                 command,
@@ -55,6 +57,21 @@ class SandboxProcess(ChildProcess):
             )
         except OSError as error:
             raise StartError(f"{command[0]}: {error.strerror}") from None
+
+    def be_patient(self, until: float) -> None:
+        """From now on wait beyond a deadline, up to `until`, for a program that computes and does not get the cores.
+
+        One that sleeps is late at the deadline.
+        """
+        self._since, self._until = time.monotonic(), until
+
+    def extended(self, deadline: float) -> float:
+        """The time of `be_patient`, once, if the program used its part of the crowded machine. Raises Late."""
+        used = tree_cpu_seconds(self.pid)
+        elapsed = time.monotonic() - self._since
+        if deadline >= self._until or (used is not None and used < elapsed * LEAST_SHARE):
+            return super().extended(deadline)
+        return self._until
 
     def wait_ready(self) -> None:
         """Wait until it is confined. StartError if that fails."""

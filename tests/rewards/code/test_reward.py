@@ -11,6 +11,7 @@ from rewards.code import trial
 from rewards.code.reward import CodeReward
 from rewards.sandbox import choice
 from rewards.sandbox.choice import Description
+from rewards.sandbox.isolations import Limits
 
 SQUARE = "def f(x):\n    return x * x"
 TESTS = ["assert f(2) == 4", "assert f(3) == 9"]
@@ -457,3 +458,14 @@ def test_what_is_written_as_a_program_ends_counts(reward):
     code = "import atexit, io, os, sys\nsys.stdout = io.StringIO()\n"
     code += "atexit.register(lambda: os.write(1, sys.stdout.getvalue().encode()))\nprint(int(input()) * 2)"
     assert score(reward, fenced(code), inputs=["2"], outputs=["4"]) == (1.0, ["pass"])
+
+
+def test_on_a_crowded_machine_only_a_program_that_computes_is_given_time(monkeypatch):
+    monkeypatch.setattr(trial, "crowding", lambda: 20.0)
+    monkeypatch.setattr(Limits, "wall_seconds", 1.0)
+    reward = CodeReward(cpu_seconds=4)
+    for rest, value in (("time.sleep(2)", 0.0), ("while time.process_time() < 1.5: pass", 1.0)):
+        code = fenced(f"import time\ndef f(x):\n    {rest}\n    return x * x")
+        assert score(reward, code, tests=TESTS[:1])[0] == value
+        script = fenced(f"import time\n{rest}\nprint(int(input()) ** 2)")
+        assert score(reward, script, inputs=["2"], outputs=["4"])[0] == value
