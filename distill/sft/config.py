@@ -52,10 +52,6 @@ class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
     def _possible(self) -> "SFTConfig":
         if self.fine_tune != "lora" and self.adapter is not None:
             raise ValueError(f"adapter needs fine_tune: lora, got {self.fine_tune}: fuse it first (distill.export)")
-        if self.gradient_checkpointing and self.lora.dropout:
-            raise ValueError(
-                "gradient_checkpointing can't be combined with lora.dropout: recomputing would drop other values"
-            )
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(
                 f"min_learning_rate must be at most learning_rate, got {self.min_learning_rate} and "

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import ArraysCache
 
+from grpo.attention.blocks import attention_in_blocks, block_size
 from grpo.attention.layout import PrefixLayout
 from grpo.attention.shared import Sharing, shared_attention
 
@@ -157,23 +158,23 @@ class RowsCache:
         offsets = self.layout.by_prompt(self.offset) if isinstance(self.offset, mx.array) else mx.array([[self.offset]])
         return offsets[:, :, None] + mx.arange(time)
 
-    def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
-        """Return which of the completion's own keys each query sees, for grpo.attention.shared; None = all."""
+    def own_mask(self, time: int, keys: int, window: int | None, begin: int = 0) -> mx.array | None:
+        """Return which of the own keys each query from `begin` on sees, for grpo.attention.shared; None = all."""
         if time == 1 and keys == 1:
             return None
-        distance = mx.arange(time)[None] - mx.arange(keys)[:, None]
+        distance = begin + mx.arange(time)[None] - mx.arange(keys)[:, None]
         seen = distance >= 0
         return (seen if window is None else seen & (distance < window))[None, None, :, None]
 
-    def prefix_mask(self, time: int, window: int | None, group: int) -> mx.array | None:
-        """Return which prompt keys each query sees, for grpo.attention.shared; None = all."""
+    def prefix_mask(self, time: int, window: int | None, group: int, begin: int = 0) -> mx.array | None:
+        """Return which prompt keys each query from `begin` on sees, for grpo.attention.shared; None = all."""
         columns = mx.arange(self.layout.width)
         seen = None
         if self.layout.ragged:
             seen = (columns[None] < mx.array(self.layout.lengths)[:, None])[:, None, :, None, None]
         if window is not None:
             # [prompts, samples, prompt, time] -> [prompts, 1, prompt, samples x group, time]
-            near = self.query_positions(time)[:, :, None] - columns[:, None] < window
+            near = begin + self.query_positions(time)[:, :, None] - columns[:, None] < window
             near = near.swapaxes(1, 2)[:, None]
             near = mx.repeat(near, group, axis=3) if near.shape[3] > 1 else near
             seen = near if seen is None else seen & near
@@ -200,24 +201,37 @@ class CompletionCache(RowsCache):
         window = mask[1] if isinstance(mask, tuple) else None
         batch, heads, time, dims = queries.shape
         kv_heads, own = keys.shape[1], keys.shape[2]
-        attended = shared_attention(
-            (queries * scale).reshape(batch, kv_heads, heads // kv_heads * time, dims),
-            self.prefix_keys,
-            self.prefix_values,
-            keys,
-            values,
-            Sharing(
-                self.layout.together,
-                self.layout.apart,
-                self.layout.below,
-                self.layout.back,
-                differentiable=self.has_gradient and self.layout.slots is None,
-                time=time,
-                prefix_mask=self.prefix_mask(time, window, heads // kv_heads),
-                own_mask=self.own_mask(time, own, window),
-            ),
-        )
+        group = heads // kv_heads
+        grouped = (queries * scale).reshape(batch, kv_heads, group, time, dims)
+        others = self.prefix_keys, self.prefix_values, keys, values
+        size = block_size(batch * heads, time, self.layout.width + own)
+        if size < time and self.differentiable:
+            attended = attention_in_blocks(
+                grouped, *others, lambda begin, end: self._sharing((begin, end), end, window, group), size
+            )
+        else:
+            rows = grouped.reshape(batch, kv_heads, -1, dims)
+            attended = shared_attention(rows, *others, self._sharing((0, time), own, window, group))
         return attended.reshape(batch, heads, time, -1)
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether attention has a gradient of its own here: every slot of the layout then is a row."""
+        return self.has_gradient and self.layout.slots is None
+
+    def _sharing(self, span: tuple[int, int], keys: int, window: int | None, group: int) -> Sharing:
+        """Return who sees what among the queries of a span and the first `keys` own keys."""
+        layout, begin, time = self.layout, span[0], span[1] - span[0]
+        return Sharing(
+            layout.together,
+            layout.apart,
+            layout.below,
+            layout.back,
+            differentiable=self.differentiable,
+            time=time,
+            prefix_mask=self.prefix_mask(time, window, group, begin),
+            own_mask=self.own_mask(time, keys, window, begin),
+        )
 
 
 class RepeatedCache(RowsCache):
@@ -236,20 +250,25 @@ class RepeatedCache(RowsCache):
 
     def make_mask(self, time: int, return_array: bool = False, window_size: int | None = None) -> mx.array:
         """Return which keys each query sees, [batch, 1, (1,) time, keys], or [time, keys] for all rows."""
-        window, places = window_size or self.window, self.layout.prompt_of_row
-        own_width = self.own_width(time)
-        shapes = (self.layout.width, own_width)
+        window, layout, width = window_size or self.window, self.layout, self.own_width(time)
         parts = []
-        masks = self.prefix_mask(time, window, 1), self.own_mask(time, own_width, window)
-        for mask, width, by_prompt in zip(masks, shapes, (True, False), strict=True):
-            if mask is None:
-                parts.append(mx.ones((1, time, width), mx.bool_))
-                continue
-            turned = mask[:, 0, :, 0].swapaxes(-1, -2)  # [prompts, batch or 1; time or 1; width]
-            turned = mx.broadcast_to(turned, (turned.shape[0], time, width))
-            parts.append(turned[places] if by_prompt and turned.shape[0] > 1 else turned)
-        rows = max(part.shape[0] for part in parts)
-        whole = mx.concatenate([mx.broadcast_to(part, (rows, *part.shape[1:])) for part in parts], axis=-1)
+        for mask, keys in (
+            (self.prefix_mask(time, window, 1), layout.width),
+            (self.own_mask(time, width, window), width),
+        ):
+            seen = mx.ones((1, 1, time, keys), mx.bool_)
+            if mask is not None:  # [prompts or batch or 1, 1, keys, samples or 1, time or 1]
+                turned = mask[:, 0].transpose(0, 2, 3, 1)
+                seen = mx.broadcast_to(turned, (*turned.shape[:2], time, keys))
+            parts.append(seen)
+        prefix, own = parts
+        if prefix.shape[0] > 1 or prefix.shape[1] > 1:
+            prefix = layout.rows_of(mx.broadcast_to(prefix, (layout.prompts, layout.samples, *prefix.shape[2:])))
+        else:
+            prefix = prefix[0]
+        own = own[:, 0]
+        rows = max(prefix.shape[0], own.shape[0])
+        whole = mx.concatenate([mx.broadcast_to(part, (rows, *part.shape[1:])) for part in (prefix, own)], axis=-1)
         return whole[0] if rows == 1 else whole[(slice(None), *(None,) * (self.mask_axes - 3))]
 
     def own_width(self, time: int) -> int:

@@ -1,8 +1,9 @@
 """Causal attention in blocks of queries, with a gradient of its own.
 
 A block of queries looks only at the keys up to its own end, so what stands above the diagonal is never computed. On a
-GPU the backward pass makes a block's weights again from queries and keys (as FlashAttention does, arXiv 2205.14135), so
-memory grows with the length and not with its square; on a CPU, where exponentials are dear, they are kept, once. Scores
+GPU, and for long rows everywhere, the backward pass makes a block's weights again from queries and keys (as
+FlashAttention does, arXiv 2205.14135), so memory grows with the length and not with its square; on a CPU, where
+exponentials are dear, those of short rows are kept. Scores
 stand as [keys, queries], as in grpo.attention.shared. Same numbers as `mx.fast.scaled_dot_product_attention` to
 rounding.
 """
@@ -18,7 +19,14 @@ BLOCK = 128  # queries
 
 
 def causal_attention(
-    queries: mx.array, keys: mx.array, values: mx.array, scale: float, *, window: int | None = None, block: int = BLOCK
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    scale: float,
+    *,
+    window: int | None = None,
+    block: int = BLOCK,
+    keeps: bool | None = None,
 ) -> mx.array:
     """softmax(scale * q k^T, over the keys at or before each query) v.
 
@@ -29,20 +37,24 @@ def causal_attention(
         scale: of the scores, usually dims ** -0.5.
         window: keys a query sees, itself included; None = all before it.
         block: queries whose weights exist at a time.
+        keeps: whether the weights are kept for the backward pass; None = on a CPU.
     Returns:
         [..., heads, time, dims of the values].
     """
     time = keys.shape[-2]
     earlier = time - queries.shape[-2]
     keys, values = mx.contiguous(keys), mx.contiguous(values)  # or every block would copy its part for its products
-    parts = []
+    keeps = on_cpu(queries) if keeps is None else keeps
+    parts: list[mx.array] = []
     for begin in range(earlier, time, block):
         end = min(begin + block, time)
         first = 0 if window is None else max(0, begin - window + 1)
         masked = begin if window is None else first  # a query may not see all keys from here on
         block_keys, block_values = keys[..., first:end, :], values[..., first:end, :]
         bias = _bias(begin, end, masked, window)
-        parts.append(_block(queries[..., begin - earlier : end - earlier, :], block_keys, block_values, bias, scale))
+        rows = queries[..., begin - earlier : end - earlier, :]
+        rows = mx.depends(rows, parts[-1:]) if parts and not keeps else rows  # one block's weights at a time
+        parts.append(_block(rows, block_keys, block_values, bias, scale, keeps=keeps))
     return mx.concatenate(parts, axis=-2) if len(parts) > 1 else parts[0]
 
 
@@ -53,7 +65,9 @@ def _bias(begin: int, end: int, first: int, window: int | None) -> mx.array:
     return mx.where(seen if window is None else seen & (distance < window), 0.0, LOWEST)
 
 
-def _block(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array, scale: float) -> mx.array:
+def _block(
+    queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array, scale: float, *, keeps: bool
+) -> mx.array:
     """Attention of a block of queries to all keys it may see, `bias` being that of the last ones.
 
     Returns [..., heads, n, dims].
@@ -65,8 +79,6 @@ def _block(queries: mx.array, keys: mx.array, values: mx.array, bias: mx.array, 
     def scores(rows: mx.array, keys: mx.array) -> mx.array:  # [..., kv_heads, keys, group * n]
         found = (keys @ (rows * scale).swapaxes(-1, -2)).astype(mx.float32)
         return found.at[..., keys.shape[-2] - biased :, :].add(bias)
-
-    keeps = on_cpu(queries)
 
     @mx.custom_function
     def attend(rows: mx.array, keys: mx.array, values: mx.array) -> tuple[mx.array, ...]:

@@ -69,7 +69,7 @@ class PrefixLayout:
     def apart(self, shared: mx.array) -> mx.array:
         """The inverse of `together`."""
         _, heads, _, k = shared.shape
-        return self._by_row(shared.reshape(self.prompts, heads, self.samples, -1, k).swapaxes(1, 2))
+        return self.rows_of(shared.reshape(self.prompts, heads, self.samples, -1, k).swapaxes(1, 2))
 
     def below(self, shared: mx.array, rows: mx.array) -> mx.array:
         """Append [batch, heads, n, k], transposed, below [prompts, heads, m, samples x n].
@@ -84,7 +84,7 @@ class PrefixLayout:
     def back(self, shared: mx.array) -> mx.array:
         """Transpose back to one matrix a row: [prompts, heads, k, samples x n] -> [batch, heads, n, k]."""
         _, heads, k, _ = shared.shape
-        return self._by_row(shared.reshape(self.prompts, heads, k, self.samples, -1).transpose(0, 3, 1, 4, 2))
+        return self.rows_of(shared.reshape(self.prompts, heads, k, self.samples, -1).transpose(0, 3, 1, 4, 2))
 
     def by_prompt(self, rows: mx.array) -> mx.array:
         """[batch, ...] -> [prompts, samples, ...]."""
@@ -92,7 +92,7 @@ class PrefixLayout:
             rows = rows[self.slots[0]]
         return rows.reshape(self.prompts, self.samples, *rows.shape[1:])
 
-    def _by_row(self, slots: mx.array) -> mx.array:
+    def rows_of(self, slots: mx.array) -> mx.array:
         """The inverse of `by_prompt`."""
         rows = slots.reshape(self.prompts * self.samples, *slots.shape[2:])
         return rows if self.slots is None else rows[self.slots[1]]

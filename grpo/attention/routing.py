@@ -1,14 +1,17 @@
 """Route the attention of mlx_lm's models to ours: the one patch of mlx_lm."""
 
+import math
 import sys
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
+from grpo.attention.blocks import block_size
 from grpo.attention.caches import PromptCache
 from grpo.attention.causal import causal_attention
 from grpo.cpu.exponential import on_cpu, swiglu
+from grpo.cpu.fusion import has_gradient
 
 
 def install_routing(model: nn.Module) -> bool:
@@ -38,13 +41,18 @@ def _routed(plain: Any) -> Any:
             if rest.get("sinks") is not None:
                 raise NotImplementedError("attention sinks over a shared prompt")
             return cache.attend(queries, keys, values, scale, mask)
-        whole = isinstance(mask, str) and (cache is None or type(cache) is PromptCache)
-        if whole and on_cpu(queries) and rest.get("sinks") is None:
-            return causal_attention(queries, keys, values, scale)
+        whole = isinstance(mask, str) and (cache is None or type(cache) is PromptCache) and rest.get("sinks") is None
+        long = has_gradient() and block_size(math.prod(queries.shape[:2]), *_lengths(queries, keys)) < queries.shape[2]
+        if whole and (long or on_cpu(queries)):
+            return causal_attention(queries, keys, values, scale, keeps=on_cpu(queries) and not long)
         return plain(queries, keys, values, cache=cache, scale=scale, mask=mask, **rest)
 
     attention.asks_the_cache = True  # type: ignore[attr-defined]
     return attention
+
+
+def _lengths(queries: mx.array, keys: mx.array) -> tuple[int, int]:
+    return queries.shape[-2], keys.shape[-2]
 
 
 def _faster(plain: Any) -> Any:

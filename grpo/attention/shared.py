@@ -5,8 +5,9 @@ all its rows, and is never copied to the rows; only a query's largest score and 
 stand as [keys, queries]: to go through the keys of all queries at once is what MLX's CPU does fastest.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import mlx.core as mx
@@ -54,52 +55,66 @@ def shared_attention(
     Returns:
         [batch, kv_heads, group x time, dims]. A query that sees nothing gets the mean of what it does not see.
     """
-    together, apart = sharing.together, sharing.apart
-
-    def attend(
-        queries: mx.array, prefix_keys: mx.array, prefix_values: mx.array, keys: mx.array, values: mx.array
-    ) -> tuple[mx.array, ...]:
-        prefix_scores = _prefix_scores(queries, prefix_keys, sharing)
-        own_scores = _hidden(keys @ _turned(queries), sharing.own_mask, sharing.time)  # [batch, kv_heads, own, n]
-        highest = mx.maximum(
-            apart(_turned(prefix_scores.max(axis=-2, keepdims=True))), _turned(own_scores.max(axis=-2, keepdims=True))
-        )  # [batch, kv_heads, n, 1]
-        prefix_masses = exp(prefix_scores - _turned(together(highest)))
-        own_masses = exp(own_scores - _turned(highest))
-        prefix_sums, own_sums = (_turned(masses.sum(axis=-2, keepdims=True)) for masses in (prefix_masses, own_masses))
-        share, kind = 1.0 / (apart(prefix_sums) + own_sums), values.dtype
-        attended = apart(_turned(prefix_masses.astype(kind)) @ prefix_values)
-        attended = attended + _turned(own_masses.astype(kind)) @ values
-        return attended * share.astype(kind), prefix_masses, own_masses, share
-
+    arrays = queries, prefix_keys, prefix_values, keys, values
     if not sharing.differentiable:
-        return _attended(queries, prefix_keys, prefix_values, keys, values, sharing)
-    attention = mx.custom_function(attend)
+        return _attended(*arrays, sharing)
+    attention = mx.custom_function(partial(forward, sharing))
 
     @attention.vjp
     @here
     def gradient(
         primals: tuple[mx.array, ...], cotangents: tuple[mx.array, ...], outputs: tuple[mx.array, ...]
     ) -> tuple[mx.array, ...]:
-        queries, prefix_keys, prefix_values, keys, values = primals
-        attended, prefix_masses, own_masses, share = outputs
-        kind = values.dtype
-        pulled = cotangents[0] * share.astype(kind)  # [batch, kv_heads, n, dims]
-        mean = (pulled * attended).astype(mx.float32).sum(axis=-1, keepdims=True)
-        shared_pulled = together(pulled)
-        own_slopes = (own_masses * (values @ _turned(pulled) - _turned(mean))).astype(kind)
-        slopes = (prefix_masses * (prefix_values @ _turned(shared_pulled) - _turned(together(mean)))).astype(kind)
-        gradients = [
-            _turned(own_slopes) @ keys + apart(_turned(slopes) @ prefix_keys),
-            slopes @ together(queries),
-            prefix_masses.astype(kind) @ shared_pulled,
-            own_slopes @ queries,
-            own_masses.astype(kind) @ pulled,
-        ]
+        gradients = backward(sharing, primals, cotangents[0], outputs)
         # all at once, or the masses of every layer would stay until the prompt's gradient is asked for at the end
         return tuple(mx.depends(gradients, gradients))
 
-    return cast("tuple[mx.array, ...]", attention(queries, prefix_keys, prefix_values, keys, values))[0]
+    return cast("tuple[mx.array, ...]", attention(*arrays))[0]
+
+
+def forward(
+    sharing: Sharing,
+    queries: mx.array,
+    prefix_keys: mx.array,
+    prefix_values: mx.array,
+    keys: mx.array,
+    values: mx.array,
+) -> tuple[mx.array, ...]:
+    """Return what `shared_attention` returns, and what `backward` needs of it."""
+    together, apart = sharing.together, sharing.apart
+    prefix_scores = _prefix_scores(queries, prefix_keys, sharing)
+    own_scores = _hidden(keys @ _turned(queries), sharing.own_mask, sharing.time)  # [batch, kv_heads, own, n]
+    highest = mx.maximum(
+        apart(_turned(prefix_scores.max(axis=-2, keepdims=True))), _turned(own_scores.max(axis=-2, keepdims=True))
+    )  # [batch, kv_heads, n, 1]
+    prefix_masses = exp(prefix_scores - _turned(together(highest)))
+    own_masses = exp(own_scores - _turned(highest))
+    prefix_sums, own_sums = (_turned(masses.sum(axis=-2, keepdims=True)) for masses in (prefix_masses, own_masses))
+    share, kind = 1.0 / (apart(prefix_sums) + own_sums), values.dtype
+    attended = apart(_turned(prefix_masses.astype(kind)) @ prefix_values)
+    attended = attended + _turned(own_masses.astype(kind)) @ values
+    return attended * share.astype(kind), prefix_masses, own_masses, share
+
+
+def backward(
+    sharing: Sharing, primals: Sequence[mx.array], cotangent: mx.array, outputs: Sequence[mx.array]
+) -> list[mx.array]:
+    """Return the gradient by every array that `forward` takes, from what it returned."""
+    queries, prefix_keys, prefix_values, keys, values = primals
+    attended, prefix_masses, own_masses, share = outputs
+    together, apart, kind = sharing.together, sharing.apart, values.dtype
+    pulled = cotangent * share.astype(kind)  # [batch, kv_heads, n, dims]
+    mean = (pulled * attended).astype(mx.float32).sum(axis=-1, keepdims=True)
+    shared_pulled = together(pulled)
+    own_slopes = (own_masses * (values @ _turned(pulled) - _turned(mean))).astype(kind)
+    slopes = (prefix_masses * (prefix_values @ _turned(shared_pulled) - _turned(together(mean)))).astype(kind)
+    return [
+        _turned(own_slopes) @ keys + apart(_turned(slopes) @ prefix_keys),
+        slopes @ together(queries),
+        prefix_masses.astype(kind) @ shared_pulled,
+        own_slopes @ queries,
+        own_masses.astype(kind) @ pulled,
+    ]
 
 
 def _attended(

@@ -30,6 +30,11 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
         "lora", description="train adapters, or all weights of a model that is not quantised"
     )
     cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
+    gradient_checkpointing: bool | Literal["auto"] = Field(  # type: ignore[assignment]
+        "auto",
+        description="recompute each block in the backward pass: less memory, about a third more time; auto = where the "
+        "activations would take more than 4 GB, or more than memory_gb leaves",
+    )
 
     data: str | list[DataPart] = Field(
         "digit_sums",
@@ -231,10 +236,6 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
             (
                 self.fine_tune != "full" or self.adapter is None,
                 "adapter needs fine_tune: lora; for full fine-tuning fuse it into the model first (mlx_lm.fuse)",
-            ),
-            (
-                not (self.gradient_checkpointing and self.lora.dropout),
-                "gradient_checkpointing can't be combined with lora.dropout: recomputing would drop other values",
             ),
             (
                 self.multi_objective_aggregation == "sum_then_normalize" or self.scale_rewards == "group",

@@ -15,6 +15,7 @@ from grpo.learner.optimizer import Optimizer
 from grpo.metrics import learner_metrics
 from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
+from grpo.model.recompute import recompute_blocks
 from grpo.objective import Objective
 from grpo.types import Credit, Group, LossFunction
 
@@ -24,6 +25,8 @@ class Learner:
 
     def __init__(self, policy: Policy, config: Config, loss: LossFunction | None = None) -> None:
         self.policy, self.config = policy, config
+        if config.gradient_checkpointing is True:  # chosen by the memory plan, when the network was there already
+            recompute_blocks(policy.model)
         self.objective = Objective(config, loss)
         self.gradients = Gradients(policy, config, self.objective)
         self.optimizer = Optimizer(policy, config)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from grpo.attention.blocks import BLOCK_SCORES, MOST_SCORES
 from grpo.config import Config
 from grpo.cpu.lanes import most_lanes
 from grpo.learner.batching import cut_for_lanes, keeps_prompts
@@ -23,6 +24,7 @@ PROMPT_SCORE_COPIES = 0.6  # the same inside a prompt, of whose pairs half are n
 LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time where the head is trained: mlx runs ahead
 BLOCK_ROWS, BLOCK_COLUMNS = 1024, 2048  # of logits where the head is frozen (grpo.logprobs.ROWS and COLUMNS)
 BLOCKS_AHEAD = 8  # arrays of such a block alive at a time, in each lane
+SCORE_BLOCKS_AHEAD = 8  # blocks of scores alive at a time, forward and backward
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
 DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.rollout.columns.KV_BLOCK)
@@ -174,10 +176,10 @@ def _activation_values(
     tokens, completion_tokens, prompts = work
     seen = completion_tokens * (prompt + config.max_completion_length)
     scores = SCORE_COPIES * seen + PROMPT_SCORE_COPIES * prompts * prompt**2
-    whole = _kept(config, facts, copies * tokens, tokens, scores)
+    whole = _kept(config, facts, copies * tokens, tokens, scores, lanes)
     if prompts:
         return whole
-    apart = _kept(config, facts, copies * prompt, prompt, PROMPT_SCORE_COPIES * prompt**2)
+    apart = _kept(config, facts, copies * prompt, prompt, PROMPT_SCORE_COPIES * prompt**2, 1)
     at_a_time = completion_tokens == config.num_generations * config.max_completion_length
     segments = lanes if at_a_time else lanes + 1
     if keeps_prompts(segments, prompt, token_budget=config.token_budget, lanes=lanes):
@@ -185,13 +187,17 @@ def _activation_values(
     return max(whole, apart)
 
 
-def _kept(config: Config, facts: ModelFacts, outputs: float, inputs: int, scores: float) -> float:
+def _kept(config: Config, facts: ModelFacts, outputs: float, inputs: int, scores: float, lanes: int) -> float:
     """Return the values kept of the linear layers' outputs, the blocks' inputs and the heads' scores.
 
-    With checkpointing only the inputs are kept, and two blocks whole.
+    Scores above a bound are made in blocks of queries and not kept. With checkpointing only the inputs are kept, and
+    two blocks whole.
     """
-    values = outputs * facts.outputs + scores * facts.heads * facts.blocks
-    if config.gradient_checkpointing:
+    scores = scores * facts.heads
+    if scores > lanes * MOST_SCORES:
+        scores = lanes * SCORE_BLOCKS_AHEAD * BLOCK_SCORES / facts.blocks
+    values = outputs * facts.outputs + scores * facts.blocks
+    if config.gradient_checkpointing is True:
         return inputs * facts.hidden * facts.blocks + values * min(2, facts.blocks) / facts.blocks
     return values
 
@@ -214,8 +220,10 @@ def knob(config: Config, facts: ModelFacts, need: Estimate) -> str:
         shrinks = config.token_budget > config.max_completion_length
         parts |= {
             "a lower token_budget": need.activations if shrinks else 0,
-            "gradient_checkpointing: true": 0 if shrinks or config.gradient_checkpointing else need.activations,
-            "a lower max_completion_length": need.activations if not shrinks and config.gradient_checkpointing else 0,
+            "gradient_checkpointing: true": 0 if shrinks or config.gradient_checkpointing is True else need.activations,
+            "a lower max_completion_length": need.activations
+            if not shrinks and config.gradient_checkpointing is True
+            else 0,
             "a lower logits_chunk": need.logits,
         }
     return max(parts, key=lambda name: parts[name])

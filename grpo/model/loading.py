@@ -63,7 +63,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
         settings, kind = start.settings, start.kind
     elif config.fine_tune != "none":
         settings = _add_adapters(model, config.lora, config.seed, dora=config.fine_tune == "dora")
-    if config.gradient_checkpointing:
+    if config.gradient_checkpointing is True:
         recompute_blocks(model)
     mx.eval(model.parameters())
     if serves() and not load_blas().few_rows:

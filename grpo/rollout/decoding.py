@@ -85,7 +85,7 @@ class _Columnwise(RowsCache):
         """Return the column of the query when masks are made: `attend` asks when its token has been counted."""
         return self.columns - 1
 
-    def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
+    def own_mask(self, time: int, keys: int, window: int | None, begin: int = 0) -> mx.array | None:
         columns, late = mx.arange(keys), max(self.places.starts) > 0
         seen = None
         if late:

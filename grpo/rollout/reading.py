@@ -52,7 +52,7 @@ class ReadCache(CompletionCache):
             return keys, values
         return mx.concatenate([self.own[0], keys], axis=2), mx.concatenate([self.own[1], values], axis=2)
 
-    def own_mask(self, time: int, keys: int, window: int | None) -> mx.array | None:
+    def own_mask(self, time: int, keys: int, window: int | None, begin: int = 0) -> mx.array | None:
         columns = mx.arange(keys)[:, None]
         distance = mx.arange(keys - time, keys)[None] - columns  # [keys, time]
         seen = (distance >= 0) if window is None else (distance >= 0) & (distance < window)

@@ -7,7 +7,8 @@ import pytest
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
 
-from grpo.attention import routing
+from grpo.attention import blocks, routing
+from grpo.attention.caches import CompletionCache, PromptCache
 from grpo.attention.causal import causal_attention
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.routing import install_routing
@@ -232,9 +233,9 @@ def test_layers_hand_over_what_they_came_to_while_later_ones_are_put_together(mo
 def test_whole_rows_attend_by_blocks_where_that_is_faster_and_only_there(tiny, monkeypatch):
     policy, asked = tiny.policy("llama"), []
 
-    def counted(*parts):
+    def counted(*parts, **named):
         asked.append(parts[0].shape)
-        return causal_attention(*parts)
+        return causal_attention(*parts, **named)
 
     monkeypatch.setattr(routing, "causal_attention", counted)
     mine = policy.trunk(mx.array([PROMPTS[0]]))
@@ -260,3 +261,36 @@ def test_a_model_that_shares_prompts_still_runs_with_the_caches_of_mlx_lm(tiny):
     cache = make_prompt_cache(policy.model)
     policy.model(mx.array([[1, 2, 3]]), cache)
     assert close(policy.model(mx.array([[4]]), cache)[0, 0], policy.model(mx.array([[1, 2, 3, 4]]))[0, -1])
+
+
+@pytest.mark.parametrize("kind", ["llama", "window"])
+def test_blocks_of_queries_give_the_values_and_gradient_of_all_at_once(tiny, kind, monkeypatch):
+    policy, weights = tiny.policy(kind), mx.random.normal((len(PAIRS), ROWS.width))
+    score = lambda _: (completion_logprobs(policy, ROWS, temperature=0.7, chunk_tokens=5) * weights).sum()  # noqa: E731
+    value, gradient = nn.value_and_grad(policy.model, score)({})
+    mx.eval(value, gradient)
+    monkeypatch.setattr(blocks, "MOST_SCORES", 0)
+    monkeypatch.setattr(blocks, "BLOCK_SCORES", 0)
+    monkeypatch.setattr(blocks, "SMALLEST_BLOCK", 3)  # of 8 tokens: 3, 3 and 2
+    assert blocks.block_size(4, 8, 17) == 3
+    in_blocks, other = nn.value_and_grad(policy.model, score)({})
+    assert close(in_blocks, value)
+    expected, found = dict(tree_flatten(gradient)), dict(tree_flatten(other))
+    assert [name for name in expected if not close(found[name], expected[name], 2e-5)] == []
+
+
+def test_the_scores_of_a_long_completion_are_never_there_at_a_time():
+    # one row of 4096 tokens, 8 heads: 8 x 4096^2 x 4 bytes = 537 MB a whole array of scores; blocks have 17 MB
+    layout = PrefixLayout((16,), (1,))
+    prompt = PromptCache(mx.random.normal((1, 4, 16, 8)), mx.random.normal((1, 4, 16, 8)))
+    queries = mx.random.normal((1, 8, 4096, 8))
+    keys, values = mx.random.normal((1, 4, 4096, 8)), mx.random.normal((1, 4, 4096, 8))
+    mx.eval(queries, keys, values, prompt.arrays)
+
+    def attended(queries, keys, values):
+        return CompletionCache(prompt, layout).attend(queries, keys, values, 1.0, None).sum()
+
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(mx.grad(attended, argnums=(0, 1, 2))(queries, keys, values))
+    assert mx.get_peak_memory() - before < 0.5 * 4 * 8 * 4096**2

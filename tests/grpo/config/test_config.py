@@ -97,7 +97,6 @@ def test_a_value_out_of_range_names_its_key(override, key):
         (["prompts_per_step=3", "num_updates=2"], "prompts_per_step must be a multiple of num_updates, got 3 and 2"),
         (["max_rows=8"], "max_rows must be at least num_generations, got 8 and 16"),
         (["fine_tune=full", "adapter=somewhere"], "adapter needs fine_tune: lora"),
-        (["gradient_checkpointing=true", "lora.dropout=0.1"], "can't be combined with lora.dropout"),
         (["min_learning_rate=1.0"], "min_learning_rate must be at most learning_rate"),
         (["loss_type=cispo"], "loss_type cispo needs epsilon_high"),
         (

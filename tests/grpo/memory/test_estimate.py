@@ -278,10 +278,49 @@ def test_a_plan_that_cannot_be_made_says_what_to_try():
 
 
 def test_without_a_limit_nothing_is_changed():
-    config = Config(model="x", token_budget=1 << 20, prompts_per_step=8, max_completion_length=4096)
+    config = Config(
+        model="x", token_budget=1 << 20, prompts_per_step=8, max_completion_length=4096, gradient_checkpointing=False
+    )
     made = plan(config, SMOLLM2, on_cpu=True, prompt_tokens=64)
     assert made.config == config
     assert "more than the" in made.said and "try" in made.said  # over a hundred GB of activations
+
+
+@pytest.mark.parametrize(
+    ("changes", "recomputed"),
+    [
+        ({}, False),  # 2.2 GB of activations
+        ({"max_completion_length": 4096}, True),
+        ({"max_completion_length": 4096, "gradient_checkpointing": False}, False),  # the user has decided
+        (
+            {"max_completion_length": 4096, "num_generations": 4, "max_rows": 4, "memory_gb": 6.0},
+            True,
+        ),
+        ({"token_budget": 8192, "prompts_per_step": 8, "memory_gb": 6.0}, False),
+    ],
+)
+def test_blocks_are_recomputed_where_activations_are_large(changes, recomputed):
+    made = plan(Config(model="x", **changes), SMOLLM2, on_cpu=True, prompt_tokens=64)
+    assert made.config.gradient_checkpointing is recomputed
+    assert ("gradient_checkpointing on (auto)" in made.said) == recomputed
+
+
+def test_an_unknown_architecture_is_recomputed_from_2048_tokens_on():
+    short, long = (
+        plan(Config(model="x", max_completion_length=n), None, on_cpu=True, prompt_tokens=64) for n in (64, 4096)
+    )
+    assert (short.config.gradient_checkpointing, long.config.gradient_checkpointing) == (False, True)
+    assert "not known" in long.said
+
+
+def test_memory_of_recomputed_blocks_grows_no_faster_than_the_completion():
+    needs = [
+        estimate(
+            Config(model="x", gradient_checkpointing=True, max_completion_length=n), SMOLLM2, on_cpu=True
+        ).activations
+        for n in (2048, 8192)
+    ]
+    assert needs[1] < 4 * needs[0]
 
 
 @pytest.mark.parametrize("quantise", [False, True])
