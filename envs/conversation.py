@@ -40,7 +40,9 @@ class Conversation(Protocol):
     tools, and never spoken to: what costs time belongs into the first `reply`.
     """
 
-    tools: Sequence[Tool]
+    @property
+    def tools(self) -> Sequence[Tool]:
+        """What the model may call; a plain attribute will do."""
 
     def reply(self, message: Message) -> "Reply | Awaitable[Reply]":
         """Answer the model's message."""

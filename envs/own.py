@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from envs.adapters.verifiers import VerifiersEnv, is_verifiers
 from envs.base import DataError, Env
 from envs.data import Reading, bounded, numbered
 from envs.rows import Columns
@@ -40,6 +41,8 @@ def from_function(
     given = {"prompt_column": prompt_column, "answer_column": answer_column, "language": language, "suffix": suffix,
              "strict": strict, "test_size": test_size, "limit": limit, "max_rows": max_rows}  # fmt: skip
     found = _called(data, {"seed": seed} | options)
+    if is_verifiers(found):
+        found = VerifiersEnv(found, name=data, seed=seed)
     if isinstance(found, Env):
         unused = [name for name, value in given.items() if value != ROW_OPTIONS[name]]
         if unused:

@@ -34,6 +34,10 @@ class Entry:
 
 
 ENVIRONMENTS = {
+    "gymnasium": Entry("envs.adapters.gymnasium:gymnasium", "gymnasium's, played in words (env_id; extra envs)"),
+    "openenv": Entry("envs.adapters.openenv:openenv", "a server's, by reset and step over HTTP (url)"),
+    "textarena": Entry("envs.adapters.textarena:textarena", "textarena's games for one player (game; extra envs)"),
+    "verifiers": Entry("envs.adapters.verifiers:verifiers", "an installed one of verifiers (env_id; extra verifiers)"),
     "arithmetic": Entry("envs.arithmetic:arithmetic", "generated sums, differences and products: What is 7 + 5?"),
     "code_problems": Entry(CODE, "programming problems from data=FILE or the hub (MBPP, HumanEval, standard input)"),
     "humaneval": Entry(CODE, "164 functions to complete, from the hub or data=FILE", "envs.code_problems:humaneval"),
