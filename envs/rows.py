@@ -120,12 +120,14 @@ def _read_prompt(row: Mapping[str, Any], column: str) -> tuple[Prompt, str | Non
             raise ValueError(f"{column} is empty")
         more = row.get("input") if column == "instruction" else None
         return (f"{value}\n\n{more}" if isinstance(more, str) and more.strip() else value), None
-    if not is_conversation(value) or not value:
+    if not is_conversation(value):
         raise ValueError(f"{column} must be a text or a list of messages, got {_kind(value)}")
     messages, reply = read_messages(value, column), None
+    if not messages:
+        raise ValueError(f"{column} holds no message")
     if column.rpartition(".")[2] in WHOLE_CONVERSATIONS:
         messages, reply = until_last_user_turn(messages, column)
-    if not messages or not messages[-1]["content"].strip():
+    if not messages[-1]["content"].strip():
         raise ValueError(f"{column} ends with an empty message")
     return messages, reply
 

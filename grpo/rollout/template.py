@@ -90,8 +90,8 @@ class ChatTemplate:
             if name in OF_THE_TRAINER:
                 raise ConfigError(f"chat_template_kwargs.{name} is the trainer's own: leave it out")
             if known is not None and name not in known:
-                said = ", ".join(sorted(known - OF_THE_TRAINER)) or "none"
-                raise ConfigError(f"chat_template_kwargs.{name}: the chat template does not read it, only {said}")
+                said = ", ".join(sorted(known - OF_THE_TRAINER)) or "no argument"
+                raise ConfigError(f"chat_template_kwargs.{name}: the chat template does not read it; it reads {said}")
 
 
 @functools.lru_cache(maxsize=16)

@@ -182,9 +182,11 @@ def _read_one(gold: str) -> Gold | None:
 
 
 def read_gold(gold: Any) -> list[Gold]:
-    """The reference answers that can be read; [] if none can, such as in an object."""
+    """The reference answers that can be read; [] if none can, such as in an object. True is also said as yes."""
     if isinstance(gold, Mapping):
         return []
+    if isinstance(gold, bool):
+        gold = ["true", "yes"] if gold else ["false", "no"]
     several = gold if isinstance(gold, list | tuple) else [gold]
     return [found for one in several if one is not None and (found := _read_one(str(one))) is not None]
 

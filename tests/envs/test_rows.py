@@ -74,7 +74,7 @@ def test_the_worked_text_of_gsm8k_is_kept_as_solution():
         ({"question": "1+1?", "answer": None}, f"no answer column, looked for {ANSWERS}; found question, answer"),
         ({"question": " \n", "answer": "2"}, "question is empty"),
         ({"question": 5, "answer": "2"}, "question must be a text or a list of messages, got a number"),
-        ({"prompt": [], "answer": "2"}, "prompt must be a text or a list of messages, got a list"),
+        ({"prompt": [], "answer": "2"}, "prompt holds no message"),
         ({"prompt": ["1+1?"], "answer": "2"}, "message 1 of prompt must have a role and a content, got str '1+1?'"),
         ({"prompt": [{"role": "user", "content": None}], "answer": "2"}, "message 1 of prompt must have a content"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages has no message of a user to answer"),

@@ -69,7 +69,7 @@ def test_what_a_template_raises_is_one_line():
 def test_arguments_reach_the_template_and_unknown_ones_are_refused():
     opened = ChatTemplate(Tokenizer(CHATML), {"enable_thinking": True})
     assert opened.opening(chat("2+3?", roles=["user"])).endswith("<|start|>assistant\n<think>\n")
-    with pytest.raises(ConfigError, match="enable_thinkin: the chat template does not read it, only enable_thi"):
+    with pytest.raises(ConfigError, match="enable_thinkin: the chat template does not read it; it reads enable_thi"):
         ChatTemplate(Tokenizer(CHATML), {"enable_thinkin": True})
     with pytest.raises(ConfigError, match=r"chat_template_kwargs\.tools is the trainer's own"):
         ChatTemplate(Tokenizer(CHATML), {"tools": []})

@@ -158,3 +158,22 @@ def test_the_labelled_hacks(accuracy, shared_data):
     assert [row["id"] for row, value in zip(rows, values, strict=True) if value != row["acc"]] == []
     formats = rewards.get("format")([QUESTION] * len(rows), completions)
     assert [row["id"] for row, value in zip(rows, formats, strict=True) if value != row["fmt"]] == []
+
+
+@pytest.mark.parametrize(
+    ("gold", "said", "value"),
+    [
+        (True, "True", 1.0),
+        (True, "yes", 1.0),
+        (True, "no", 0.0),
+        (False, "false", 1.0),
+        (False, "no", 1.0),
+        (False, "true", 0.0),
+        (0.5, "1/2", 1.0),
+        (["a half", 0.5], "1/2", 1.0),
+        ({"value": "1/2"}, "1/2", None),  # an object: nobody knows which part
+    ],
+)
+def test_references_of_other_kinds_than_text(accuracy, gold, said, value):
+    completion = f"It is \\boxed{{{said}}}."
+    assert list(accuracy(prompts=["?"], completions=[completion], answer=[gold])) == [value]
