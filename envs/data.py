@@ -54,21 +54,27 @@ def from_data(
 
 
 def from_rows(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Any,
     *,
     name: str = "train_dataset",
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
     answer_required: bool = False,
+    language: str | None = None,
+    suffix: str = "",
+    strict: bool = False,
     test_size: int | float | None = 0,
     seed: int = 0,
     limit: int | None = None,
+    max_rows: int | None = None,
 ) -> Env:
     """An Env over rows in memory, such as a `datasets.Dataset` with a `prompt` column. Nothing is held out unasked.
 
-    Columns reach the rewards as they are. Of a generator at most 100,000 rows are taken, which a note says.
+    Columns reach the rewards as they are. Of a generator at most `max_rows` are taken, or 100,000, which a note says.
     """
-    columns = Columns(answer_required=answer_required, verbatim=True)
-    how = Reading(columns, strict=False, test_size=test_size, seed=seed, limit=limit)
-    taken, notes = bounded(rows, name)
+    columns = Columns(prompt_column, answer_column, answer_required, language, suffix, verbatim=True)
+    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit)
+    taken, notes = bounded(records(rows), name, max_rows)
     return how.env(name, numbered(taken, name), notes=notes)
 
 
@@ -104,6 +110,11 @@ class Reading:
             raise DataError(f"{name}: every prompt is also in the test data {test_source}: nothing is left to train on")
         splits = {"train": seeded(train, self.seed, "order"), "test": seeded(test, self.seed, "test order")}
         return Env(name, cut(splits, self.limit), skipped=[*skipped, *test_skipped], notes=[*notes, *more])
+
+
+def records(rows: Any) -> Any:
+    """Rows of a table of pandas one by one; any others as they are."""
+    return rows.to_dict("records") if hasattr(rows, "to_dict") and hasattr(rows, "iloc") else rows
 
 
 def bounded(rows: Iterable[Any], name: str, max_rows: int | None = None) -> tuple[list[Any], list[str]]:

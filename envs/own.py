@@ -7,7 +7,7 @@ from typing import Any
 
 from envs.adapters.verifiers import VerifiersEnv, is_verifiers
 from envs.base import DataError, Env
-from envs.data import Reading, bounded, numbered
+from envs.data import Reading, bounded, numbered, records
 from envs.rows import Columns
 from rewards.imports import one_line, raised_at, user_object
 
@@ -91,8 +91,7 @@ def _called(data: str, options: Mapping[str, Any]) -> Any:
 
 def _splits(found: Any, data: str) -> tuple[Iterable[Any], Iterable[Any] | None]:
     """The training rows, and the test rows where there are such."""
-    if hasattr(found, "to_dict") and hasattr(found, "iloc"):  # a DataFrame of pandas
-        return found.to_dict("records"), None
+    found = records(found)
     if isinstance(found, Mapping):
         if "train" not in found:
             raise DataError(

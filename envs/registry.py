@@ -73,7 +73,7 @@ def make(name: str | Sequence[Mapping[str, Any]], /, *, needs_answer: bool | Non
     options = {**given, **options}
     if needs_answer is not None and "answer_required" in inspect.signature(load(entry.factory)).parameters:
         options.setdefault("answer_required", needs_answer)
-    return _call(name, entry.factory, load(entry.preset)(options) if entry.preset else options)
+    return call(name, entry.factory, load(entry.preset)(options) if entry.preset else options)
 
 
 def find(name: str) -> tuple[Entry, dict[str, Any]]:
@@ -107,7 +107,7 @@ def load(reference: str) -> Callable[..., Any]:
     return found
 
 
-def _call(name: str, reference: str, options: dict[str, Any]) -> Env:
+def call(name: str, reference: str, options: dict[str, Any]) -> Env:
     """The factory's Env, after every option's name and type were checked against its signature."""
     from pydantic import ValidationError, validate_call
 

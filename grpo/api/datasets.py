@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import Any
 
 import envs
-from envs.data import from_rows
+from envs.registry import call
 from grpo.config.sections import ConfigError
 from grpo.opening import IN_MEMORY
 
@@ -23,25 +23,33 @@ class Data:
     notes: tuple[str, ...] = ()
 
 
-def read(train: Any, held_out: Any, seed: int) -> Data:
-    """Read the two arguments of a trainer. ConfigError or envs.DataError, one line, for what is no data set."""
+def read(train: Any, held_out: Any, seed: int, options: Mapping[str, Any] | None = None) -> Data:
+    """Read the two arguments of a trainer; `options` are data_options, for both.
+
+    ConfigError or envs.DataError, one line, for what is no data set.
+    """
+    options = {"seed": seed, **(options or {})}
     if train is None:
         raise ConfigError("train_dataset is missing: rows with a prompt, an Env, or a string as for data=")
     notes: list[str] = []
     if isinstance(train, str):
-        env, name = envs.make(train, seed=seed), train
+        env, name = envs.make(train, needs_answer=False, **options), train
     elif isinstance(train, envs.Env):
+        if options.keys() - {"seed"}:
+            raise ConfigError("data_options are for rows or a name; train_dataset is an Env, which has its own ways")
         env, name = train, f"{IN_MEMORY}{train.name}"
     else:
         if isinstance(train, Mapping):
             train, held_out, note = _splits(train, held_out)
             notes.append(note)
-        env = from_rows(_rows(train, "train_dataset"), name="train_dataset", seed=seed)
+        env = _from_rows(train, "train_dataset", options)
         name = f"{IN_MEMORY}train_dataset, {len(env.tasks('train'))} rows"
     if held_out is None:
         own = env.splits.get("test") or ()
         return Data(env, name, (("", own),) if own else (), tuple(notes))
-    sets = held_out_tasks(held_out, seed)
+    made = _held_out_envs(held_out, seed, options)
+    sets = tuple((name, one.splits.get("test") or one.tasks("train")) for name, one in made)
+    env.skipped += [line for _, one in made if one is not env for line in one.skipped]
     if len(sets) > 1:
         notes.append("the sets of eval_dataset are evaluated together while training; evaluate() takes them one by one")
     # from each in turn, so that the first eval_tasks of them are of all sets
@@ -50,21 +58,32 @@ def read(train: Any, held_out: Any, seed: int) -> Data:
     return Data(env, name, sets, tuple(notes))
 
 
-def held_out_tasks(held_out: Any, seed: int) -> tuple[tuple[str, Sequence[envs.Task]], ...]:
+def held_out_tasks(
+    held_out: Any, seed: int, options: Mapping[str, Any] | None = None
+) -> tuple[tuple[str, Sequence[envs.Task]], ...]:
     """The tasks of an eval_dataset, by set if it is a dict of several."""
+    made = _held_out_envs(held_out, seed, options or {})
+    return tuple((name, env.splits.get("test") or env.tasks("train")) for name, env in made)
+
+
+def _held_out_envs(held_out: Any, seed: int, options: Mapping[str, Any]) -> list[tuple[str, envs.Env]]:
     if isinstance(held_out, envs.Env):
-        return (("", held_out.splits.get("test") or held_out.tasks("train")),)
+        return [("", held_out)]
+    options = {"seed": seed, **options}
     sets = held_out if isinstance(held_out, Mapping) else {"": held_out}
-    found = []
-    for name, rows in sets.items():
-        label = str(name) or "eval_dataset"
-        env = (
-            envs.make(rows, seed=seed)
+    return [
+        (
+            str(name),
+            envs.make(rows, needs_answer=False, **options)
             if isinstance(rows, str)
-            else from_rows(_rows(rows, label), name=label, seed=seed)
+            else _from_rows(rows, str(name) or "eval_dataset", {**options, "test_size": 0}),
         )
-        found.append((str(name), env.splits.get("test") or env.tasks("train")))
-    return tuple(found)
+        for name, rows in sets.items()
+    ]
+
+
+def _from_rows(rows: Any, name: str, options: Mapping[str, Any]) -> envs.Env:
+    return call(name, "envs.data:from_rows", {"rows": _rows(rows, name), "name": name, **options})
 
 
 def _splits(train: Mapping[str, Any], held_out: Any) -> tuple[Any, Any, str]:

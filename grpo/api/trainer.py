@@ -90,7 +90,7 @@ class GRPOTrainer:
         self._functions = {name: function for name, function in functions.items() if not isinstance(function, str)}
         self._seams = Seams(loss_fn, advantage_fn, group_filter, callbacks=_checked(callbacks))
         self._model = _loaded(model, processing_class)
-        self._data = datasets.read(train_dataset, eval_dataset, config.seed)
+        self._data = datasets.read(train_dataset, eval_dataset, config.seed, config.data_options)
         self._env = with_tools(self._data.env, tools or (), environment_factory)
         changes = {
             "reward_weights": _weights(config, list(functions)),
@@ -151,7 +151,7 @@ class GRPOTrainer:
         """
         held_out: Iterable[tuple[str, Sequence[envs.Task]]]
         if eval_dataset is not None:
-            held_out = datasets.held_out_tasks(eval_dataset, self.config.seed)
+            held_out = datasets.held_out_tasks(eval_dataset, self.config.seed, self.config.data_options)
         else:
             held_out = self._data.held_out
         if not held_out:
