@@ -137,7 +137,7 @@ class Renderer:
             return end
         if self.tokenizer.eos_token_id is None:
             raise ConfigError(
-                "the model's tokenizer names no end token (eos_token): nothing would end a text that is learned"
+                "the model's tokenizer names no end token: set eos_token in its tokenizer_config.json"
             )
         token: int = self.tokenizer.eos_token_id
         return token
