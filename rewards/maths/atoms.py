@@ -156,8 +156,8 @@ class Atoms:
 
     def _subscript(self) -> str:
         if not self._take("{"):
+            token = self._tokens[self._at] if self._at < len(self._tokens) else Token("", "")
             self._at += 1
-            token = self._tokens[self._at - 1]
             if token.kind not in ("number", "letter", "command", "word"):
                 raise Unknown
             if token.kind == "word" and not token.textual:  # a_ij in TeX: a_i j
@@ -274,7 +274,7 @@ class Atoms:
             power = self._exponent()
             if base is None and self._take("_"):
                 base = self._exponent()
-        if power is not None and _is_minus_one(power):
+        if power is not None and is_minus_one(power):
             if name not in ("sin", "cos", "tan"):
                 raise Unknown
             name, power = "arc" + name, None
@@ -315,5 +315,6 @@ class Atoms:
         return self._argument()
 
 
-def _is_minus_one(node: Node) -> bool:
+def is_minus_one(node: Node) -> bool:
+    """Whether an exponent marks an inverse function."""
     return node.kind == "negative" and node.parts[0].number is not None and node.parts[0].number.value == 1

@@ -291,6 +291,8 @@ def _name_of(node: Node) -> str:
 
 def _members(node: Node) -> list[Node]:
     """The items of a list or a set, of a list after a name (n = 1, 2 has n = 1 as its first)."""
+    if node.kind == "relation" and node.name == "in" and node.parts[1].kind == "set":  # x \in \{1, 2\}
+        node = node.parts[1]
     return (
         [item for part in node.parts for item in _members(part)]
         if node.kind == "list"

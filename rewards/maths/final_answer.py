@@ -32,7 +32,7 @@ _ANCHOR = re.compile(
 )
 _GUESSED = re.compile(r"\b(?:maybe|may be|might|perhaps|possibly|probably|either|guess)\b", re.IGNORECASE)
 _STATEMENT = re.compile(  # one number after a verb: "She has 18 eggs left."
-    r"([^0-9]*?\b(?:is|are|was|were|has|have|had|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?))\b"
+    r"([^0-9]*?\b(?:is|are|has|have|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?))\b"
     r"((?: (?:then|now|thus|therefore|exactly|only|just|still|equal to|a total of|in total))*[ :$]{1,3})"
     r"(-?[0-9][0-9,]*(?:\.[0-9]+)?(?: [0-9]+/[0-9]+|/[0-9]+)?%?)(?![0-9])([^0-9]*)"
 )
@@ -241,10 +241,8 @@ def _from_tag(inside: str, *, lenient: bool) -> Answer | None:
     anchors = len(_ANCHOR.findall(inside[-_TAIL:]))
     if anchors == 1 or (anchors and lenient):
         return _after_anchor(inside)
-    if _is_expression(inside):
-        return Answer(inside, "tag")
     said = _STATEMENT.fullmatch(strip_end(inside)) if len(inside) <= 200 else None
-    if said and not denies(said[1]) and not changes(said[4]):
+    if said and not denies(said[1]) and not changes(said[4]) and "," not in said[4]:
         return Answer(said[3], "number")
     return Answer(inside, "tag")
 
@@ -284,6 +282,10 @@ def _after_anchor(text: str) -> Answer | None:
     sentence = strip_end(_first_sentence(tail[matches[-1].end() :].strip()))
     if not sentence:
         return None
+    anchor = matches[-1].group()
+    before = re.split(r"[.!?,;:\n。]", tail[max(0, matches[-1].start() - 30) : matches[-1].start()])[-1]
+    if not anchor.startswith("\n") and denies(" ".join(before.split()[-3:])):  # twice the answer is 3
+        return Answer(f"{before}{anchor} {sentence}", "anchor")
     stated = _CLAUSE.sub("", sentence)
     if _is_expression(stated):
         return Answer(stated, "anchor")

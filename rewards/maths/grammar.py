@@ -8,11 +8,11 @@ and on known words, which a generated parser would need a second pass for. What 
 import functools
 import re
 
-from rewards.maths.atoms import NO_FACTOR
+from rewards.maths.atoms import NO_FACTOR, is_minus_one
 from rewards.maths.phrases import Phrases, ends_in_word
 from rewards.maths.tokens import Token, Unknown, strip_end, tokens_of
 from rewards.maths.tree import Node, Reading, both_signs, joined
-from rewards.maths.words import CHANGING, FILLERS, MEANINGS, is_english, phrase
+from rewards.maths.words import DISTORTING, FILLERS, MEANINGS, NEGATION, is_english, phrase
 
 MAX_DEPTH = 40
 MAX_NESTED = 80  # operators that put a node around what stands before them
@@ -20,7 +20,6 @@ MAX_ITEMS = 64
 _UNIT, _UNION, _RATIO, _SUM, _PRODUCT, _POWER, _POSTFIX = 10, 14, 16, 20, 30, 50, 60
 _RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "~", "===", "in", "notin", "subset", "subseteq"})
 _BASED = re.compile(r"(?:\\(?:text|mathrm) ?\{)?([0-9A-F]*(?:[0-9][A-F]|[A-F][0-9])[0-9A-F]*)\}?_\{?([0-9]{1,2})\}?")
-_NAMING = frozenset({"ratio", "base", "root", "to", "as"})  # words that change a number, but not as its name
 _BINARY = {"+": _SUM, "-": _SUM, "+-": _SUM, "-+": _SUM, "*": _PRODUCT, "/": _PRODUCT, ":": _RATIO, "^": _POWER,
            "!": _POSTFIX, "%": _POSTFIX, "cup": _UNION, "cap": _UNION, "setminus": _UNION, "pmod": _UNION,
            "choose": _UNION,
@@ -128,7 +127,7 @@ class Parser(Phrases):
         colon = sign == ":" and any(len(word) > 1 for word in words)
         if not sign or not (said or colon or (sign == "=" and spoken)):
             return ""
-        if any(word in CHANGING - _NAMING for word in words):
+        if any(word in DISTORTING or word in NEGATION for word in words):
             raise Unknown
         self._at = at + (not said or sign == ":")
         return " ".join(words)
@@ -336,6 +335,8 @@ class Parser(Phrases):
                 return Node("quantity", (base,), "celsius" if self._next(-1) == "C" else "fahrenheit")
             return Node("degrees", (base,))
         exponent = self._exponent()
+        if base.name in ("f", "g", "h") and is_minus_one(exponent) and self._mark("("):
+            return self._symbol(f"{base.name}^-1")
         if self._mark("_") and base.kind == "symbol" and "_" not in base.name:  # v^2_0 is v_0^2
             self._at += 1
             base = Node("symbol", (), f"{base.name}_{self._subscript()}")

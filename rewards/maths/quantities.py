@@ -57,6 +57,8 @@ class Quantities(ABC):
         if units[0] and units[1]:
             return same_unit(units[0], units[1], strict=self.strict) and self._same_unitless(gold, answer)
         one = gold if units[0] else answer
+        if {gold.kind, answer.kind} == {"quantity", "degrees"}:
+            return False
         if len(one.parts) > 1 and one.name not in self.words:  # "7 m" without a word of metres: 7 times m
             product = Node("product", one.parts)
             return self._same_value(product, answer) if units[0] else self._same_value(gold, product)

@@ -103,7 +103,8 @@ CHANGING = word_set(  # a number beside one of these says something else
     double twice triple squared cubed root dozen dozens nor never without wrong false incorrect plus minus over under
     above below negative base mod modulo factorial choose power raised some several as to versus vs ratio guess think
     might could would should probably wo ish larger smaller bigger older younger
-    taller longer shorter greater further later earlier higher lower"""
+    taller longer shorter greater further later earlier higher lower digits before
+    after yesterday then when"""
 ) | frozenset(SCALES)
 _SHORT = word_set(  # words of three letters or less, which are no product of variables
     """the is it we he she has was are all any can his her our you yes its an as at be by do for go in me my of on so
@@ -112,7 +113,12 @@ _SHORT = word_set(  # words of three letters or less, which are no product of va
 )
 ENGLISH = CHANGING | FILLERS | _SHORT
 ARTICLES = frozenset({"a", "an", "the", "any", "every", "each", "all"})
-_DOUBT = word_set("if unless wrong incorrect false doubt guess half twice double maybe perhaps might")
+DISTORTING = word_set(  # the subject of a statement that says something else than the number behind it
+    """if unless wrong incorrect false doubt guess maybe perhaps might expect half twice double triple third
+    quarter opposite reciprocal inverse square cube root negative complement predecessor successor previous next other
+    except but apart nearly almost about approximately around roughly minus plus less fewer more than multiple tenth
+    unlike instead somewhere everything anything something"""
+)
 NEGATION = frozenset({"not", "no", "never", "neither", "nor", "without", "cannot", "nobody", "none"})
 # Phrases that name a thing of mathematics: the kind and the name of its node.
 MEANINGS = {
@@ -138,13 +144,14 @@ def unit_name(words: list[str]) -> str:
     """One name for the words of a unit: known ones by their first spelling, in lower case."""
     known = [UNITS.get(word) or UNITS.get(word.lower()) or (LETTERS.get(word) if len(word) == 1 else None) or
              word.lower() for word in words]  # fmt: skip
-    return " ".join(known)
+    name = " ".join(known)
+    return {"mile per hour": "mph", "kilometer per hour": "kmh"}.get(name, name)
 
 
 def denies(text: str) -> bool:
-    """Whether a text denies, doubts or restricts what it says."""
+    """Whether a text denies, doubts or distorts what it says."""
     words = [word.lower() for word in _WORD.findall(text)]
-    return any(word in NEGATION or word in _DOUBT for word in words) or "n't" in text or "?" in text
+    return any(word in NEGATION or word in DISTORTING for word in words) or "n't" in text or "?" in text
 
 
 def changes(text: str) -> bool:

@@ -12,6 +12,11 @@ def B(answer: str) -> str:
     return rf"The answer is \boxed{{{answer}}}."
 
 
+def T(answer: str) -> str:
+    """A completion with an answer tag."""
+    return f"<think>ok</think><answer>{answer}</answer>"
+
+
 # (reference, completion, whether strict pays it), and the question where it matters; lenient pays what strict pays.
 # fmt: off
 KINDS = {
@@ -222,9 +227,118 @@ KINDS = {
         ("3", B("3 > 2"), 0), ("3", B(r"3 \neq 4"), 0), ("3", B(r"\frac{3}{}"), 0), ("3", B(r"\sqrt{}3"), 0),
         ("3", B(r"3 \text{ or so}"), 0), ("3", B(r"3\text{ish}"), 0), ("3", B(r"\lim 3"), 0), ("3", B(r"3\Delta"), 0),
     ],
+    "prose in a tag": [
+        ("3", T("The opposite is 3."), 0), ("3", T("The reciprocal of the result is 3."), 0),
+        ("3", T("Its square is 3."), 0), ("3", T("The wrong answer is 3."), 0), ("3", T("You would expect 3."), 0),
+        ("3", T("It's the negative of 3."), 0), ("3", T("one third of 3"), 0), ("3", T("3 minus something"), 0),
+        ("3", T("everything apart from 3"), 0), ("3", T("the next integer after 3"), 0),
+        ("3", T("The predecessor of 3."), 0), ("3", T("Unlike 3, it is even."), 0), ("3", T("a multiple of 3"), 0),
+        ("3", T("any multiple of 3"), 0), ("3", T("the first 3 primes"), 0), ("3", T("x is a root of order 3"), 0),
+        ("3", T("The answer has 3 digits."), 0), ("3", T("There are 3 cases to consider."), 0),
+        ("3", T("at most 3 apples"), 0), ("3", T("3 or fewer"), 0), ("3", T("over 3"), 0), ("3", T("under 3"), 0),
+        ("3", T("close to 3"), 0), ("3", T("approximately 3"), 0), ("3", T("3ish"), 0), ("3", T("maybe 3"), 0),
+        ("3", T("3, I guess"), 0), ("3", T("3?"), 0), ("3", T("3 (wrong)"), 0), ("3", T("3 is incorrect"), 0),
+        ("3", T("don't pick 3"), 0), ("3", T("neither 3 nor 4"), 0), ("3", T("3 and 4"), 0),
+        ("3", T("from 1 to 3"), 0), ("3", T("3, 4, or 5"), 0), ("3", T("3 thousand"), 0), ("3", T("3 and a half"), 0),
+        ("3", T("3 quarters"), 0), ("3", T("3 halves"), 0), ("3", T("minus 3"), 0), ("3", T("negative 3"), 0),
+        ("3", T("3 below zero"), 0), ("3", T("10 to the 3"), 0), ("3", T("2 to the power of 3"), 0),
+        ("3", T("3 factorial"), 0), ("3", T("3 modulo 2"), 0), ("3", T("3 choose 2"), 0),
+        ("3", T("square root of 3"), 0), ("3", T("3 degrees Celsius below"), 0),
+        ("3", T("option 3 is the only wrong one"), 0), ("3", T("It was 3 yesterday."), 0),
+        ("3", T("3 people said 5"), 0), ("3", T("She has 3 times as many."), 0), ("3", T("It is 3 more."), 0),
+        ("3", T("He had 3, then lost one."), 0), ("3", T("It takes 3 of them to make one."), 0),
+        ("3", T("The cube of x is 3."), 0), ("3", T("Twice the answer is 3."), 0),
+        ("3", T("Half the answer equals 3."), 0), ("3", T("The answer minus one is 3."), 0),
+        ("3", T("The answer plus 0 is 3 or so."), 0),
+    ],
+    "words in a box": [
+        ("3", B(r"\text{The opposite is }3"), 0), ("3", B(r"\text{all but }3"), 0),
+        ("3", B(r"\text{three less than }3"), 0), ("3", B(r"\text{about }3"), 0), ("3", B(r"3\text{ at least}"), 0),
+        ("3", B(r"\text{twice }3"), 0), ("3", B(r"\text{not }3"), 0), ("3", B(r"3 \text{ to } 4"), 0),
+        ("3", B(r"\text{Half: }3"), 0), ("3", B(r"\text{Wrong answer: }3"), 0), ("3", B(r"3\text{ fewer}"), 0),
+        ("3", B(r"3\text{ too many}"), 0),
+    ],
+    "statements in a tag": [
+        ("3", T("The answer is 3."), 1), ("3", T("It is 3."), 1), ("3", T("There are 3 apples."), 1),
+        ("3", T("x = 3"), 1), ("3", T("Therefore x = 3."), 1), ("3", T("She has 3 apples left."), 1),
+        ("3", T("So the total is 3."), 1), ("3", T("3 apples"), 1, "How many apples?"),
+        ("3", T("Thus, the sum equals 3."), 1), ("3", T("The final answer is $3$."), 1),
+        ("3", T("He needs exactly 3 coins."), 1), ("3", T("The area is 3 square meters."), 1),
+        ("3", T("Answer: 3"), 1), ("3", T(r"The answer is \(3\)."), 1), ("3", T("**3**"), 1), ("3", T("3."), 1),
+    ],
+    "sets": [
+        ("1,2", B(r"x \in \{1,2\}"), 1), (r"x=1 \text{ or } x=2", B(r"x \in \{1, 2\}"), 1),
+        (r"\{1,2\}", B("x=1, x=2"), 1), (r"45^\circ", B(r"45 \text{ rad}"), 0), ("[1,2]", B(r"\{1,2\}"), 0),
+        ("(1,2)", B("[1,2]"), 0), (r"\{1,2,3\}", B(r"\{3,2,1\}"), 1), (r"\{1,2,3\}", B(r"\{1,2\}"), 0),
+        ("1,2,3", B("1,2,3,4"), 0),
+    ],
+    "fractions": [
+        (r"\frac{3}{4}", B("0.75"), 1), (r"\frac{3}{4}", B("3/4"), 1), (r"\frac{3}{4}", B(r"\frac{6}{8}"), 0),
+        (r"\frac{3}{4}", B(r"75\%"), 0), ("0.75", B(r"\frac34"), 1), ("12.50", B("12.5"), 1),
+        ("12.5", B(r"12\frac12"), 1), ("2.5", B("5/2"), 1),
+    ],
+    "signs of fractions": [
+        (r"-\frac{2}{3}", B(r"\frac{-2}{3}"), 1), (r"-\frac{2}{3}", B(r"\frac{2}{-3}"), 1),
+        (r"-\frac{2}{3}", B(r"\frac{-2}{-3}"), 0), (r"-\frac23", B("-2/3"), 1),
+    ],
+    "algebra": [
+        ("x^2-4", B("(x-2)(x+2)"), 1), ("x^2-4", B("(x-2)^2"), 0), ("2(x+3)", B("2x+6"), 1), ("2(x+3)", B("2x+3"), 0),
+        (r"\frac{x}{y}", B("x/y"), 1), (r"\frac{x}{y}", B("y/x"), 0), ("x^{-1}", B(r"\frac1x"), 1),
+        ("e^{x}", B(r"\exp(x)"), 1), ("e^{x}", B("ex"), 0), ("2^x", B("x^2"), 0), ("a^{m+n}", B("a^m a^n"), 1),
+        (r"\log_2 x", B(r"\frac{\ln x}{\ln 2}"), 1), (r"\sin 2x", B(r"2\sin x\cos x"), 1),
+        (r"\tan x", B(r"\frac{\sin x}{\cos x}"), 1), (r"\sin^2 x", B(r"1-\cos^2 x"), 1),
+        (r"\sin^2 x", B(r"\sin x^2"), 0),
+    ],
+    "equations": [
+        ("y=3x-2", B("y = 3x - 2"), 1), ("y=3x-2", B("3x - y - 2 = 0"), 1), ("y=3x-2", B("3x-2"), 1),
+        ("y=3x-2", B("y=3x+2"), 0), ("x^2+y^2=25", B("x^2 + y^2 - 25 = 0"), 1),
+        ("x^2+y^2=25", B("y^2 + x^2 = 5^2"), 1), ("x^2+y^2=25", B("x^2-y^2=25"), 0), ("3x+2y=6", B("6x+4y=12"), 1),
+    ],
+    "words": [
+        (r"\text{Monday}", B("Monday"), 1), (r"\text{Monday}", B("Tuesday"), 0), ("Monday", B(r"\text{monday}"), 1),
+        (r"\text{Yes}", B("yes"), 1), (r"\text{Yes}", B("no"), 0), (r"\text{odd}", B("odd"), 1),
+        ("even", B(r"\text{odd}"), 0), (r"\text{Tom}", B("Tom"), 1), (r"\text{parabola}", B("a parabola"), 1),
+        (r"\text{parabola}", B("ellipse"), 0), (r"\text{ellipse}", B(r"\text{an ellipse}"), 1),
+        (r"\text{point}", B("point."), 1), (r"\text{June 20}", B("June 20"), 1), (r"\text{June 20}", B("June 21"), 0),
+        (r"\text{June 20}", B("20"), 0),
+    ],
+    "units": [
+        (r"34\text{ sq. units}", B("34"), 1), (r"\$32,\!348", B("32348"), 1), (r"\$32,\!348", B(r"\$32,348"), 1),
+        (r"15\mbox{ cm}^2", B("15"), 1), (r"15\mbox{ cm}^2", B(r"15\text{ cm}^2"), 1),
+        (r"15\mbox{ cm}^2", B(r"15\text{ cm}^3"), 0), (r"15\mbox{ cm}^2", B(r"15 \text{ square centimeters}"), 1),
+        (r"5\text{ hours}", B("5 hours"), 1), (r"5\text{ hours}", B(r"5\text{ minutes}"), 0),
+        (r"60\text{ miles per hour}", B("60 mph"), 1), (r"60\text{ mph}", B("60"), 1),
+        (r"3\text{ and }4", B("3, 4"), 1), (r"\text{(C)}", B("C"), 1), (r"1000\text{ feet}", B("1,000 ft"), 1),
+        (r"\frac{1}{2}\text{ mile}", B("0.5"), 1), (r"25\pi\text{ cm}^2", B(r"25\pi"), 1),
+        (r"90^\circ", B(r"90^{\circ}"), 1), (r"80\%", B("80"), 1), (r"80\%", B("0.8"), 1), (r"80\%", B("8"), 0),
+    ],
+    "special numbers": [
+        (r"\infty", B(r"+\infty"), 1), (r"-\infty", B(r"\infty"), 0), ("0", B("-0"), 1), ("0", B("0.0"), 1),
+        ("0", B(r"\emptyset"), 0), ("1", B(r"\frac{2}{2}"), 1), ("1", B("1.0"), 1), ("3", B(r"\frac{6}{2}"), 1),
+        ("100", B("10^2"), 1), ("0.001", B("10^{-3}"), 1),
+    ],
+    "complex numbers": [
+        ("2+3i", B("3i+2"), 1), ("2+3i", B("(2,3)"), 0), ("i", B(r"\sqrt{-1}"), 1),
+        (r"\frac{1+i}{2}", B("0.5+0.5i"), 1), ("-i", B("i"), 0), (r"2+\sqrt3 i", B(r"2+i\sqrt3"), 1),
+    ],
+    "names and functions": [
+        ("f^{-1}(x) = x+1", B("x+1"), 1), ("f'(x)=2x", B("2x"), 1), ("a_n = 2n", B("2n"), 1),
+        ("a_n=2n", B("a_n = n"), 0), ("S=5", B("5"), 1), (r"\angle ABC = 60^\circ", B(r"60^\circ"), 1),
+        ("|z|=5", B("5"), 1), ("AB = 5", B("5"), 1), (r"\overline{AB}", B(r"\overline{AB}"), 1),
+        (r"\overline{AB}", B(r"\overline{AC}"), 0), (r"\vec{v}", B(r"\vec{w}"), 0), ("A'", B("A"), 0),
+        ("x_1", B("x_2"), 0),
+    ],
+    "intervals": [
+        (r"(2,\infty)", B("(2, ∞)"), 1), (r"(0,1)\cup(2,3)", B(r"(2,3)\cup(0,1)"), 1),
+        (r"(0,1)\cup(2,3)", B(r"(0,1)\cap(2,3)"), 0), (r"(0,1)\cup(2,3)", B("(0,1),(2,3)"), 0),
+        (r"\mathbb{R}", B(r"(-\infty,\infty)"), 1), (r"\mathbb{R}", B(r"\mathbb{Z}"), 0),
+        (r"\mathbb{Z}", B(r"\mathbb{Z}"), 1), (r"[0,\infty)", B(r"x \ge 0"), 1), (r"[0,\infty)", B(r"y \ge 0"), 1),
+        (r"x \ge 0", B(r"y \ge 0"), 0), (r"x\ge0", B("x > 0"), 0),
+    ],
 }
 # fmt: on
-LENIENT_TOO = {B("√4"), B("2^3 3^2"), B(r"e^{i\pi}")}  # numbers that are not worked out: lenient pays them on purpose
+# What lenient pays on purpose: numbers that are not worked out or in lowest terms, percent, a set for a list.
+LENIENT_TOO = {B("√4"), B("2^3 3^2"), B(r"e^{i\pi}"), B(r"\frac{6}{8}"), B(r"75\%"), B(r"\{1,2\}")}
 
 
 @pytest.fixture(scope="module")
@@ -240,5 +354,5 @@ def test_answers_of_a_kind(profiles, kind):
     prompts, completions = [row[3] for row in rows], [row[1] for row in rows]
     strict, lenient = (profile(prompts, completions, answer=[row[0] for row in rows]) for profile in profiles)
     assert [row[:3] for row, value in zip(rows, strict, strict=True) if value != row[2]] == []
-    expected = [1.0 if row[1] in LENIENT_TOO else row[2] for row in rows]
-    assert [row[:3] for row, value, right in zip(rows, lenient, expected, strict=True) if value != right] == []
+    wrong = [row[:3] for row, value in zip(rows, lenient, strict=True) if value != row[2]]
+    assert [row for row in wrong if row[2] or row[1] not in LENIENT_TOO] == []
