@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from rewards.code.program import described, provide_header, shared_classes
+from rewards.code.program import Packages, described, provide_header, shared_classes
 from rewards.code.remote import Remote, Unjudgeable, Wire
 from rewards.code.values import Malformed
 from rewards.sandbox.guard import Channel, Confinement, seal
@@ -60,6 +60,7 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     request = channel.receive()
     if request is None:
         return
+    sys.meta_path.append(Packages(confinement.packages))
     seal(confinement)
     module = ModuleType("tests")
     sys.modules["tests"] = module

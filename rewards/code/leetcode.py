@@ -4,7 +4,6 @@ A row with `inputs` writes linked lists and binary trees as lists, trees level b
 missing; the method's annotations say which argument is which, as in `def merge(self, a: Optional[ListNode])`.
 """
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,6 +35,8 @@ def called(
 
     A function annotated `-> None` that gives None changes its first argument in place, which is then the value.
     """
+    import inspect  # slow, and few programs need it
+
     try:
         signature = inspect.signature(function)
         bound = signature.bind(*arguments, **keywords)

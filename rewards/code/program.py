@@ -51,7 +51,7 @@ MEMORY_STATUS = 86  # exit code for a MemoryError
 _CODE_NAME = "answer.py"
 
 
-class _Packages:
+class Packages:
     """Finds the packages that the user lets programs import, each in its own directory and nowhere else."""
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -73,7 +73,7 @@ def serve(channel: Channel, confinement: Confinement) -> None:
         return
     provide_header()
     sys.meta_path[:0] = [Threads()]
-    sys.meta_path.append(_Packages(confinement.packages))
+    sys.meta_path.append(Packages(confinement.packages))
     if "script" not in request:
         seal(confinement)
         _serve_calls(channel, request)

@@ -4,7 +4,6 @@ The library has such a double itself, `multiprocessing.dummy`; the modules are i
 """
 
 import importlib
-import importlib.abc
 import importlib.machinery
 import os
 import threading
@@ -61,7 +60,7 @@ def _use_threads(module: ModuleType) -> None:
 MODULES = ("multiprocessing", "concurrent.futures.process")
 
 
-class Threads(importlib.abc.Loader):
+class Threads:
     """Finds the modules that start processes and changes them once they are loaded."""
 
     def __init__(self, loader: Any = None) -> None:

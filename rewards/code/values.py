@@ -215,5 +215,7 @@ class _Reader:
         self._nodes = [object.__new__(self._shared[name]) for name, _ in nodes]
         for made, (_, attributes) in zip(self._nodes, nodes, strict=True):
             for name, part in attributes:
+                if callable(getattr(type(made), name, None)):
+                    raise ValueError(f"{name} is a method of {type(made).__name__}")  # which it would take the place of
                 object.__setattr__(made, name, self.value(part))
         return self.value(data)

@@ -9,7 +9,7 @@ asm/unistd_64.h and asm-generic/unistd.h; filter: Documentation/userspace-api/se
 import ctypes
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 EPERM, ENOSYS = 1, 38
 ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -172,8 +172,7 @@ CLONE3 = 435  # its flags are out of a filter's reach: "no such call", on which 
 OWN = -1  # stands for this process's own id
 
 
-@dataclass(frozen=True)
-class Only:
+class Only(NamedTuple):
     """A call that is allowed where `argument & mask` is one of `values`."""
 
     numbers: tuple[int, int]  # on x86_64 and aarch64

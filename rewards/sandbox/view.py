@@ -54,6 +54,8 @@ def restrict(readable: Sequence[str], temporary_bytes: int) -> bool:
 
 def _begin() -> None:
     """Enter a namespace and mount what is to become the root."""
+    if os.uname().machine not in PIVOT_ROOT:
+        raise OSError(f"no number of pivot_root for {os.uname().machine}")
     user, group = os.geteuid(), os.getegid()
     _checked(_libc().unshare(NEW_MOUNTS if user == 0 else NEW_MOUNTS | NEW_USER), "unshare")
     if user != 0:

@@ -181,3 +181,17 @@ def test_a_circle_is_no_list(monkeypatch):
     node.next.next = node
     with pytest.raises(ValueError, match="a circle"):
         list_values(node)
+
+
+def test_a_node_can_not_bring_its_own_methods():
+    prelude = (
+        "class Node:\n    def __init__(self, x): self.x = x\n    def same(self, other): return self.x == other.x\n"
+    )
+    row = {
+        "test": "def check(candidate):\n    assert candidate(2).same(Node(4))\n",
+        "entry_point": "f",
+        "setup": prelude,
+    }
+    forged = "def f(x):\n    n = Node(0)\n    n.same = lambda other: True\n    return n"
+    assert judged(f"```python\n{forged}\n```", **row)[0] == 0.0
+    assert judged("```python\ndef f(x):\n    return Node(x * x)\n```", **row)[0] == 1.0

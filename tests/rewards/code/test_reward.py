@@ -358,6 +358,8 @@ def test_installed_packages_may_be_imported(reward):
     code = fenced("import numpy as np\ndef f(x):\n    return np.int64(np.array([x, 1]).sum())")
     assert score(reward, code, tests=["assert f(1) == 2"]) == (1.0, ["pass"])
     assert score(reward, code, tests=["assert abs(f(1) - 2) < 1"]) == (1.0, ["pass"])
+    test = "import numpy as np\nassert (np.array([f(1), f(2)]) == np.array([2, 3])).all()"
+    assert score(reward, code, tests=[test]) == (1.0, ["pass"])
     assert score(CodeReward(packages=()), code, tests=["assert f(1) == 2"]) == (0.0, ["error"])
     with pytest.raises(ValueError, match=r"code\.packages must be a list of names"):
         CodeReward(packages="numpy")
