@@ -70,7 +70,8 @@ class Threads:
         """The specification of one of `MODULES`; None for any other module."""
         spec = importlib.machinery.PathFinder.find_spec(name, path) if name in MODULES else None
         if spec is not None:
-            spec.loader = Threads(spec.loader)
+            loader: Any = Threads(spec.loader)
+            spec.loader = loader
         return spec
 
     def create_module(self, spec: Any) -> Any:
