@@ -74,10 +74,11 @@ def read_options(pairs: Sequence[str], names: Sequence[str]) -> dict[str, dict[s
             raise InputError(f"--option {pair!r} must look like NAME.key=value, e.g. accuracy.extract=boxed")
         if name not in names:
             raise InputError(f"--option {pair!r}: {name} is not among --reward {','.join(names)}")
+        of_reward = options.setdefault(name, {})
         try:
-            options.setdefault(name, {})[key] = json.loads(text)
+            of_reward[key] = json.loads(text)
         except ValueError:
-            options[name][key] = text
+            of_reward[key] = text
     return options
 
 
