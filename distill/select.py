@@ -36,6 +36,7 @@ class Selection:
     rows: list[CorpusRow]
     steps: list[tuple[str, int]] = field(default_factory=list)
     domains: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)  # reason -> rows; a row may have several
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,14 @@ def select(rows: Sequence[CorpusRow], wish: Wish, vectors: np.ndarray) -> Select
     """
     order = sorted(range(len(rows)), key=lambda at: (hash_order(rows[at].text, 0), rows[at].id or ""))
     steps = [("rows", len(rows))]
-    good = [at for at in order if not faults(rows[at], wish)]
+    found_faults = [faults(rows[at], wish) for at in order]
+    good = [at for at, found in zip(order, found_faults, strict=True) if not found]
+    dropped = Counter(reason for found in found_faults for reason in found)
     steps.append(("without faults", len(good)))
     hard = [at for at in good if _hard_enough(rows[at], wish)]
     steps.append(("hard enough", len(hard)))
+    if len(hard) < len(good):
+        dropped["not_hard_enough"] = len(good) - len(hard)
     by_domain: dict[str, list[int]] = {}
     for at in hard:
         by_domain.setdefault(rows[at].domain, []).append(at)
@@ -70,7 +75,7 @@ def select(rows: Sequence[CorpusRow], wish: Wish, vectors: np.ndarray) -> Select
         hardest = sorted(found, key=lambda at: _hardness(rows[at]), reverse=True)[: wish.pool * places[domain]]
         taken += [hardest[at] for at in farthest_points(vectors[hardest], places[domain])]
     steps.append(("selected", len(taken)))
-    return Selection([rows[at] for at in taken], steps, {domain: n for domain, n in places.items() if n})
+    return Selection([rows[at] for at in taken], steps, {domain: n for domain, n in places.items() if n}, dict(dropped))
 
 
 def faults(row: CorpusRow, wish: Wish) -> list[str]:
@@ -190,10 +195,27 @@ def run_select(data: str, output: Path, wish: Wish, *, distance: Distance = "wor
         vectors = model_vectors(asked, model)
     else:
         vectors = word_vectors(asked)
+    require_possible(reading.rows, wish)
     selection = select(reading.rows, wish, vectors)
+    if not selection.rows:
+        reasons_given = ", ".join(f"{reason} {count}" for reason, count in sorted(selection.dropped.items()))
+        raise ConfigError(f"{data}: none of {len(reading.rows)} rows stays: {reasons_given}")
     output.parent.mkdir(parents=True, exist_ok=True)
     write_corpus(output, selection.rows)
     return selection
+
+
+def require_possible(rows: Sequence[CorpusRow], wish: Wish) -> None:
+    """ConfigError, one line, for a filter on what no row says."""
+    made = [row.provenance for row in rows if row.provenance is not None]
+    for flag, asked, said in (
+        ("--min-certainty", wish.min_certainty > 0, any(one.certainty is not None for one in made)),
+        ("--min-verdict", wish.min_verdict > 0, any(one.verdicts for one in made)),
+        ("--max-pass-rate", wish.max_pass_rate < 1, any(one.pass_rate is not None for one in made)),
+        ("--min-difficulty", wish.min_difficulty > 1, any(row.difficulty is not None for row in rows)),
+    ):
+        if asked and not said:
+            raise ConfigError(f"{flag}: no row says that of itself, so it would select nothing or everything")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -227,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         found = run_select(options.data, options.output, wish, distance=options.distance, model=options.model)
         say("| step | rows |\n|---|---|\n" + "\n".join(f"| {name} | {count} |" for name, count in found.steps))
+        if found.dropped:
+            say("left out: " + ", ".join(f"{reason} {count}" for reason, count in sorted(found.dropped.items())))
         say("by domain: " + ", ".join(f"{domain} {count}" for domain, count in sorted(found.domains.items())))
         say(f"{len(found.rows)} rows in {options.output}")
 

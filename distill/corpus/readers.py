@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from distill.corpus.row import DOMAINS, CorpusRow, parts, read_row
+from pydantic import BaseModel
+
+from distill.corpus.row import DOMAINS, Coordinates, CorpusRow, Provenance, parts, read_row
 from envs.files import JSON_SUFFIXES, file_rows, hub_rows
 from envs.messages import is_conversation, read_messages
 
@@ -107,7 +109,17 @@ def messages_of(row: Any) -> list[Message]:
     messages = read_messages(read, layout.name)
     if not messages or messages[-1]["role"] != "assistant":
         raise ValueError("the last message must be the assistant's: there is nothing to learn from otherwise")
+    chain, last = _chain(row), messages[-1]
+    if chain and THINK not in last["content"]:
+        messages[-1] = {**last, "content": f"{THINK}\n{chain}\n</think>\n\n{last['content']}"}
     return messages
+
+
+def _chain(row: Mapping[str, Any]) -> str:
+    """The reasoning that stands in a column of its own beside the conversation: a text, or steps."""
+    chain = row.get("reasoning_chain")
+    steps = chain if isinstance(chain, list) else [chain]
+    return "\n".join(step.strip() for step in steps if isinstance(step, str)).strip()
 
 
 def tools_of(row: Any) -> list[Any]:
@@ -133,7 +145,11 @@ def corpus_row(row: Any, **defaults: Any) -> CorpusRow:
     if isinstance(row, ValueError):
         raise row
     if isinstance(row, Mapping) and "schema_version" in row:
-        return read_row(row)
+        found_row = read_row(row)
+        thought, answer = parts(found_row.said)
+        if THINK not in found_row.said or found_row.reasoning is not None:
+            return found_row
+        return found_row.model_copy(update={"reasoning": thought, "answer": found_row.answer or answer})
     messages = [{"role": message["role"], "content": message["content"]} for message in messages_of(row)]
     thought, answer = parts(messages[-1]["content"])
     found: dict[str, Any] = {"schema_version": 1, "reasoning": thought, "answer": answer}
@@ -156,7 +172,27 @@ def _described(row: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(row.get("requires_reasoning"), bool):
         found["requires_reasoning"] = row["requires_reasoning"]
     reference = next((row[name] for name in ("reference", "ground_truth") if isinstance(row.get(name), str)), None)
-    return found | ({"reference": reference} if reference is not None else {})
+    if reference is not None:
+        found["reference"] = reference
+    if (where := _fitting(Coordinates, row.get("coordinates"))) is not None:
+        found["coordinates"] = where
+    given = row.get("provenance")
+    told: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    made = {}
+    for name in Provenance.model_fields:
+        value = told.get(name, row.get(name))
+        if value is not None and _fitting(Provenance, {name: value}) is not None:
+            made[name] = value
+    return found | ({"provenance": made} if made else {})
+
+
+def _fitting(kind: type[BaseModel], value: Any) -> Any:
+    """The value if it is one of this kind, else None."""
+    try:
+        kind.model_validate(value)
+    except ValueError:
+        return None
+    return value
 
 
 def rows_of(source: str, *, config: str | None = None, revision: str | None = None) -> Iterator[tuple[str, Any]]:

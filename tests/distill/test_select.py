@@ -119,3 +119,17 @@ def test_a_wrong_wish_is_one_line(tmp_path, capsys, more, said):
     assert main(["--data", str(tmp_path / "c.jsonl"), "--output", str(tmp_path / "s.jsonl"), *more]) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1 and not (tmp_path / "s.jsonl").exists()
+
+
+def test_what_was_dropped_is_said_and_a_filter_nothing_can_pass_is_refused(tmp_path, capsys):
+    sure = [Provenance(certainty=share) for share in (0.2, 0.9)]
+    rows = [row(n).model_copy(update={"provenance": made}) for n, made in enumerate(sure)]
+    write_corpus(tmp_path / "c.jsonl", rows)
+    arguments = ["--data", str(tmp_path / "c.jsonl"), "--output", str(tmp_path / "s.jsonl")]
+    assert main([*arguments, "--min-certainty", "0.5"]) == 0
+    assert "left out: certainty 1" in capsys.readouterr().out
+    assert [one.id for one in read_corpus(str(tmp_path / "s.jsonl")).rows] == ["1"]
+    assert main([*arguments, "--min-certainty", "0.95"]) == 2
+    assert "none of 2 rows stays: certainty 2" in capsys.readouterr().err
+    assert main([*arguments, "--min-verdict", "0.5"]) == 2
+    assert "--min-verdict: no row says that of itself" in capsys.readouterr().err

@@ -103,3 +103,44 @@ def test_tools_that_are_none_and_those_that_are_not_tools():
     assert tools_of({"tools": None}) == tools_of({}) == tools_of({"tools": ""}) == []
     with pytest.raises(ValueError, match="tools must be a list of JSON schemas, got int"):
         tools_of({"tools": 3})
+
+
+TILE = {
+    "coordinates": {"x": 0.1, "y": 0.5, "z": 0.9},
+    "certainty": 0.75,
+    "expert_id": "0000-0002-1825-0097",
+    "citations": ["arXiv 2501.12948"],
+    "verdicts": [{"judge": "helpfulness", "value": 0.5}],
+    "reasoning_chain": ["Two and two.", "That is four."],
+}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}]},
+        {"prompt": "2 + 2?", "completion": "4"},
+        {"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]},
+        {"instruction": "2 + 2?", "output": "4"},
+        {"question": "2 + 2?", "solution": "4"},
+    ],
+)
+def test_what_a_knowledge_tile_says_survives_every_layout(layout):
+    row = corpus_row({**layout, **TILE})
+    assert row.coordinates.z == 0.9
+    made = row.provenance
+    assert (made.certainty, made.expert_id, made.citations) == (0.75, TILE["expert_id"], TILE["citations"])
+    assert made.verdicts[0].value == 0.5
+    assert row.reasoning == "Two and two.\nThat is four." and row.answer == "4" and row.requires_reasoning
+    assert row.said.startswith("<think>\nTwo and two.")
+
+
+def test_what_does_not_fit_the_format_is_left_and_the_rest_kept():
+    row = corpus_row({"prompt": "?", "completion": "4", **TILE, "expert_id": "nobody", "certainty": 7})
+    assert row.provenance.expert_id is None and row.provenance.certainty is None and row.provenance.citations
+    assert corpus_row({"prompt": "?", "completion": "4", "coordinates": "here"}).coordinates is None
+
+
+def test_a_row_of_the_format_without_parts_is_taken_apart():
+    row = corpus_row({"schema_version": 1, "prompt": "?", "completion": "<think>two</think>4"})
+    assert (row.reasoning, row.answer) == ("two", "4")
