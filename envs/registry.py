@@ -36,6 +36,7 @@ class Entry:
 ENVIRONMENTS = {
     "gymnasium": Entry("envs.adapters.gymnasium:gymnasium", "gymnasium's, played in words (env_id; extra envs)"),
     "openenv": Entry("envs.adapters.openenv:openenv", "a server's, by reset and step over HTTP (url)"),
+    "with_tools": Entry("envs.tools.ready:with_tools", "another's tasks (env) with tools: calculator, python, search"),
     "textarena": Entry("envs.adapters.textarena:textarena", "textarena's games for one player (game; extra envs)"),
     "verifiers": Entry("envs.adapters.verifiers:verifiers", "an installed one of verifiers (env_id; extra verifiers)"),
     "arithmetic": Entry("envs.arithmetic:arithmetic", "generated sums, differences and products: What is 7 + 5?"),

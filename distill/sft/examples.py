@@ -136,9 +136,7 @@ class Renderer:
         if end is not None and end in self.tokenizer.eos_token_ids:
             return end
         if self.tokenizer.eos_token_id is None:
-            raise ConfigError(
-                "the model's tokenizer names no end token: set eos_token in its tokenizer_config.json"
-            )
+            raise ConfigError("the model's tokenizer names no end token: set eos_token in its tokenizer_config.json")
         token: int = self.tokenizer.eos_token_id
         return token
 

@@ -36,6 +36,13 @@ class ToolConversation:
         info = {"tool_calls": len(calls) + len(faults), "tool_failures": failed, "malformed_calls": len(faults)}
         return Reply(said, done=not said, info=info)
 
+    def close(self) -> None:
+        """Close the tools that hold something."""
+        for tool in self.tools:
+            close = getattr(tool, "close", None)
+            if close is not None:
+                close()
+
     def answer(self, call: Mapping[str, Any]) -> tuple[Message, bool]:
         """Return the message that answers a call, and whether it worked."""
         name, arguments = call["function"]["name"], call["function"]["arguments"]
