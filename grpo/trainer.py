@@ -19,6 +19,7 @@ from rich.progress import Progress
 
 from envs import Env
 from grpo.algorithms.credit import credit_of
+from grpo.algorithms.process import process_credit
 from grpo.algorithms.resolve import advantage_named, user_function
 from grpo.algorithms.seams import GroupFilter, Seams
 from grpo.algorithms.turns import turn_credit
@@ -100,6 +101,8 @@ class Trainer(Loop[TrainerState]):
         self.learner = Learner(policy, config, self.seams.loss_fn)
         self.estimator = self.seams.advantage_fn or advantage_named(config.advantage)
         self.filling = Filling(config, PromptOrder(self.train_prompts, config), self._group_filter())
+        process = config.process_reward
+        self.process_reward = None if process is None else user_function("process_reward", process)
         self.coach = Coach(config)
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
         self.learner.controls = self.state.controls or self.learner.controls
@@ -215,6 +218,8 @@ class Trainer(Loop[TrainerState]):
         credit = credit_of(self.estimator, self.config, groups, scored, rewards)
         if self.config.credit == "turn":
             credit = turn_credit(self.config, groups, rewards, credit)
+        if self.process_reward is not None:
+            return process_credit(self.process_reward, self.config, groups, credit, self.policy.tokenizer.decode)
         return credit, {}
 
     def _require_some(self, rewards: np.ndarray) -> None:

@@ -112,7 +112,8 @@ class AdvantageInputs:
     samples of one prompt after another and time being as long as the longest completion at least.
     """
 
-    rewards: "mx.array"  # [prompts, samples], the weighted sum; NaN where a completion has none
+    rewards: "mx.array"  # [prompts, samples], the weighted sum; where a completion has none, its group's mean
+    missing: "mx.array"  # [prompts, samples], bool: no reward, and so no credit, whatever the estimator says
     by_reward: "dict[str, mx.array]"  # each reward of weight != 0 as counted, [prompts, samples], NaN where missing
     lengths: "mx.array"  # [prompts, samples], tokens
     truncated: "mx.array"  # [prompts, samples], bool: no stop token

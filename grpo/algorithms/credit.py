@@ -51,8 +51,12 @@ def _inputs(
         names, values, _ = counted_rewards(scored, config.reward_weights)
         by_reward = {name: mx.array(value) for name, value in zip(names, values, strict=True)}
     rollouts = [group.rollouts for group in groups]
+    missing = np.isnan(rewards)
+    present = np.maximum((~missing).sum(axis=1, keepdims=True), 1)
+    means = np.where(missing, 0, rewards).sum(axis=1, keepdims=True) / present
     return AdvantageInputs(
-        rewards=mx.array(rewards),
+        rewards=mx.array(np.where(missing, means, rewards).astype(np.float32)),
+        missing=mx.array(missing),
         by_reward=by_reward,
         lengths=mx.array([[len(rollout.tokens) for rollout in row] for row in rollouts]),
         truncated=mx.array([[rollout.stop_reason == "length" for rollout in row] for row in rollouts]),

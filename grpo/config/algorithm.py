@@ -32,6 +32,13 @@ class AlgorithmSettings(Section):
     sapo_temperature_pos: float = Field(1.0, gt=0, description="loss_type sapo: of tokens with advantages above 0")
     sapo_temperature_neg: float = Field(1.05, gt=0, description="loss_type sapo: of the other tokens")
 
+    process_reward: str | None = Field(
+        None, description="module:function that gives each step or token of a completion a value, on top of the rewards"
+    )
+    process_split: Literal["paragraph", "tag", "token"] = Field(
+        "paragraph", description="what a step ends with: an empty line, a closing tag; or every token is one"
+    )
+    process_weight: float = Field(1.0, gt=0, description="of the process reward beside the advantage")
     dynamic_sampling: bool = Field(
         False, description="drop groups whose rewards are all equal and sample the next tasks until the batch is full"
     )
@@ -131,6 +138,10 @@ def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
         (
             config.fine_tune != "full" or config.lora_plus_ratio == 1,
             "lora_plus_ratio needs adapters, got fine_tune: full",
+        ),
+        (
+            config.process_reward is None or ":" in config.process_reward,
+            f"process_reward must be module:function, got {config.process_reward}",
         ),
         (
             config.group_filter == "spread" or (config.dynamic_sampling and ":" in config.group_filter),

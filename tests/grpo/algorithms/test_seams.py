@@ -115,6 +115,7 @@ def test_missing_rewards_get_no_credit(tiny):
     rewards = np.array([[1.0, np.nan]], dtype=np.float32)
     config = tiny.config(control="random_reward", num_generations=2, prompts_per_step=1)
     assert credit_of(lambda inputs: inputs.rewards, config, groups, [], rewards) == [[1.0, 0.0]]
+    assert credit_of(lambda inputs: inputs.rewards.sum() * inputs.missing, config, groups, [], rewards) == [[0.0, 0.0]]
     tokens = credit_of(lambda inputs: mx.ones((2, 3)), config, groups, [], rewards)
     assert tokens == [[(1.0, 1.0), (0.0,)]]
     with pytest.raises(ConfigError, match="must be finite"):
