@@ -15,6 +15,7 @@ COMMANDS = {
     "rejection": ("distill.rejection", "sample, filter, write an SFT corpus"),
     "student": ("distill.student", "a corpus or a live teacher into a LoRA student"),
     "pipeline": ("distill.pipeline", "the stages of R1 in order"),
+    "serve": ("grpo.serve", "a run's model behind an OpenAI-compatible server"),
     "export": ("distill.export", "fuse, quantise, GGUF, push"),
     "bench": ("benchmarks", "bench NAME: aime, math500, gsm8k, ...; without NAME a list"),
     "score": ("rewards.score", "the rewards of completions in a file"),
@@ -43,13 +44,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     module = COMMANDS[command][0]
     if command == "bench" and rest and not rest[0].startswith("-"):
-        name, *rest = rest
-        module = f"benchmarks.{name}"
-        if not name.isidentifier() or find_spec(module) is None:
+        return _bench(rest[0].split(","), rest[1:])
+    return _run(module, f"grpo {command}", rest)
+
+
+def _bench(names: Sequence[str], rest: list[str]) -> int:
+    """Run benchmarks one after the other, several in folders of their own in --output; the first failure ends."""
+    for name in names:
+        if not name.isidentifier() or find_spec(f"benchmarks.{name}") is None:
             print(f"error: there is no benchmark {name!r}; `grpo bench` lists them", file=sys.stderr)
             return 2
-    sys.argv = [f"grpo {command}", *rest]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if len(names) == 1:
+        return _run(f"benchmarks.{names[0]}", f"grpo bench {names[0]}", rest)
+    if "--output" not in rest[:-1]:
+        print("error: several benchmarks need --output DIR: each gets a folder in it", file=sys.stderr)
+        return 2
+    place = rest.index("--output") + 1
+    for name in names:
+        arguments = [*rest[:place], f"{rest[place]}/{name}", *rest[place + 1 :]]
+        code = _run(f"benchmarks.{name}", f"grpo bench {name}", arguments)
+        if code != 0:
+            return code
+    return 0
+
+
+def _run(module: str, name: str, arguments: list[str]) -> int:
+    """Run a command's module as `python -m` does; its exit code."""
+    sys.argv = [name, *arguments]
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
 
 

@@ -47,3 +47,17 @@ def test_a_refusal_keeps_its_exit_code():
     command = [sys.executable, "-m", "grpo", "train", "stepz=3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2 and "stepz" in done.stderr
+
+
+def test_several_benchmarks_each_get_a_folder(monkeypatch, capsys):
+    from grpo import __main__ as module
+
+    seen = []
+    monkeypatch.setattr(module, "_run", lambda module, name, arguments: seen.append((module, arguments)) or 0)
+    assert main(["bench", "gsm8k,math500", "--model", "m", "--output", "runs/b"]) == 0
+    assert seen == [
+        ("benchmarks.gsm8k", ["--model", "m", "--output", "runs/b/gsm8k"]),
+        ("benchmarks.math500", ["--model", "m", "--output", "runs/b/math500"]),
+    ]
+    assert main(["bench", "gsm8k,math500", "--model", "m"]) == 2
+    assert "several benchmarks need --output" in capsys.readouterr().err
