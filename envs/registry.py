@@ -34,6 +34,8 @@ class Entry:
 
 
 ENVIRONMENTS = {
+    "debugging": Entry("envs.games.debugging:debugging", "functions with a fault, tried until their tests pass"),
+    "twenty_questions": Entry("envs.games.twenty_questions:twenty_questions", "yes or no questions, then a guess"),
     "gymnasium": Entry("envs.adapters.gymnasium:gymnasium", "gymnasium's, played in words (env_id; extra envs)"),
     "openenv": Entry("envs.adapters.openenv:openenv", "a server's, by reset and step over HTTP (url)"),
     "with_tools": Entry("envs.tools.ready:with_tools", "another's tasks (env) with tools: calculator, python, search"),

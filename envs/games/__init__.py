@@ -1,0 +1,1 @@
+"""Games and exercises of several turns that need no other package."""
