@@ -1,11 +1,12 @@
-"""`python -m envs list` and `python -m envs show NAME [-n 3] [a=b ...]`: what there is, what a task looks like."""
+"""`python -m envs list`, `show NAME [-n 3] [a=b ...]` and `play NAME`: what there is, what a task looks like."""
 
 import argparse
 import json
 import sys
 from typing import Any
 
-from envs.base import DataError, Task
+from envs.base import DataError
+from envs.play import play, shown_prompt, tool_lines
 from envs.registry import available, make, options_of
 
 
@@ -15,6 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "list":
             _list(options.family)
+        elif options.command == "play":
+            play(make(options.name, **_overrides(options.option)), options.task, sys.stdin)
         else:
             _show(options.name, _overrides(options.option), options.n)
     except DataError as problem:
@@ -29,7 +32,7 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     """The arguments; options of the environment may stand before and after -n, which argparse alone does not take."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and (options.command != "show" or any(word.startswith("-") for word in rest)):
+    if rest and (options.command == "list" or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.option = [*options.option, *rest]
@@ -45,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("name", metavar="NAME", help="environment, JSONL file or hub data set id")
     show.add_argument("-n", type=int, default=3, help="how many tasks (default 3)")
     show.add_argument("option", metavar="a=b", nargs="*", help="options of the environment, values as in YAML")
+    seat = commands.add_parser("play", help="take the model's seat in an environment that answers")
+    seat.add_argument("name", metavar="NAME", help="environment, or your own as module:function")
+    seat.add_argument("--task", type=int, default=0, help="which task of the training split (default 0)")
+    seat.add_argument("option", metavar="a=b", nargs="*", help="options of the environment, values as in YAML")
     return parser
 
 
@@ -68,18 +75,17 @@ def _show(name: str, options: dict[str, Any], count: int) -> None:
     print(
         "options:", ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
     )
+    if env.converses:
+        print(f"it answers: a conversation of several turns (python -m envs play {name})")
     for line in left_out:
         print(line)
     for task in env.tasks("train")[: max(count, 0)]:
-        print(f"\n[{task.id}]\n{_prompt(task)}")
+        print(f"\n[{task.id}]\n{shown_prompt(task)}")
+        talk = env.converse(task) if env.converses else None
+        for line in tool_lines(talk.tools if talk is not None else ()):
+            print(line)
         for name, value in task.columns.items():
             print(f"  {name}: {_short(value)}")
-
-
-def _prompt(task: Task) -> str:
-    if isinstance(task.prompt, str):
-        return task.prompt
-    return "\n".join(f"{message['role']}: {message['content']}" for message in task.prompt)
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,79 @@
+"""A person in the model's seat: `python -m envs play NAME`."""
+
+import asyncio
+import inspect
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from envs.base import DataError, Env, Task
+from envs.conversation import Message, Reply
+from envs.tools.calls import TAGS, said
+
+HOW = 'Write what the model would. A call: <tool_call>{"name": "...", "arguments": {}}</tool_call>. An empty line ends.'
+
+
+def play(env: Env, number: int, lines: Iterable[str], out: TextIO = sys.stdout) -> float:
+    """Show a task, answer each line as the environment answers the model, and return the sum of its rewards."""
+    tasks = env.tasks("train")
+    if not 0 <= number < len(tasks):
+        raise DataError(f"{env.name} has tasks 0 to {len(tasks) - 1}, not {number}")
+    task = tasks[number]
+    talk = env.converse(task)
+    if talk is None:
+        raise DataError(f"{env.name} does not answer: its tasks have one turn (python -m envs show {env.name})")
+    print(shown_prompt(task), file=out)
+    for line in tool_lines(talk.tools):
+        print(line, file=out)
+    print(HOW, file=out)
+    total = 0.0
+    try:
+        for line in lines:
+            text = line.rstrip("\n")
+            if not text:
+                break
+            message: Message = {"role": "assistant", "content": text}
+            if talk.tools:
+                message = said(text, TAGS, [tool.schema for tool in talk.tools])
+            reply = _reply(talk, message)
+            total += sum(reply.rewards.values())
+            for one in reply.messages:
+                print(f"{one['role']}: {one['content']}", file=out)
+            if reply.rewards:
+                print(f"  rewards {json.dumps(dict(reply.rewards))}", file=out)
+            if reply.done:
+                break
+    finally:
+        close = getattr(talk, "close", None)
+        if close is not None:
+            close()
+    print(f"over; rewards in all {total:g}", file=out)
+    return total
+
+
+def shown_prompt(task: Task) -> str:
+    """A task's prompt, a line a message."""
+    if isinstance(task.prompt, str):
+        return task.prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in task.prompt)
+
+
+def tool_lines(tools: Iterable[Any]) -> list[str]:
+    """One line a tool: how it is called and what it does."""
+    lines = []
+    for tool in tools:
+        function = tool.schema["function"]
+        names = ", ".join(function["parameters"].get("properties", {}))
+        lines.append(f"  tool {tool.name}({names}): {' '.join(str(function.get('description', '')).split())}")
+    return lines
+
+
+def _reply(talk: Any, message: Message) -> Reply:
+    found = talk.reply(message)
+
+    async def wait() -> Any:
+        return await found
+
+    reply: Reply = asyncio.run(wait()) if inspect.isawaitable(found) else found
+    return reply
