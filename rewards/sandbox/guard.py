@@ -71,6 +71,7 @@ def enter(confinement: Confinement) -> Confinement:
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_STACK, STACK_BYTES)
     readable = confinement.readable
+    present = [path for path in readable or () if os.path.exists(path)]
     own_files = readable is not None and view.restrict(readable, confinement.temporary_bytes)
     if confinement.user_id is not None:
         os.setgroups([])
@@ -84,7 +85,7 @@ def enter(confinement: Confinement) -> Confinement:
         _drop_capabilities()
         _end_with_parent()
     if readable is not None:
-        unread = [path for path in readable if os.path.exists(path) and not os.access(path, os.R_OK)]
+        unread = [path for path in present if not os.access(path, os.R_OK)]
         if unread:
             raise OSError(f"a user other than root can't read {unread[0]}, which Python needs")
         landlock.restrict(readable, view.writable() if own_files else ())

@@ -91,15 +91,11 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     # threads, and waiting
     "futex": (202, 98),
     "set_robust_list": (273, 99),
-    "get_robust_list": (274, 100),
     "rseq": (334, 293),
     "set_tid_address": (218, 96),
     "arch_prctl": (158, None),
     "membarrier": (324, 283),
     "sched_yield": (24, 124),
-    "sched_getaffinity": (204, 123),
-    "sched_getparam": (143, 121),
-    "sched_getscheduler": (145, 120),
     "sched_get_priority_max": (146, 125),
     "sched_get_priority_min": (147, 126),
     "getcpu": (309, 168),
@@ -134,9 +130,6 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "getresgid": (120, 150),
     "getgroups": (115, 158),
     "getpgrp": (111, None),
-    "getpgid": (121, 155),
-    "getsid": (124, 156),
-    "getpriority": (140, 141),
     "setrlimit": (160, 164),
     "getrlimit": (97, 163),
     "getrusage": (98, 165),
@@ -179,6 +172,7 @@ class Only(NamedTuple):
     argument: int  # 0 is the first
     values: tuple[int, ...]
     mask: int = 0xFFFFFFFF
+    error: int = EPERM
 
     @property
     def offset(self) -> int:
@@ -186,7 +180,7 @@ class Only(NamedTuple):
         return FIRST_ARGUMENT + 8 * self.argument
 
 
-CLONE_THREAD = 0x00010000
+CLONE_THREAD, NEW_NAMESPACES = 0x00010000, 0x7E020080
 UNIX, STREAM, SOCKET_KIND = 1, 1, 0xF
 # Duplicates, flags and locks; not F_SETOWN and F_SETSIG, by which the kernel would signal other processes.
 FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030)
@@ -194,13 +188,20 @@ TERMINAL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINS
 NAMES = (15, 16, 0x53564D41)  # PR_SET_NAME, PR_GET_NAME, PR_SET_VMA: of threads and of memory
 # Rules of the same call follow one another: all of them have to hold.
 LIMITED = {
-    "clone": (Only((56, 220), 0, (CLONE_THREAD,), CLONE_THREAD),),
+    "clone": (Only((56, 220), 0, (CLONE_THREAD,), CLONE_THREAD | NEW_NAMESPACES),),
     "fcntl": (Only((72, 25), 1, FCNTL),),
     "ioctl": (Only((16, 29), 1, TERMINAL),),
     "prctl": (Only((157, 167), 0, NAMES),),
     "kill": (Only((62, 129), 0, (OWN,)),),
     "tgkill": (Only((234, 131), 0, (OWN,)),),
     "prlimit64": (Only((302, 261), 0, (0, OWN)),),
+    "getpgid": (Only((121, 155), 0, (0, OWN)),),
+    "getsid": (Only((124, 156), 0, (0, OWN)),),
+    "getpriority": (Only((140, 141), 1, (0, OWN)),),
+    "sched_getparam": (Only((143, 121), 0, (0, OWN)),),
+    "sched_getscheduler": (Only((145, 120), 0, (0, OWN)),),
+    # the C library asks for the cores of a thread, and does without where there is no such call
+    "sched_getaffinity": (Only((204, 123), 0, (0, OWN), error=ENOSYS),),
     "sched_setparam": (Only((142, 118), 0, (0, OWN)),),
     "sched_setscheduler": (Only((144, 119), 0, (0, OWN)),),
     "sched_setaffinity": (Only((203, 122), 0, (0, OWN)),),
@@ -235,7 +236,7 @@ def _rule(rule: Only, process: int) -> list[bytes]:
     values = [process if value == OWN else value for value in rule.values]
     tests = [_step(JUMP_EQUAL, value, len(values) - at, 0) for at, value in enumerate(values)]
     masked = [_step(AND, rule.mask)] if rule.mask != 0xFFFFFFFF else []
-    return [_step(LOAD, rule.offset), *masked, *tests, _step(RETURN, ERRNO | EPERM)]
+    return [_step(LOAD, rule.offset), *masked, *tests, _step(RETURN, ERRNO | rule.error)]
 
 
 def apply() -> None:

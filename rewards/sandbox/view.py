@@ -43,7 +43,7 @@ def restrict(readable: Sequence[str], temporary_bytes: int) -> bool:
     _checked(_libc().syscall(number, TEMPORARY.encode(), f"{TEMPORARY}/old".encode()), "pivot_root")
     os.chdir("/")
     os.mkdir(TEMPORARY)
-    _mount("none", TEMPORARY, "tmpfs", NO_SETUID | NO_DEVICES, f"size={temporary_bytes},mode=1777")
+    _mount("none", TEMPORARY, "tmpfs", NO_SETUID | NO_DEVICES, f"size={temporary_bytes},nr_inodes=4096,mode=1777")
     for path in (*sorted(readable, key=len), *DEVICES):  # a directory before what is in it, which it brings along
         _show(path)
     _checked(_libc().umount2(b"/old", DETACH), "umount2")

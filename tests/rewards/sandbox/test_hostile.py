@@ -136,6 +136,10 @@ ATTACKS = {
     " (8, -it['victim']), (15, (ctypes.c_int * 2)(1, it['victim'])), (10, 9))])",
     "sends datagrams from a pair": "first(lambda: datagram(it['datagram']), lambda: datagram(it['abstract'] + 'd'))",
     "sends with an address on a stream": "first(lambda: socket.socketpair()[0].sendto(b'x', it['datagram']) > 0)",
+    "asks about other processes": "first(*[lambda f=f: f() is not None for f in (lambda: os.getpgid(it['victim']),"
+    " lambda: os.getsid(it['victim']), lambda: os.getpriority(0, it['victim']),"
+    " lambda: os.sched_getscheduler(it['victim']), lambda: os.sched_getaffinity(it['victim']),"
+    " lambda: os.kill(it['victim'], 0))])",
     "watches files": "first(lambda: libc.inotify_init1(0) >= 0, lambda: syscall(300, 0, 0) >= 0)",
     "is root": "'out' if 0 in (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) else ''",
     "fills memory with threads": "'out' if threads() > 200 else ''",
@@ -353,7 +357,13 @@ def test_the_attacks_work_without_a_sandbox(surroundings):
     exec(code, names)
     assert names["attack"](surroundings) == "out"
     checks = ("connects to this machine", "reads a file of the user", "reads the environment", "traces processes")
-    for check in (*checks, "has the kernel signal others", "sends datagrams from a pair", "watches files"):
+    for check in (
+        *checks,
+        "has the kernel signal others",
+        "sends datagrams from a pair",
+        "watches files",
+        "asks about other processes",
+    ):
         exec(f"{HELPERS}{TRY}    return {ATTACKS[check]}", names)
         assert names["attack"](surroundings) == "out", check
     for attack in LOOKS.values():

@@ -1,6 +1,7 @@
 """Which isolation is used, and the parent's end of a sandboxed process."""
 
 import dataclasses
+import subprocess
 import sys
 import threading
 import time
@@ -221,3 +222,28 @@ def test_resident_memory_is_watched_where_the_system_does_not_limit_it():
     grow = "import time\nx = b'x' * (300 << 20)\ntime.sleep(30)"
     verdict = judge(grow, plan, Limits(cpu_seconds=5, memory_bytes=100 << 20), isolation)
     assert (verdict.outcome, verdict.message) == ("memory", f"more memory than the {100 << 20} bytes allowed")
+
+
+NO_UNSHARE = """
+import ctypes, os, struct, sys
+step = lambda code, value, true=0, false=0: struct.pack("HBBI", code, true, false, value)
+number = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
+steps = [step(0x20, 0), step(0x15, number, 0, 1), step(0x06, 0x00050001), step(0x06, 0x7FFF0000)]
+held = ctypes.create_string_buffer(b"".join(steps))
+header = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(held))
+libc, zero = ctypes.CDLL(None), ctypes.c_ulong(0)
+assert libc.prctl(38, ctypes.c_ulong(1), zero, zero, zero) == 0
+assert libc.prctl(22, ctypes.c_ulong(2), header, zero, zero) == 0
+from rewards.sandbox.choice import describe
+print(describe("landlock"))
+"""
+
+
+@pytest.mark.skipif(describe("landlock").isolation is None, reason="no Landlock here")
+def test_without_a_mount_namespace_it_says_what_can_be_seen_or_why_it_is_refused():
+    # Containers forbid it by a filter such as this one.
+    done = subprocess.run([sys.executable, "-c", NO_UNSHARE], capture_output=True, text=True, timeout=120, check=False)
+    if "programs are refused" in done.stdout:  # root's own Python, which another user can't read
+        assert "a user other than root can't read" in done.stdout
+    else:
+        assert "lets programs see the names, sizes and times of files" in done.stdout
