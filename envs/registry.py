@@ -87,6 +87,12 @@ def find(name: str) -> tuple[Entry, dict[str, Any]]:
         return Entry("envs.reasoning_gym:procedural", ""), {"task": name.removeprefix(REASONING_GYM)}
     if name.endswith((*JSON_SUFFIXES, *TABLE_SUFFIXES)) or Path(name).is_dir() or HUB_ID.fullmatch(name):
         return Entry(DATA, ""), {"data": name}
+    module = re.fullmatch(r"(?:\./)?([\w/]+)\.py(?::(\w+))?|(\w+)", name)
+    if module and Path(f"{module[1] or module[3]}.py").is_file():
+        path = (module[1] or module[3]).replace("/", ".")
+        raise DataError(
+            f"{name!r}: write the module and its function, without .py: data={path}:{module[2] or 'FUNCTION'}"
+        )
     if OWN.fullmatch(name):
         return Entry("envs.own:from_function", ""), {"data": name}
     near = difflib.get_close_matches(name, available(), n=3, cutoff=0.5)

@@ -179,7 +179,15 @@ def _origin(where: str, origins: Mapping[str, str]) -> str:
     return next((place for key, place in origins.items() if key.startswith(f"{where}.")), "")
 
 
+# options of environments that read rows (envs.data), which are easily taken for keys
+OF_ROWS = frozenset(
+    ("prompt_column", "answer_column", "suffix", "limit", "max_rows", "test_size", "test_data", "test_split", "split")
+)
+
+
 def _nearest(name: str, model: type[BaseModel]) -> str:
+    if name in OF_ROWS and "data_options" in model.model_fields:
+        return f" (it is an option of the data: data_options.{name}=...)"
     close = difflib.get_close_matches(name, [key.name for key in keys(model)], n=1)
     return f" (did you mean {close[0]}?)" if close else ", see --help for all keys"
 

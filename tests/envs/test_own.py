@@ -109,6 +109,21 @@ def test_what_goes_wrong_is_one_line(mine, function, options, message):
     assert message in str(raised.value) and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("{}.py:rows", "data={}:rows"),
+        ("./{}.py:rows", "data={}:rows"),
+        ("{}.py", "data={}:FUNCTION"),
+        ("{}", "data={}:F"),
+    ],
+)
+def test_other_ways_to_name_a_function_say_the_right_one(mine, form, said):
+    with pytest.raises(DataError) as raised:
+        make(form.format(mine))
+    assert said.format(mine) in str(raised.value)
+
+
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(DataError, match="module no_such_module not imported"):
         make("no_such_module:rows")

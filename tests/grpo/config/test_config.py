@@ -357,3 +357,8 @@ def test_help_is_quick_and_needs_no_mlx(command):
     assert "imported: []" in done.stderr
     assert "learning_rate = " in done.stdout and "lora.rank = " in done.stdout
     assert float(done.stderr.rpartition("seconds:")[2]) < 1  # of its own: the machine may be busy
+
+
+def test_an_option_of_the_data_that_is_given_as_a_key_says_where_it_belongs():
+    said = refused(["answer_column=gold"])
+    assert "unknown key answer_column (it is an option of the data: data_options.answer_column=...)" in said
