@@ -9,6 +9,7 @@ after it goes to `mlx_lm server` as it is (`python -m mlx_lm server --help`). It
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             server.main()
         except KeyboardInterrupt:
             say("stopped")
+            sys.stdout.flush()
+            os._exit(0)  # its threads are still in MLX, which aborts when the interpreter goes
 
     return guarded(work)
 
