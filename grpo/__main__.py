@@ -10,6 +10,7 @@ DISTRIBUTION = "grpo-mlx"
 COMMANDS = {
     "train": ("grpo.train", "GRPO from a config to a trained adapter; without arguments the quickstart"),
     "doctor": ("grpo.doctor", "check machine, data, model and rewards before a run"),
+    "evaluate": ("grpo.evaluate", "a run, an adapter or a bare model on held-out tasks"),
     "report": ("grpo.report", "one HTML page of one or several runs"),
     "sft": ("distill.sft", "supervised fine-tuning"),
     "rejection": ("distill.rejection", "sample, filter, write an SFT corpus"),

@@ -26,7 +26,7 @@ from grpo.algorithms.turns import turn_credit
 from grpo.config import Config
 from grpo.config.presets import odd_mixtures
 from grpo.config.sections import ConfigError
-from grpo.evaluate import before_and_after, evaluate
+from grpo.evaluate.measure import before_and_after, evaluate
 from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
 from grpo.memory.plan import plan
@@ -283,13 +283,17 @@ class Trainer(Loop[TrainerState]):
                 on_tokens=advance,
                 dialogues=self.dialogues,
             )
-            figures = measure()
+            sampled = measure()
             likeliest = measure(greedy=True) if greedy else None
+        self.logger.evaluations(step, sampled.groups, sampled.scored)
+        if likeliest is not None:
+            self.logger.evaluations(step, likeliest.groups, likeliest.scored, "_greedy")
+        figures = sampled.figures
         shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items() if name in config.reward_weights)
         self.logger.say(
             f"  held out, {when}: {shown}  ({len(self.eval_prompts)} tasks, length {figures['mean_length']:.0f})"
         )
-        return before_and_after(figures, likeliest)
+        return before_and_after(figures, None if likeliest is None else likeliest.figures)
 
     def _replay(self) -> None:
         """Show the coach of a resumed run the earlier steps."""

@@ -9,12 +9,12 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import NormalDist
 
 import numpy as np
 
-Interval = tuple[float, float]
-RESAMPLES = 10_000
+from grpo.evaluate.intervals import Interval, bootstrap_interval
+from grpo.evaluate.intervals import wilson_interval as wilson_interval
+
 FINEST, COARSE = 10_000, 1_000  # denominators of differences: exact up to the first, else rounded to the second
 
 
@@ -61,51 +61,6 @@ def _at_most(classes: Sequence[int], limit: int, room: int) -> dict[tuple[int, i
                 more[key] = more.get(key, 0) + count * math.comb(size, votes)
         ways = more
     return ways
-
-
-def wilson_interval(successes: float, n: int, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion (1927): for one sample a problem. (0, 1) where n is 0."""
-    if not 0 <= successes <= n:
-        raise ValueError(f"successes must lie between 0 and n, got {successes} of {n}")
-    if n == 0:
-        return 0.0, 1.0
-    z, share = NormalDist().inv_cdf(0.5 + confidence / 2), successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    low = max(0.0, centre - half) if successes else 0.0  # rounding must not leave a sliver
-    return low, min(1.0, centre + half) if successes < n else 1.0
-
-
-def bootstrap_interval(
-    values: Sequence[float] | Sequence[Sequence[float]],
-    confidence: float = 0.95,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap of the mean, problems drawn with replacement and all samples of one together.
-
-    values [problems], or [problems][samples] of any lengths, of which the problem's mean is taken. Efron, 1979. The
-    same seed gives the same interval. One problem alone says nothing: (nan, nan).
-    """
-    means = _problem_means(values)
-    n = len(means)
-    if n < 2:
-        return math.nan, math.nan
-    generator = np.random.default_rng(seed)
-    drawn = np.concatenate(
-        [means[generator.integers(0, n, (rows, n))].mean(axis=1) for rows in _in_parts(resamples, max(1, 10**6 // n))]
-    )
-    low, high = np.quantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return float(low), float(high)
-
-
-def _problem_means(values: Sequence[float] | Sequence[Sequence[float]]) -> np.ndarray:
-    return np.array([float(np.mean(value)) for value in values])
-
-
-def _in_parts(total: int, largest: int) -> list[int]:
-    return [min(largest, total - start) for start in range(0, total, largest)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from distill.pipeline.config import HeldOut
 from distill.pipeline.products import Product, digest, hash_of, named_files
 from grpo.config import Config
 from grpo.config.sections import ConfigError
-from grpo.evaluate import interval
+from grpo.evaluate.intervals import interval
 from grpo.model.frozen import load_teacher
 from grpo.opening import reward_set
 from grpo.rollout.engine import Request, generate

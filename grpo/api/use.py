@@ -6,7 +6,7 @@ from typing import Any
 from envs import Task
 from grpo.config import Config
 from grpo.config.sections import ConfigError
-from grpo.evaluate import evaluate
+from grpo.evaluate.measure import evaluate
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.prompts import fitting, render
@@ -27,7 +27,7 @@ def evaluated(
         raise ConfigError(f"none of {len(tasks)} held-out prompts can be used: {'; '.join(notes)}")
     scorer = Scorer(rewards, config.max_completion_length)
     try:
-        figures = evaluate(policy, prompts[: config.eval_tasks], scorer, config, step=step)
+        figures = evaluate(policy, prompts[: config.eval_tasks], scorer, config, step=step).figures
     finally:
         scorer.close()
     return {

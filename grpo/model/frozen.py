@@ -9,11 +9,10 @@ from grpo.model.loading import load_policy
 from grpo.model.policy import Policy
 
 
-def load_teacher(model: str, adapter: str | None = None, *, dtype: str = "auto") -> Policy:
+def load_teacher(model: str, adapter: str | None = None, *, dtype: str = "auto", revision: str | None = None) -> Policy:
     """The teacher, with its adapter (LoRA, DoRA or full) if it has one; ConfigError, one line, where there is none."""
-    policy = load_policy(
-        build(ModelSettings, {"model": model, "dtype": dtype, "fine_tune": "none"}, source="teacher"), model
-    )
+    settings = {"model": model, "revision": revision, "dtype": dtype, "fine_tune": "none"}
+    policy = load_policy(build(ModelSettings, settings, source="teacher"), model)
     if adapter is None:
         return policy
     network, kind = policy.model, attach(policy.model, adapter).kind

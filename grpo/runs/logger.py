@@ -23,6 +23,14 @@ from rewards.printable import printable
 METRICS = "metrics.jsonl"
 
 
+def token_bar(console: Console, what: str, total: int) -> Progress:
+    """Return a bar for tokens that is removed at the end; nothing is shown without a terminal."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("tokens"), TimeElapsedColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    bar.add_task(what, total=total)
+    return bar
+
+
 class RunLogger:
     """Writes a run's records; `console` is what the user watches."""
 
@@ -67,18 +75,28 @@ class RunLogger:
         self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[Credit]]
     ) -> None:
         """Write completions/step_NNNNNN.jsonl, see `grpo.runs.rows`."""
-        folder = self.output / "completions"
-        folder.mkdir(exist_ok=True)
-        with (folder / f"step_{step:06d}.jsonl").open("w", encoding="utf-8", errors="replace") as file:
+        self._rows("completions", f"step_{step:06d}", groups, scored, advantages)
+
+    def evaluations(self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], kind: str = "") -> None:
+        """Write evaluations/step_NNNNNN.jsonl: held-out completions after `step` steps."""
+        self._rows("evaluations", f"step_{step:06d}{kind}", groups, scored, [None] * len(groups))
+
+    def _rows(
+        self,
+        folder: str,
+        name: str,
+        groups: Sequence[Group],
+        scored: Sequence[GroupScores],
+        advantages: Sequence[Sequence[Credit] | None],
+    ) -> None:
+        (self.output / folder).mkdir(exist_ok=True)
+        with (self.output / folder / f"{name}.jsonl").open("w", encoding="utf-8", errors="replace") as file:
             for group, scores, group_advantages in zip(groups, scored, advantages, strict=True):
                 file.writelines(to_line(row) for row in completion_rows(group, scores, group_advantages))
 
     def progress(self, what: str, total: int) -> Progress:
-        """Show a bar for the tokens of one rollout and remove it at the end; nothing without a terminal."""
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("tokens"), TimeElapsedColumn())
-        bar = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        bar.add_task(what, total=total)
-        return bar
+        """Show a bar for the tokens of one rollout, see `token_bar`."""
+        return token_bar(self.console, what, total)
 
     def _line(self, step: int, metrics: dict[str, float]) -> str:
         """Return the main figures of a step as one line."""

@@ -11,13 +11,13 @@ LONG = 4000  # characters of a column as JSON, from which on only the first row 
 DIGITS = 3  # of logprobs and entropies, after the point
 
 
-def completion_rows(group: Group, scores: GroupScores, advantages: Sequence[Credit]) -> list[dict[str, Any]]:
+def completion_rows(group: Group, scores: GroupScores, advantages: Sequence[Credit] | None) -> list[dict[str, Any]]:
     """One row for each completion of a group.
 
     Beside the completion stand its task's columns (the gold answer and all others) under their own names, `column/NAME`
     where the row has that name itself. A long column, such as tests, stands in the group's first row only. `logprobs`
     (the sampler's) and `entropies` (nats) are [time], the stop token included, to three digits. `messages` are there
-    where there are several: the prompt's and what was said since.
+    where there are several: the prompt's and what was said since. `advantages` is None where nothing is learned.
     """
     return [
         _row(group, scores, advantages, sample, rollout, whole=sample == 0)
@@ -31,7 +31,13 @@ def to_line(row: dict[str, Any]) -> str:
 
 
 def _row(
-    group: Group, scores: GroupScores, advantages: Sequence[Credit], sample: int, rollout: Rollout, *, whole: bool
+    group: Group,
+    scores: GroupScores,
+    advantages: Sequence[Credit] | None,
+    sample: int,
+    rollout: Rollout,
+    *,
+    whole: bool,
 ) -> dict[str, Any]:
     task = group.prompt.task
     said: dict[str, Any] = {"completion": rollout.text}
@@ -40,7 +46,7 @@ def _row(
     said |= {
         "rewards": {name: values[sample] for name, values in scores.values.items()},
         "reward": scores.totals[sample],
-        "advantage": advantages[sample],
+        **({} if advantages is None else {"advantage": advantages[sample]}),
         "tokens": len(rollout.tokens),
         "stop_reason": rollout.stop_reason,
         "logprobs": [round(value, DIGITS) for value in rollout.logprobs],

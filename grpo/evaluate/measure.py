@@ -1,19 +1,29 @@
 """Measure the policy on held-out tasks: each reward, pass@1, lengths; sampled, and greedy on request."""
 
-import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from grpo.config import Config
+from grpo.evaluate.intervals import interval
 from grpo.metrics import logged_metrics
 from grpo.model.policy import Policy
 from grpo.rollout.dialogue import Dialogues
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
-from grpo.scoring import Scorer, results
-from grpo.types import Prompt
+from grpo.scoring import GroupScores, Scorer, results
+from grpo.types import Group, Prompt
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of held-out tasks, and the completions they were measured on."""
+
+    figures: dict[str, float]
+    groups: Sequence[Group]
+    scored: Sequence[GroupScores]
 
 
 def evaluate(
@@ -26,11 +36,11 @@ def evaluate(
     greedy: bool = False,
     on_tokens: Callable[[int], None] | None = None,
     dialogues: Dialogues | None = None,
-) -> dict[str, float]:
-    """Means over the tasks: reward, every reward by its name, mean_length (tokens), truncated (share), tasks, samples.
+) -> Measured:
+    """Sample the prompts and score what came; the same step and seed give the same completions again.
 
-    With `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high. The same step
-    and seed give the same figures again.
+    The figures are means over the tasks: reward, every reward by its name, mean_length (tokens), truncated
+    (share), tasks, samples; with `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high.
     """
     request = Request(
         samples=1 if greedy else config.eval_samples,
@@ -64,25 +74,9 @@ def evaluate(
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     figures["mean_length"] = float(np.mean([rollout.trained_tokens for rollout in rollouts]))
     figures["truncated"] = float(np.mean([rollout.stop_reason == "length" for rollout in rollouts]))
-    return figures | {"tasks": len(groups), "samples": request.samples}
+    return Measured(figures | {"tasks": len(groups), "samples": request.samples}, groups, scored)
 
 
 def before_and_after(figures: dict[str, float], greedy: dict[str, float] | None) -> dict[str, object]:
     """Return the figures of one side, before or after, of summary.json."""
     return {**figures, **({"greedy": greedy} if greedy is not None else {})}
-
-
-def interval(task_means: Sequence[float], z: float = 1.96) -> tuple[float, float]:
-    """95% interval of the mean over tasks.
-
-    Wilson's where each task has one right-or-wrong answer, else normal on task means.
-    """
-    n, mean = len(task_means), float(np.mean(task_means))
-    if all(value in (0.0, 1.0) for value in task_means):
-        centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
-    elif n == 1:
-        return 0.0, 1.0
-    else:
-        centre, half = mean, z * float(np.std(task_means, ddof=1)) / math.sqrt(n)
-    return max(0.0, centre - half), min(1.0, centre + half)
