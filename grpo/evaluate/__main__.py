@@ -77,12 +77,16 @@ def settle(options: argparse.Namespace) -> Settled:
             raise ConfigError("on what? A bare model has no tasks of its own: name some with --data")
         layers = [Layer(COMMAND_LINE, {"model": options.model})]
         config = stack(Config, [*layers, _flags(options, {})], overrides).config
-        return Settled(config, None, options.adapter, Path(config.data).exists())
+        return Settled(config, None, options.adapter, _is_file(config.data))
     run = Path(named[0])
     recorded = _recorded(run, with_data=options.data is not None)
     config = stack(Config, [recorded, _flags(options, recorded.tree)], overrides).config
     other = config.data != recorded.tree.get("data")  # of its own file the run was trained on most rows
-    return Settled(config, run, str(run), other and Path(config.data).exists())
+    return Settled(config, run, str(run), other and _is_file(config.data))
+
+
+def _is_file(data: object) -> bool:
+    return isinstance(data, str) and Path(data).exists()
 
 
 def _recorded(run: Path, *, with_data: bool) -> Layer:

@@ -40,7 +40,8 @@ def evaluate(
     """Sample the prompts and score what came; the same step and seed give the same completions again.
 
     The figures are means over the tasks: reward, every reward by its name, mean_length (tokens), truncated
-    (share), tasks, samples; with `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and accuracy_high.
+    (share), tasks, samples; with `accuracy` among the rewards also its 95% interval over tasks, accuracy_low and
+    accuracy_high.
     """
     request = Request(
         samples=1 if greedy else config.eval_samples,

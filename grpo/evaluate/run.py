@@ -60,7 +60,7 @@ def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: S
     try:
         env = tasks(config, say, rewards)
         chosen = _tasks(wish, env)
-        try_rewards(rewards, chosen, config, output, say)
+        try_rewards(rewards, chosen, config, output, say, stop)
         policy = load_teacher(
             model_path(config, wish.home, say, stop), wish.adapter, dtype=config.dtype, revision=config.revision
         )
