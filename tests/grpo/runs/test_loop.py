@@ -19,6 +19,7 @@ class Counting(Loop):
     def __init__(self, output, *, steps=6, save_every=2, interrupt_at=None, resume_from=None):
         self.config = SimpleNamespace(steps=steps, save_every=save_every, keep_checkpoints=2)
         policy = SimpleNamespace(
+            reference_moved=False,
             trainable=lambda: {"w": mx.array([float(self.state.step)])},
             adapter_config=lambda: {},
             load_trainable=lambda weights: self.calls.append(("weights", weights["w"].item())),
