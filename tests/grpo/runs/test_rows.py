@@ -63,7 +63,7 @@ def test_a_conversation_is_there_message_by_message(rows):
 
 def test_a_dialogue_is_there_turn_by_turn(rows):
     said = ({"role": "assistant", "content": "3?"}, {"role": "user", "content": "no"})
-    dialogue = Dialogue(said, ((0, 1),), ({},), "done")
+    dialogue = Dialogue(said, ((0, 1),), ({},), "done", info=({},))
     asked = {"role": "user", "content": "Guess."}
     assert rows("Guess.", {}, dialogue=dialogue)[0]["messages"] == [asked, *said]
 
