@@ -19,7 +19,8 @@ MAX_NESTED = 80  # operators that put a node around what stands before them
 MAX_ITEMS = 64
 _UNIT, _UNION, _RATIO, _SUM, _PRODUCT, _POWER, _POSTFIX = 10, 14, 16, 20, 30, 50, 60
 _RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "~", "===", "in", "notin", "subset", "subseteq"})
-_BASED = re.compile(r"(?:\\(?:text|mathrm) ?\{)?([0-9A-F]*(?:[0-9][A-F]|[A-F][0-9])[0-9A-F]*)\}?_\{?([0-9]{1,2})\}?")
+_BASED = re.compile(r"([0-9A-F]*(?:[0-9][A-F]|[A-F][0-9])[0-9A-F]*)_([0-9]{1,2})")  # with letters for digits
+_STYLE = re.compile(r"\\(?:text[a-z]{0,2}|mbox|mathrm|boxed|fbox)|[{}$\s]")
 _BINARY = {"+": _SUM, "-": _SUM, "+-": _SUM, "-+": _SUM, "*": _PRODUCT, "/": _PRODUCT, ":": _RATIO, "^": _POWER,
            "!": _POSTFIX, "%": _POSTFIX, "cup": _UNION, "cap": _UNION, "setminus": _UNION, "pmod": _UNION,
            "choose": _UNION,
@@ -33,7 +34,7 @@ def read(text: str) -> Reading | None:
         tokens = tokens_of(text)
     except Unknown:
         return None
-    based = _BASED.fullmatch(strip_end(text))
+    based = _BASED.fullmatch(_STYLE.sub("", strip_end(text))) if "_" in text else None
     if based:
         return Reading(Node("based", (), f"{based[1]}_{based[2]}"), f"{based[1]}_{based[2]}", True)
     if not tokens:

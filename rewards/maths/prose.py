@@ -11,6 +11,8 @@ _MATHS = re.compile(r"[=<>^_+*/|\\]")
 
 def plain(text: str) -> str:
     """A text without articles and punctuation, in lower case and the singular."""
+    if text.startswith("( ") and text.endswith(" )") and text.count("(") == 1:
+        text = text[2:-2]
     words = [word for word in _PUNCTUATION.sub(" ", text.casefold()).split() if word not in ARTICLES]
     return " ".join(word[:-1] if len(word) > 3 and word.endswith("s") and word.isalpha() else word for word in words)
 

@@ -33,7 +33,7 @@ from rewards.maths.points import (
 )
 from rewards.maths.tree import Node
 
-MAX_TERMS = 200  # of a sum that is added up
+MAX_TERMS = 100  # of the sums that are added up, nested ones together
 LARGEST = 20_000  # exponent or factorial that sympy is given
 POSITIVE = 2  # points at which every variable is positive
 AGREE, DIFFER = 1e-11, 1e-8  # relative; between them the verdict is open
@@ -96,8 +96,9 @@ def point(name: str) -> Values:
 
 
 class _Evaluator:
-    def __init__(self, bound: Mapping[str, Values], degrees: bool) -> None:
+    def __init__(self, bound: Mapping[str, Values], degrees: bool, terms: list[int] | None = None) -> None:
         self._bound, self._degrees = bound, degrees
+        self._terms = [MAX_TERMS] if terms is None else terms  # left to add up, for all nested sums
         self._in_angle = False
         self.symbols: set[str] = set()
 
@@ -187,11 +188,12 @@ class _Evaluator:
         return values
 
     def _series(self, term: Node, operator: str, index: str, steps: range) -> Values:
-        if not 0 < len(steps) <= MAX_TERMS:
-            raise Unsupported
-        inner = _Evaluator({**self._bound, index: ()}, self._degrees)
+        inner = _Evaluator({**self._bound, index: ()}, self._degrees, self._terms)
         total = constant(0 if operator == "sum" else 1)
         for step in steps:
+            self._terms[0] -= 1
+            if self._terms[0] < 0:
+                raise Unsupported
             inner._bound = {**self._bound, index: constant(step)}
             total = each(add if operator == "sum" else multiply, total, inner.of(term))
         self.symbols |= inner.symbols - {index}
