@@ -18,6 +18,7 @@ class GRPOConfig(Config):
 
     _pending: Pending = PrivateAttr(default_factory=Pending)
     _notes: list[str] = PrivateAttr(default_factory=list)
+    _weights: dict[str, float] | None = PrivateAttr(None)
 
     def __init__(self, output_dir: str | None = None, **settings: Any) -> None:
         """`output_dir` may be the only positional argument, as in TRL."""
@@ -26,6 +27,12 @@ class GRPOConfig(Config):
         build(Config, translated.tree)  # for its errors, which are one line
         super().__init__(**translated.tree)
         self._pending, self._notes = translated.pending, translated.notes
+        self._weights = translated.tree.get("reward_weights")
+
+    @property
+    def given_weights(self) -> dict[str, float]:
+        """The reward_weights that were given, those of a list by place: `algorithm` may bring some of its own."""
+        return dict(self._weights or {})
 
     @property
     def notes(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 from grpo.config.sections import ConfigError
 from grpo.model.carried import carried_adapters
 
-REFUSED = {"use_dora": "DoRA", "use_rslora": "rank-stabilised scaling", "modules_to_save": "modules trained whole"}
+REFUSED = {"modules_to_save": "modules trained whole", "layers_to_transform": "blocks by number"}
 
 
 def lora_settings(peft_config: Any) -> dict[str, Any]:
@@ -26,7 +26,10 @@ def lora_settings(peft_config: Any) -> dict[str, Any]:
     if get("bias", "none") != "none":
         raise ConfigError(f"peft_config bias={get('bias')!r} has no equivalent here: biases are not trained")
     alpha, dropout = get("lora_alpha", get("alpha", 8)), get("lora_dropout", get("dropout", 0.0))
-    return {"fine_tune": "lora", "lora": {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": _targets(get)}}
+    settings = {"rank": rank, "alpha": alpha, "dropout": dropout, "targets": _targets(get)}
+    if get("use_rslora"):
+        settings["rank_stabilised"] = True
+    return {"fine_tune": "dora" if get("use_dora") else "lora", "lora": settings}
 
 
 def carried_settings(model: Any, peft_config: Any) -> dict[str, Any]:

@@ -266,9 +266,9 @@ def _given(args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in args.model_fields_set}
 
 
-def _weights(args: Config, names: Sequence[str]) -> dict[str, float]:
+def _weights(config: GRPOConfig, names: Sequence[str]) -> dict[str, float]:
     """One weight a function: by place or by name as given, else 1."""
-    given = args.reward_weights if "reward_weights" in args.model_fields_set else {}
+    given = config.given_weights
     by_place = [str(place) for place in range(len(given))]
     if given and list(given) == by_place:
         if len(given) != len(names):

@@ -18,6 +18,7 @@ BATCH_NAMES = (
     "steps_per_generation",
     "generation_batch_size",
 )
+ADAMW = ("adamw", "adamw_hf", "adamw_torch", "adamw_torch_fused")
 BETA1, BETA2 = Config.model_fields["adam_betas"].default
 
 
@@ -70,7 +71,7 @@ def translate(given: Mapping[str, Any]) -> Translated:
             _refuse(name, value)
         else:
             raise ConfigError(f"unknown setting {name}{_nearest(name)}")
-    for step in (_values, _model, _batch, _length, _rhythm, _report):
+    for step in (_values, _model, _batch, _length, _rhythm, _report, _corrections):
         step(done, theirs)
     return done
 
@@ -104,8 +105,28 @@ def _values(done: Translated, theirs: Mapping[str, Any]) -> None:
     if theirs.get("adam_beta1") is not None or theirs.get("adam_beta2") is not None:
         beta1, beta2 = theirs.get("adam_beta1"), theirs.get("adam_beta2")
         tree["adam_betas"] = (BETA1 if beta1 is None else beta1, BETA2 if beta2 is None else beta2)
+    if theirs.get("max_tool_calling_iterations") is not None:  # the turn after the last call is one more
+        tree.setdefault("max_turns", theirs["max_tool_calling_iterations"] + 1)
+    optim = theirs.get("optim")
+    name = str(getattr(optim, "value", optim or "adamw"))
+    if name not in ADAMW and name != "muon":
+        raise ConfigError(f"optim={name!r} has no equivalent here: optimizer is adamw or muon")
+    if optim is not None:
+        tree.setdefault("optimizer", "muon" if name == "muon" else "adamw")
     if theirs.get("log_completions") is not None and "completions_every" not in tree:
         tree["completions_every"] = int(theirs["log_completions"])
+
+
+def _corrections(done: Translated, theirs: Mapping[str, Any]) -> None:
+    """The weights against a sampler that is not the trainer, which TRL knows for vLLM alone."""
+    given = {name: value for name, value in theirs.items() if name.startswith("vllm_importance_sampling_")}
+    if not given or given.get("vllm_importance_sampling_correction") is False:
+        return
+    caps = (given.get(f"vllm_importance_sampling_{name}") for name in ("clip_max", "cap"))
+    done.tree.setdefault("importance_sampling_cap", next((cap for cap in caps if cap is not None), 3.0))
+    done.tree.setdefault("importance_sampling_mode", given.get("vllm_importance_sampling_mode", "sequence_mask"))
+    if given.get("vllm_importance_sampling_clip_min") is not None:
+        done.tree.setdefault("importance_sampling_min", given["vllm_importance_sampling_clip_min"])
 
 
 def _model(done: Translated, theirs: Mapping[str, Any]) -> None:

@@ -33,6 +33,13 @@ TRANSLATED = {
     "adam_beta1",
     "adam_beta2",
     "model_init_kwargs",
+    "max_tool_calling_iterations",
+    "optim",
+    "vllm_importance_sampling_correction",
+    "vllm_importance_sampling_mode",
+    "vllm_importance_sampling_clip_max",
+    "vllm_importance_sampling_cap",
+    "vllm_importance_sampling_clip_min",
 }
 
 # any value is taken, for it changes nothing that is learned; said once, with the reason
@@ -90,16 +97,6 @@ WITHOUT_EFFECT = {
         ),
         "completions are sampled by this package's own engine",
     ),
-    **dict.fromkeys(
-        (
-            "vllm_importance_sampling_correction",
-            "vllm_importance_sampling_mode",
-            "vllm_importance_sampling_clip_max",
-            "vllm_importance_sampling_clip_min",
-            "vllm_importance_sampling_cap",
-        ),
-        "ratios are taken to the sampler's own logprobs, which leaves nothing to correct",
-    ),
     **dict.fromkeys(("disable_tqdm",), "a bar is shown in a terminal only"),
     **dict.fromkeys(("eval_on_start",), "with eval_every, held-out tasks are evaluated before the first step anyway"),
     **dict.fromkeys(("run_name",), "a run is called by its directory, output"),
@@ -109,7 +106,6 @@ WITHOUT_EFFECT = {
         ("gradient_checkpointing_kwargs", "torch_compile", "torch_compile_backend", "tf32"), "it is torch's"
     ),
     **dict.fromkeys(("do_train", "do_eval"), "train() and evaluate() are called by name"),
-    **dict.fromkeys(("ref_model_mixup_alpha", "ref_model_sync_steps"), "the reference stays the start of the run"),
 }
 
 # theirs -> the values that say what is done here anyway, and what to do for others
@@ -131,17 +127,6 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     ),
     "router_aux_loss_coef": ((None, 0.0), "there is no loss on the router; routers are not trained"),
     "cast_lm_head_to_fp32": ((False,), "set dtype='float32'"),
-    "sync_ref_model": ((False,), "the reference stays the start of the run; begin another from its adapter to move it"),
-    "use_bias_correction_kl": ((False,), "the KL term is k3 of the sampled tokens; see loss_type and beta"),
-    "off_policy_mask_threshold": ((None,), "see delta, epsilon and num_updates"),
-    "top_entropy_quantile": ((1.0,), "write a loss_fn: its inputs hold every token's entropy"),
-    "entropy_coef": ((0.0,), "write a loss_fn: its inputs hold every token's entropy"),
-    "use_adaptive_entropy": ((False,), "write a loss_fn: its inputs hold every token's entropy"),
-    "max_tool_calling_iterations": ((None,), "an environment ends its own conversations"),
-    "optim": (
-        ("adamw_torch", "adamw_torch_fused", "adamw", "adamw_hf"),
-        "the optimizer is AdamW: learning_rate, adam_betas, weight_decay",
-    ),
     "adam_epsilon": ((1e-8,), "AdamW's epsilon is 1e-8"),
     "lr_scheduler_kwargs": ((None, {}), "min_learning_rate is where linear and cosine end"),
     "label_smoothing_factor": ((0, 0.0), "there are no labels to smooth"),

@@ -137,7 +137,7 @@ def test_lambdas_methods_and_two_functions_of_one_name_have_names(settings, mode
         ({"callbacks": [object()]}, "in place of a TrainerCallback's on_log"),
         ({"optimizers": (1, 2)}, "optimizers has no equivalent here: the optimizer is AdamW"),
         ({"peft_confg": 1}, "did you mean peft_config"),
-        ({"peft_config": {"r": 4, "use_dora": True}}, "no DoRA"),
+        ({"peft_config": {"r": 4, "modules_to_save": ["lm_head"]}}, "no modules trained whole"),
         ({"peft_config": {"r": 4, "target_modules": ".*q_proj"}}, "is a pattern"),
         ({"peft_config": 4}, "must be a LoraConfig, got int"),
         ({"processing_class": object()}, "processing_class goes with a loaded model"),
@@ -251,6 +251,12 @@ def test_peft_settings_are_lora_settings(settings, model):
     assert config.fine_tune == "lora"
     expected = {"rank": 8, "alpha": 16.0, "dropout": 0.05, "targets": ["q_proj", "v_proj"], "layers": -1}
     assert {name: getattr(config.lora, name) for name in expected} == expected
+
+
+def test_an_algorithm_with_rewards_of_its_own_leaves_the_functions_alone(settings, model):
+    config = GRPOTrainer(model, even, GRPOConfig(**settings, algorithm="dapo"), ROWS).config
+    assert config.reward_weights == {"even": 1.0}
+    assert config.epsilon_high == 0.28
 
 
 def test_a_data_set_that_is_not_shuffled_keeps_its_order(settings, model):
