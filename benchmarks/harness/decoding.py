@@ -15,11 +15,12 @@ from benchmarks.harness.problems import Problems
 from benchmarks.harness.scoring import items_of
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.spec import Benchmark
-from benchmarks.harness.templates import render
+from benchmarks.harness.templates import as_trained, render
 from grpo.config.sections import ConfigError
 from grpo.model.policy import Policy
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.stopping import stops
 from grpo.runs.interrupt import StopFlag
 from grpo.scoring import Scorer
 from grpo.types import Group, Prompt
@@ -44,7 +45,8 @@ class Session:
             raise ConfigError(str(error)) from error
         self.policy = load_for_sampling(settings)
         self.prompts = [render(problems.tasks[place], self.policy.tokenizer, settings) for place in missing]
-        self.steer = steering(settings, self.policy.tokenizer, self.policy.stop_tokens, self.prompts)
+        self.stops = stops(as_trained(settings), self.policy.tokenizer)
+        self.steer = steering(settings, self.policy.tokenizer, self.stops.tokens, self.prompts)
         self.scorer = Scorer(rewards)
 
     def decode(self, file: ItemFile, stop: StopFlag) -> None:
@@ -82,6 +84,7 @@ class Session:
             max_rows=max(settings.max_rows, settings.samples),
             numbers=self.missing,
             steer=self.steer,
+            stops=self.stops,
         )
         return generate(self.policy, self.prompts, request, progress.tokens)
 

@@ -5,6 +5,7 @@ a run there is only gone on with under the same settings.
 """
 
 import argparse
+import json
 import types
 import typing
 from collections.abc import Sequence
@@ -47,6 +48,9 @@ class Settings(Section):
     )
     think: bool | None = Field(None, description="begin the answer with <think> and a line break; template r1 does")
     system_prompt: str | None = Field(None, description="system message of the chat template")
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict, description="""arguments of the chat template, as JSON: '{"enable_thinking": false}'"""
+    )
     min_thinking: int = Field(
         0, ge=0, description='tokens; where the model would stop thinking earlier, "Wait" is written instead'
     )
@@ -66,8 +70,8 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _possible(self) -> "Settings":
-        if self.system_prompt and self.template not in ("chat", "r1"):
-            raise ValueError(f"system_prompt needs template chat or r1, got {self.template}: nothing else shows it")
+        if (self.system_prompt or self.chat_template_kwargs) and self.template not in ("chat", "r1"):
+            raise ValueError(f"system_prompt and chat_template_kwargs need template chat or r1, got {self.template}")
         if self.steers and not self.opens_thinking and self.template != "chat":
             raise ValueError("a thinking budget needs --think or --template r1: thinking counts from the <think> there")
         if self.max_thinking is not None and self.max_thinking < self.min_thinking:
@@ -140,10 +144,18 @@ def _plain_type(annotation: Any) -> Any:
     parts: Sequence[Any] = [annotation]
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
         parts = [part for part in typing.get_args(annotation) if part is not type(None)]
-    return str if typing.get_origin(parts[0]) is Literal else parts[0]
+    return {Literal: str, dict: json_object}.get(typing.get_origin(parts[0]), parts[0])
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object that a flag gives as JSON."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError
+    return found
 
 
 def _metavar(annotation: Any, kind: Any) -> str:
     if typing.get_origin(annotation) is Literal:
         return "|".join(typing.get_args(annotation))
-    return {int: "N", float: "X"}.get(kind, "TEXT")
+    return {int: "N", float: "X", json_object: "JSON"}.get(kind, "TEXT")

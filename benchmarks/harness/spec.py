@@ -42,8 +42,8 @@ class Benchmark:
     name: str  # of the command
     source: Source | None
     variant: str = ""  # a year, a task: what one command runs several of
-    prompt_column: str | None = None  # None: prompt, question or problem
-    answer_column: str | None = None  # None: answer, else the box or #### of solution
+    prompt_column: str | None = None  # None: the usual names, see envs.rows
+    answer_column: str | None = None  # None: likewise
     answer_required: bool = True
     language: str | None = "en"  # of the reasoning, where rows have no column of that name
     make: Callable[[Any], Sequence[Task]] | None = None  # Settings -> the problems, where they are generated

@@ -12,12 +12,23 @@ from rewards.sections import opened_by_prompt
 OPENING = "<think>\n"  # the answer of every R1 evaluation begins with it (model card of DeepSeek-R1)
 
 
+def as_trained(settings: Settings) -> Config:
+    """The config of a run whose prompts and stops are these."""
+    template: Any = "chat" if settings.template == "r1" else settings.template
+    return Config(
+        model=settings.model,
+        template=template,
+        system_prompt=settings.system_prompt,
+        chat_template_kwargs=settings.chat_template_kwargs,
+    )
+
+
 def render(task: Task, tokenizer: Any, settings: Settings) -> Prompt:
     """The prompt, ending with `<think>` and a line break where settings ask for it and the template has none."""
-    template: Any = "chat" if settings.template == "r1" else settings.template
-    prompt = render_as_trained(task, tokenizer, Config(template=template, system_prompt=settings.system_prompt))
+    config = as_trained(settings)
+    prompt = render_as_trained(task, tokenizer, config)
     if not settings.opens_thinking or opened_by_prompt(prompt.text):
         return prompt
-    text = prompt.text + (OPENING if prompt.text[-1:].isspace() or template == "chat" else " " + OPENING)
-    tokens = tokenizer.encode(text, add_special_tokens=False) if template == "chat" else tokenizer.encode(text)
+    text = prompt.text + (OPENING if prompt.text[-1:].isspace() or config.template == "chat" else " " + OPENING)
+    tokens = tokenizer.encode(text, add_special_tokens=False) if config.template == "chat" else tokenizer.encode(text)
     return Prompt(task, tuple(tokens), text)
