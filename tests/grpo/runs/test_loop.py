@@ -22,7 +22,6 @@ class Counting(Loop):
             reference_moved=False,
             trainable=lambda: {"w": mx.array([float(self.state.step)])},
             adapter_config=lambda: {},
-            reference_moved=False,
             load_trainable=lambda weights: self.calls.append(("weights", weights["w"].item())),
         )
         optimizer = SimpleNamespace(
