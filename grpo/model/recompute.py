@@ -60,7 +60,7 @@ def _block(plain: Any, layer: nn.Module, given: list[Any]) -> Any:
         for cache, held in zip(caches, before, strict=True):
             cache.arrays = held
         layer.update(kept)
-        return tuple(_floats(shape))
+        return _distinct(_floats(shape), arrays)
 
     results = iter(recomputed(run, *parameters.values(), *_floats(given), *_floats(before)))
     output, after = tree_map(lambda leaf: next(results) if _is_float(leaf) else leaf, shape)
@@ -89,6 +89,15 @@ def recomputed(run: Callable[..., Sequence[mx.array]], *inputs: mx.array) -> tup
     return cast("tuple[mx.array, ...]", function(*inputs))
 
 
+def _distinct(outputs: Sequence[mx.array], inputs: Sequence[mx.array]) -> tuple[mx.array, ...]:
+    """Copy what is an input or another output as well: MLX keeps one gradient for each array."""
+    known, distinct = {id(array) for array in inputs}, []
+    for output in outputs:
+        distinct.append(output + 0 if id(output) in known else output)
+        known.add(id(output))
+    return tuple(distinct)
+
+
 def _has_dropout(layer: nn.Module) -> bool:
     return any(isinstance(part, nn.Dropout) and part._p_1 < 1 for part in layer.modules())
 
@@ -104,7 +113,7 @@ def _caches(tree: Any) -> Iterator[Any]:
         for part in tree.values() if isinstance(tree, dict) else tree:
             yield from _caches(part)
     elif isinstance(tree, CacheList):
-        yield from singles([tree])
+        yield from _caches(list(singles([tree])))
     elif isinstance(tree, PromptCache | RowsCache | StateCache):
         yield tree
 

@@ -139,9 +139,9 @@ class _Engine:
         count = min(len(self.waiting), max(room // samples, 0 if self.rows else 1))
         if count == 0:
             return last
-        chosen = [self.waiting.popleft() for _ in range(count)]
+        chosen = self._next(count)
         tokens = [self.prompts[index].tokens for index, _ in chosen]
-        layout = PrefixLayout(tuple(map(len, tokens)), (samples,) * count)
+        layout = PrefixLayout(tuple(map(len, tokens)), (samples,) * len(chosen))
         hidden, fresh = self._prefill(tokens, layout)
         rows = [
             Row(
@@ -163,6 +163,10 @@ class _Engine:
             self.caches = self._open(fresh, layout)
         self.rows = [*self.rows, *rows]
         return first
+
+    def _next(self, most: int) -> list[tuple[int, range]]:
+        """Take prompts from those that wait."""
+        return [self.waiting.popleft() for _ in range(most)]
 
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
         """Return the hidden state at each row's last prompt token, [batch, hidden], and the prompt's caches."""
@@ -351,8 +355,8 @@ def _joined(first: Draw, second: Draw) -> Draw:
 class _PlainEngine(_Engine):
     """An engine for architectures whose rows can't share a prompt.
 
-    One group at a time, the prompt in every row, mlx_lm's own caches. Where an environment answers one row at a time:
-    the rows of these caches can't be at different turns.
+    The prompt in every row, mlx_lm's own caches; groups whose prompts are of one length together, which join and leave
+    together. Where an environment answers one row at a time: the rows of these caches can't be at different turns.
     """
 
     def __init__(
@@ -360,7 +364,7 @@ class _PlainEngine(_Engine):
     ) -> None:
         if request.kv_bits:
             raise ConfigError("kv_bits needs a model whose prompts can be shared, and this one's can't: leave it 0")
-        super().__init__(policy, prompts, replace(request, max_rows=request.samples), on_tokens)
+        super().__init__(policy, prompts, request, on_tokens)
         if self.desk is not None:
             self.looks_ahead = False  # nothing may enter these caches that is not the row's
             self.request = replace(self.request, max_rows=1)
@@ -368,12 +372,20 @@ class _PlainEngine(_Engine):
                 (prompt, range(sample, sample + 1)) for prompt, samples in self.waiting for sample in samples
             )
 
+    def _admit(self, last: Draw | None) -> Draw | None:
+        return last if self.rows else super()._admit(last)
+
+    def _next(self, most: int) -> list[tuple[int, range]]:
+        length = len(self.prompts[self.waiting[0][0]].tokens)
+        alike = [one for one in self.waiting if len(self.prompts[one[0]].tokens) == length][:most]
+        self.waiting = deque(one for one in self.waiting if one not in alike)
+        return alike
+
     def _prefill(self, tokens: Sequence[Sequence[int]], layout: PrefixLayout) -> tuple[mx.array, Any]:
         from mlx_lm.models.cache import make_prompt_cache
 
         caches = make_prompt_cache(self.policy.model)
-        rows = mx.repeat(mx.array([list(tokens[0])]), layout.samples, axis=0)
-        return self.policy.trunk(rows, caches)[:, -1], caches
+        return self.policy.trunk(mx.repeat(mx.array(list(tokens)), layout.samples, axis=0), caches)[:, -1], caches
 
     def _open(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return fresh

@@ -15,6 +15,7 @@ from grpo.attention.routing import install_routing
 from grpo.attention.trunk import has_states, prompt_parts, run_apart, trunk_caches
 from grpo.cpu.lanes import divided, lanes
 from grpo.cpu.switch import plain
+from grpo.model import recompute
 from grpo.model.forward import completion_logprobs, rows_of, run_prompts
 from grpo.rollout import decoding
 from grpo.rollout.columns import KV_BLOCK
@@ -125,6 +126,32 @@ def test_prompts_that_run_in_two_parts_give_the_same_logprobs_and_gradient(tiny,
 )
 def test_prompts_of_many_tokens_run_in_parts(prompts, time, parts):
     assert prompt_parts(prompts, time) == parts
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3n", "qwen3_5", "falcon_h1", "qwen3_moe", "gpt_oss"])
+def test_recomputed_blocks_give_the_same_gradient(tiny, kind):
+    found, weights = [], mx.random.normal((len(PAIRS), ROWS.width))
+    for recomputes in (False, True):
+        policy = tiny.policy(kind, recompute=recomputes)
+        policy.model.train()
+        score = lambda _, policy=policy: (  # noqa: E731
+            completion_logprobs(policy, ROWS, temperature=0.7, chunk_tokens=5) * weights
+        ).sum()
+        found.append(dict(tree_flatten(nn.value_and_grad(policy.model, score)({})[1])))
+    assert [name for name in found[0] if not close(found[1][name], found[0][name], 1e-4)] == []
+
+
+def test_what_goes_through_a_block_twice_has_both_gradients():
+    # keys are an output of the block and kept by its cache: d/dx of 2x + 3x, and of x itself passed on = 6
+    def block(x):
+        twice = 1 * x
+        return recompute._distinct([twice, twice, x], [x])
+
+    def total(x):
+        first, second, third = recompute.recomputed(block, x)
+        return (2 * first + 3 * second + third).sum()
+
+    assert mx.grad(total)(mx.ones((2,))).tolist() == [6.0, 6.0]
 
 
 def prefill(policy, prompts, counts):

@@ -104,6 +104,19 @@ def test_prompts_that_begin_alike_by_chance_are_run_whole(tiny, monkeypatch):
     assert widths[0] == 34
 
 
+def test_whole_rows_of_prompts_of_one_length_are_decoded_together(tiny, monkeypatch):
+    shared, prompts = tiny.policy(), tiny.prompts([3, 5, 3])
+    policy, shapes = tiny.policy(shares=False), []
+    trunk = policy.trunk
+    monkeypatch.setattr(policy, "trunk", lambda rows, caches: (shapes.append(rows.shape), trunk(rows, caches))[1])
+    whole = sample(policy, prompts)
+    samples = len(whole[0].rollouts)
+    assert [shape for shape in shapes if shape[1] > 1] == [(2 * samples, 3), (samples, 5)]
+    assert tokens(whole) == tokens(sample(shared, prompts))
+    for group in whole:
+        check_logprobs(policy, group, 1.0)
+
+
 def wide(tiny):
     """A policy with heads of 32 numbers."""
     return tiny.policy(hidden_size=64, num_attention_heads=2, num_key_value_heads=1, head_dim=32)
