@@ -283,8 +283,9 @@ def _after_anchor(text: str) -> Answer | None:
     if not sentence:
         return None
     anchor = matches[-1].group()
-    before = re.split(r"[.!?,;:\n。]", tail[max(0, matches[-1].start() - 30) : matches[-1].start()])[-1]
-    if not anchor.startswith("\n") and denies(" ".join(before.split()[-3:])):  # twice the answer is 3
+    before = re.split(r"[.!?,;:\n。]", tail[max(0, matches[-1].start() - 80) : matches[-1].start()])[-1]
+    near = before if "that" in before.split()[-2:] else " ".join(before.split()[-3:])
+    if not anchor.startswith("\n") and denies(near):  # twice the answer is 3; it is not true that the answer is 3
         return Answer(f"{before}{anchor} {sentence}", "anchor")
     stated = _CLAUSE.sub("", sentence)
     if _is_expression(stated):

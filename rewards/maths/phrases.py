@@ -77,7 +77,7 @@ class Phrases(Atoms):
             if word.lower() in SCALES and not words:
                 value = _scaled(value, SCALES[word.lower()])
                 continue
-            elif word.lower() in CHANGING or word.lower() in NUMBERS or word in ORDINALS:
+            elif word.lower() in CHANGING or word.lower() in NUMBERS or word in ORDINALS or _lone(word):
                 raise Unknown
             if word.lower() not in FILLERS:
                 words.append(word)
@@ -90,6 +90,8 @@ class Phrases(Atoms):
                 words.append("per")
                 self._at += 1
         name = unit_name(words)
+        if "percent" in name.split() and name != "percent":
+            raise Unknown
         if name == "percent":
             return Node("percent", (value,))
         if name == "degree":
@@ -97,6 +99,11 @@ class Phrases(Atoms):
         if not name:
             return value
         return Node("quantity", (value, *([Node("symbol", (), words[0])] if ambiguous else [])), name)
+
+
+def _lone(word: str) -> bool:
+    """Whether a word is one letter that is no unit: \\text{3x}."""
+    return len(word) == 1 and word.isascii() and word not in LETTERS and word.lower() not in FILLERS
 
 
 def ends_in_word(node: Node) -> bool:

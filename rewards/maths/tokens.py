@@ -135,6 +135,8 @@ def strip_end(text: str) -> str:
 def tokens_of(text: str) -> tuple[Token, ...]:
     """The tokens of an answer. Raises Unknown for a character or a command that carries an unknown meaning."""
     text = strip_end(clean_characters(text))
+    if text.startswith("~"):  # about; elsewhere it is a blank of TeX
+        text = "\\approx " + text[1:]
     if "\\\\" in text and "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     if "," in text:

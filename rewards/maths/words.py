@@ -104,7 +104,7 @@ CHANGING = word_set(  # a number beside one of these says something else
     above below negative base mod modulo factorial choose power raised some several as to versus vs ratio guess think
     might could would should probably wo ish larger smaller bigger older younger
     taller longer shorter greater further later earlier higher lower digits before
-    after yesterday then when"""
+    after yesterday then when mille"""
 ) | frozenset(SCALES)
 _SHORT = word_set(  # words of three letters or less, which are no product of variables
     """the is it we he she has was are all any can his her our you yes its an as at be by do for go in me my of on so

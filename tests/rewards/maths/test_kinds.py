@@ -252,6 +252,8 @@ KINDS = {
         ("3", T("The answer plus 0 is 3 or so."), 0),
     ],
     "words in a box": [
+        ("3", B("~3"), 0), ("3", B("3 percent of it"), 0), ("3", B(r"\text{3x}"), 0), ("3", B("3 per mille"), 0),
+        ("3", T("It is not the case that the answer is 3"), 0), ("3", T("The answer is 2, not 3"), 0),
         ("3", B(r"\text{The opposite is }3"), 0), ("3", B(r"\text{all but }3"), 0),
         ("3", B(r"\text{three less than }3"), 0), ("3", B(r"\text{about }3"), 0), ("3", B(r"3\text{ at least}"), 0),
         ("3", B(r"\text{twice }3"), 0), ("3", B(r"\text{not }3"), 0), ("3", B(r"3 \text{ to } 4"), 0),
@@ -338,7 +340,7 @@ KINDS = {
 }
 # fmt: on
 # What lenient pays on purpose: numbers that are not worked out or in lowest terms, percent, a set for a list.
-LENIENT_TOO = {B("√4"), B("2^3 3^2"), B(r"e^{i\pi}"), B(r"\frac{6}{8}"), B(r"75\%"), B(r"\{1,2\}")}
+LENIENT_TOO = {B("~3"), B("√4"), B("2^3 3^2"), B(r"e^{i\pi}"), B(r"\frac{6}{8}"), B(r"75\%"), B(r"\{1,2\}")}
 
 
 @pytest.fixture(scope="module")
