@@ -65,7 +65,7 @@ def _open(
         say(switch.SAID)
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
-    try_rewards(rewards, env.tasks("train"), config, output, say, stop)
+    try_rewards(rewards, env, env.tasks("train"), config, output, say, stop)
     policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
     for note in rewards.notes:
         say(f"  note: {note}")
@@ -122,12 +122,18 @@ def reward_set(config: Config, functions: Mapping[str, Callable[..., Any]] | Non
 
 
 def try_rewards(
-    rewards: RewardSet, tasks: Sequence[envs.Task], config: Config, output: Path, say: Say, stop: StopFlag
+    rewards: RewardSet,
+    env: envs.Env,
+    tasks: Sequence[envs.Task],
+    config: Config,
+    output: Path,
+    say: Say,
+    stop: StopFlag,
 ) -> None:
     """Call every reward once; ConfigError for one that can't work, a warning for one that failed this time."""
     if not tasks:
         return
-    tried = rehearse(rewards, tasks[0], max_completion_length=config.max_completion_length, check=stop.check)
+    tried = rehearse(rewards, tasks[0], max_completion_length=config.max_completion_length, check=stop.check, env=env)
     for traceback in tried.tracebacks:
         RunLog(output).write(traceback)
     if tried.refused:

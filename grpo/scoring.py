@@ -145,6 +145,9 @@ def handed_over(group: Group, max_completion_length: int | None) -> tuple[list[A
         columns["turn_rewards"] = [
             [dict(turn) for turn in rollout.dialogue.rewards] if rollout.dialogue else [] for rollout in rollouts
         ]
+        made = [rollout.dialogue.environment if rollout.dialogue else None for rollout in rollouts]
+        if any(environment is not None for environment in made):
+            columns["environments"] = made
     return prompts, completions, columns
 
 

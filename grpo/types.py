@@ -42,6 +42,7 @@ class Dialogue:
     ended: Ending
     problem: str | None = None
     info: tuple[Mapping[str, Any], ...] = ()  # [turns] what else the replies said of themselves
+    environment: Any = None  # the object of TRL's environment_factory, for the rewards' column `environments`
 
     @property
     def failed(self) -> bool:

@@ -55,6 +55,10 @@ def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
     import envs
 
     env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
+    if env.converses:
+        raise ConfigError(
+            f"data {config.data} answers, and rejection sampling knows one turn only: train on it instead"
+        )
     for line in env.report():
         say(f"  {line}")
     return env.tasks(config.split)[: config.max_prompts], len(env.skipped)

@@ -2,11 +2,11 @@
 
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from envs.base import DataError, Env, Task
-from envs.conversation import Conversation, Message
+from envs.conversation import Conversation, Message, Reply
 from envs.tools.conversation import ToolConversation
 from envs.tools.functions import FunctionTool
 
@@ -54,13 +54,17 @@ class FactoryConversation(ToolConversation):
         methods = [getattr(self.environment, name) for name in names]
         super().__init__([FunctionTool(method) for method in methods if inspect.ismethod(method)])
 
-    def answer(self, call: Mapping[str, Any]) -> tuple[Message, bool]:
-        """Reset the object before its first call, then make it."""
+    def reply(self, message: Message) -> Reply:
+        """Run the message's calls; the object is reset also if there are none, for the rewards."""
+        self.begin()
+        return super().reply(message)
+
+    def begin(self) -> None:
+        """Reset the object, once."""
         with self._reset:
             if self._fresh:
                 self.environment.reset(**_columns(self._task))
                 self._fresh = False
-        return super().answer(call)
 
     def close(self) -> None:
         """Close the object if it can be."""

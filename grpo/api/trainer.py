@@ -132,7 +132,7 @@ class GRPOTrainer:
             with log.failures(), reward_set(self.config, self._functions) as rewards:
                 for line in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:
                     say(line)
-                try_rewards(rewards, self._env.tasks("train"), self.config, self.output, say, stop)
+                try_rewards(rewards, self._env, self._env.tasks("train"), self.config, self.output, say, stop)
                 options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
                 trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
                 say(trainer.memory_plan.said)

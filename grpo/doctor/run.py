@@ -106,7 +106,7 @@ def _call_each(report: Report, config: Config, made: "RewardSet", env: "Env | No
 
     if env is None:
         return
-    tried = rehearse(made, env.tasks("train")[0], max_completion_length=config.max_completion_length)
+    tried = rehearse(made, env.tasks("train")[0], max_completion_length=config.max_completion_length, env=env)
     if tried.refused:
         raise ValueError(tried.refused[0])
     for line in tried.failed:

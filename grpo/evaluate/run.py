@@ -60,7 +60,7 @@ def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: S
     try:
         env = tasks(config, say, rewards)
         chosen = _tasks(wish, env)
-        try_rewards(rewards, chosen, config, output, say, stop)
+        try_rewards(rewards, env, chosen, config, output, say, stop)
         policy = load_teacher(
             model_path(config, wish.home, say, stop), wish.adapter, dtype=config.dtype, revision=config.revision
         )
@@ -118,6 +118,7 @@ def _settings(wish: Wish) -> dict[str, Any]:
     )
     return {
         **{name: getattr(config, name) for name in names},
+        "data": config.source,
         "adapter": wish.adapter,
         "every_row": wish.every_row,
         "samples": config.eval_samples,
@@ -125,6 +126,7 @@ def _settings(wish: Wish) -> dict[str, Any]:
         "temperature": config.eval_temperature,
         "top_p": config.eval_top_p,
         "max_completion_length": config.max_completion_length,
+        **{name: getattr(config, name) for name in ("max_turns", "max_conversation_length", "max_reply_length")},
         "seed": config.seed,
     }
 

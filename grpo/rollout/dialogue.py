@@ -151,7 +151,13 @@ class Talk:
         if close is not None:
             threading.Thread(target=_quietly, args=(close,), name="close", daemon=True).start()
         return Dialogue(
-            tuple(self.messages), tuple(self.turns), tuple(self.rewards), self.ended, self.problem, tuple(self.info)
+            tuple(self.messages),
+            tuple(self.turns),
+            tuple(self.rewards),
+            self.ended,
+            self.problem,
+            tuple(self.info),
+            getattr(self.conversation, "environment", None),
         )
 
 

@@ -55,6 +55,38 @@ def test_an_environment_that_answers_trains_and_everything_is_recorded(game):
     assert "environment" in run.summary["before"] and "environment" in run.summary["after"]
 
 
+COUNTER = """
+class Counter:
+    def reset(self, answer, **columns):
+        self.value = 0
+    def add(self, by: int) -> int:
+        "Add to the value."
+        self.value += by
+        return self.value
+
+def counted(environments, **columns):
+    return [float(environment.value) for environment in environments]
+"""
+
+
+@pytest.mark.parametrize("process", ["own", "trainer"])
+def test_rewards_see_the_objects_of_trls_environment_factory(game, tmp_path, process):
+    import importlib
+
+    from grpo import GRPOConfig, GRPOTrainer
+
+    game.module("counter", COUNTER)
+    counter = importlib.import_module("counter")
+
+    settings = {"max_steps": 1, "prompts_per_step": 1, "num_generations": 2, "max_completion_length": 8}
+    args = GRPOConfig(output_dir=str(tmp_path / "run"), template="plain", reward_process=process, **settings)
+    rows = [{"prompt": "1 + 1 =", "answer": "2"}] * 2
+    trainer = GRPOTrainer(str(game.model), [counter.counted], args, rows, environment_factory=counter.Counter)
+    trainer.train()
+    line = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert '"rewards/counted/mean": 0.0' in line and '"tools/call_frequency": 0.0' in line
+
+
 def test_a_resumed_run_has_the_same_bits(game):
     whole = game.run(*ARGUMENTS, name="whole")
     game.run(*ARGUMENTS[:2], "steps=2", "save_every=2", name="halves")
