@@ -20,7 +20,7 @@ class ExportConfig(Section):
     )
     bits: int | None = Field(None, description="bits a weight to quantise to: 2, 3, 4, 5, 6 or 8")
     group_size: int = Field(64, description="weights that share a scale: 32, 64 or 128")
-    gguf: bool = Field(False, description="also model.gguf (Llama and Mistral types with a SentencePiece vocabulary)")
+    gguf: bool = Field(False, description="also model.gguf: Llama, Mistral, Qwen2 and Qwen3 types")
     run: str | None = Field(None, description="run directory the model card is filled from; none = the adapter's")
     push: str | None = Field(None, description="hub repository (owner/name) to push to")
     private: bool = Field(False, description="of a repository that is made for it")
