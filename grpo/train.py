@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return refuse(error)
 
+    if options.dry_run:
+        from grpo.doctor.__main__ import check
+
+        return check(settled, options)
+
     def work() -> None:
         _run(settled, resume=options.resume)
 

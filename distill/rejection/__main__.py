@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from distill.rejection.config import RejectionConfig
 from grpo.config.sections import ConfigError
 from grpo.cpu import allocator
-from grpo.runs.command import configure, guarded, parse, refuse, say
+from grpo.runs.command import configure, dry_run, guarded, parse, refuse, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settled = configure(options, RejectionConfig, "rejection")
     except ConfigError as error:
         return refuse(error)
+
+    if options.dry_run:
+        return dry_run(settled)
 
     def work() -> None:
         for line in settled.lines():

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distill.sft.config import SFTConfig
-from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse, say
+from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settled = configure(options, SFTConfig, "sft")
     except ConfigError as error:
         return refuse(error)
+
+    if options.dry_run:
+        return dry_run(settled)
 
     def work() -> None:
         for line in settled.lines():

@@ -12,7 +12,7 @@ from pathlib import Path
 from distill.student.config import METHODS, SequenceStudent, Student
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse, say
+from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse, say
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settled = configure(options, method_of(options.config, options.output, options.overrides), "student")
     except ConfigError as error:
         return refuse(error)
+
+    if options.dry_run:
+        return dry_run(settled)
 
     def work() -> None:
         for line in settled.lines():

@@ -18,7 +18,7 @@ from grpo.doctor.model import model
 from grpo.doctor.prompt import prompt
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, disk, memory, rewards, work
-from grpo.runs.command import configure
+from grpo.runs.command import Settled, configure
 from grpo.train import QUICKSTART_SOURCE, quickstart
 
 
@@ -43,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settled = configure(options, Config, "quickstart", packaged=quickstart)
     except ConfigError as error:
         return _conclude_wrong([str(error)])
+    return check(settled, options)
+
+
+def check(settled: Settled[Config], options: argparse.Namespace) -> int:
+    """Look at everything a run of these settings needs; return the exit code."""
     config, report = settled.config, Report()
     if not machine(report):
         return 1

@@ -15,6 +15,8 @@ from grpo.config.sections import NONE_WORDS, ConfigError, Section
 from rewards.printable import printable
 
 CONFIG_FILE = "config.yaml"
+NAMED_PATHS = ("model", "teacher", "adapter", "data", "validation_data")  # keys that may name a file or directory
+DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -29,6 +31,7 @@ def parse(program: str, about: str, kind: type[Section], arguments: Sequence[str
     parser.add_argument("--config", type=Path, help="YAML file")
     parser.add_argument("--output", type=Path, help="run directory; without it a new one under runs/")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
+    parser.add_argument("--dry-run", action="store_true", help="check the settings and what they name; run nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. lora.rank=8")
     return parser.parse_intermixed_args(arguments)
 
@@ -77,6 +80,22 @@ def _output(options: argparse.Namespace, given: Mapping[str, Any], default: str)
     if named is not None and str(named).strip().lower() not in NONE_WORDS:
         return Path(named)
     return free_directory(Path("runs") / stem, resume=options.resume)
+
+
+def dry_run(settled: Settled[Any]) -> int:
+    """Say what would be run; return 0, or 2 where a file or directory that the config names is not there."""
+    for line in settled.lines():
+        say(line)
+    for key in NAMED_PATHS:
+        named = getattr(settled.config, key, None)
+        if isinstance(named, str) and _is_local(named) and not Path(named).expanduser().exists():
+            return refuse(ConfigError(f"{key} {named}: no such file or directory"))
+    say(f"ready to run in {settled.output}")
+    return 0
+
+
+def _is_local(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.endswith(DATA_SUFFIXES)
 
 
 def free_directory(path: Path, *, resume: bool) -> Path:
