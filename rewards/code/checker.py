@@ -64,7 +64,7 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     seal(confinement)
     module = ModuleType("tests")
     sys.modules["tests"] = module
-    wire = Wire(channel, {})
+    wire = Wire(channel, request["entry_point"])
     wire.exceptions = lambda error: raised(error, module.__dict__)
     try:
         remote = prepare(module.__dict__, request, wire)

@@ -43,11 +43,12 @@ class Wire:
     """The way to the program, through the parent.
 
     Args:
-        shared: classes that both sides know, by name; their objects are sent whole.
+        entry_point: the name of what is tested, which makes values and no objects; None if there is none.
     """
 
-    def __init__(self, channel: Channel, shared: dict[str, type]) -> None:
-        self.channel, self.shared = channel, shared
+    def __init__(self, channel: Channel, entry_point: str | None) -> None:
+        self.channel, self.entry_point = channel, entry_point
+        self.shared: dict[str, type] = {}  # classes that both sides know, whose objects are sent whole
         self.calls = 0
         self.current = 0  # id of the request being worked on
         self.opaque = False  # whether an object of the program was compared with a value
@@ -99,7 +100,7 @@ class Remote:
         sent = {"args": self._wire.packed(list(arguments)), "kwargs": self._wire.packed(keywords)}
         value = self._wire.ask({"call": self._target, **sent})
         if isinstance(value, Remote) and isinstance(self._target, str):
-            value.__dict__["_made"] = self._target.rpartition(".")[2][:1].isupper()
+            value.__dict__["_made"] = self._target[:1].isupper() and self._target != self._wire.entry_point
         return value
 
     def __getattr__(self, name: str) -> Any:

@@ -141,6 +141,11 @@ def test_an_object_that_equals_everything_has_no_value(reward, test):
     assert "bad_tests" not in messages
 
 
+def test_a_function_with_the_name_of_a_class_makes_no_objects(reward):
+    for test in ("assert F(2) + 0 == 4", "assert F(2) - 4 < 1e-9", "x = F(2)\nassert x == 4"):
+        assert score(reward, ALWAYS.replace("def f(", "def F("), test, entry_point="F")[0] == 0.0
+
+
 def test_a_failure_by_an_own_object_is_no_silent_one(reward):
     messages = score(reward, ALWAYS, "x = f(2)\nassert x == 4", entry_point="f")[1]
     assert "object of its own class" in messages["own_object"]
