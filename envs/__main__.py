@@ -71,7 +71,7 @@ def _list(family: str | None) -> None:
 def _show(name: str, options: dict[str, Any], count: int) -> None:
     env = make(name, **options)
     counts, *left_out = env.report()
-    print(f"{env.name}: {counts}; rewards {', '.join(env.reward_names)}")
+    print(f"{env.name}: {counts}; rewards {', '.join(env.reward_names) or 'of your own'}")
     print(
         "options:", ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
     )

@@ -101,15 +101,18 @@ class Reading:
         test_source = test_source or name
         tasks, skipped = tasks_from_rows(rows, self.columns, source=name, strict=self.strict)
         notes = [*notes, *_notes_on_answers(tasks, self.columns)]
+        answered = any(task.columns.get(ANSWER_COLUMN) is not None for task in tasks)
+        judges = ("accuracy",) if answered else ()  # without answers whatever the user's own reward is
         if test_rows is None:
             splits, more = split_tasks(tasks, seed=self.seed, test_size=self.test_size, limit=self.limit)
-            return Env(name, splits, skipped=skipped, notes=[*notes, *more])
+            return Env(name, splits, reward_names=judges, skipped=skipped, notes=[*notes, *more])
         test, test_skipped = tasks_from_rows(test_rows, self.columns, source=test_source, strict=self.strict)
         train, more = without_prompts(tasks, test)
         if not train:
             raise DataError(f"{name}: every prompt is also in the test data {test_source}: nothing is left to train on")
         splits = {"train": seeded(train, self.seed, "order"), "test": seeded(test, self.seed, "test order")}
-        return Env(name, cut(splits, self.limit), skipped=[*skipped, *test_skipped], notes=[*notes, *more])
+        left_out = [*skipped, *test_skipped]
+        return Env(name, cut(splits, self.limit), reward_names=judges, skipped=left_out, notes=[*notes, *more])
 
 
 def records(rows: Any) -> Any:

@@ -2,11 +2,12 @@
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from envs.adapters.verifiers import VerifiersEnv, is_verifiers
-from envs.base import DataError, Env
+from envs.base import DataError, Env, Task
 from envs.data import Reading, bounded, numbered, records
 from envs.rows import Columns
 from rewards.imports import one_line, raised_at, user_object
@@ -43,7 +44,7 @@ def from_function(
     found = _called(data, {"seed": seed} | options)
     if is_verifiers(found):
         found = VerifiersEnv(found, name=data, seed=seed)
-    if isinstance(found, Env):
+    if isinstance(found, Env) or callable(getattr(found, "tasks", None)):
         unused = [name for name, value in given.items() if value != ROW_OPTIONS[name]]
         if unused:
             raise DataError(f"{data} gives an Env of its own, for which {unused[0]} has no meaning")
@@ -117,17 +118,21 @@ def _guarded(rows: Iterable[Any], data: str) -> Iterator[Any]:
         raise DataError(f"{data} raised {one_line(error)}{raised_at(error)}") from error
 
 
-def _completed(env: Env, data: str) -> Env:
-    """A user's Env; one that only defines `tasks` gets the rest of what an Env has."""
-    if not hasattr(env, "splits"):
-        splits = {}
-        for split in ("train", "test"):
-            try:
-                splits[split] = list(env.tasks(split))
-            except (DataError, KeyError, ValueError):
-                if split == "train":
-                    raise
-        kept = dict(vars(env))
-        Env.__init__(env, data, splits, reward_names=getattr(env, "reward_names", ("accuracy",)))
-        vars(env).update(kept)
-    return env
+def _completed(env: Any, data: str) -> Env:
+    """A user's Env, or the Env that something with a method `tasks` (and perhaps `converse`) makes."""
+    if isinstance(env, Env) and hasattr(env, "splits"):
+        return env
+    splits = {}
+    for split in ("train", "test"):
+        try:
+            splits[split] = list(env.tasks(split))
+        except Exception as error:  # the user's method may fail in any way; without a test split nothing is held out
+            if split == "train":
+                raise DataError(f"{data}: tasks('train') raised {one_line(error)}{raised_at(error)}") from error
+    for task in itertools.chain(*splits.values()):
+        if not isinstance(task, Task):
+            raise DataError(f"{data}: tasks must give envs.Task, got {type(task).__name__} {task!r:.60}")
+    made = Env(data, splits, reward_names=getattr(env, "reward_names", ("accuracy",)))
+    if hasattr(env, "converse"):
+        made.converse = env.converse  # type: ignore[method-assign]
+    return made

@@ -24,6 +24,15 @@ class Duck(Env):
     reward_names = ("format",)
     def __init__(self): pass
     def tasks(self, split="train"): return tasks()
+class Foreign:
+    def tasks(self, split):
+        if split != "train": raise LookupError(split)
+        return tasks()
+    def converse(self, task): return "conversation"
+class Broken(Duck):
+    def tasks(self, split="train"): raise KeyError("x")
+class Rows(Duck):
+    def tasks(self, split="train"): return rows()
 def needs(path): return []
 def broken(): return [][0]
 def broken_late():
@@ -81,6 +90,17 @@ def test_an_environment_that_only_has_tasks(mine):
     assert env.report() == ["1 train, 1 test tasks"]
 
 
+def test_what_has_tasks_is_an_environment(mine):
+    env = make(f"{mine}:Foreign")
+    assert isinstance(env, Env) and env.report() == ["1 train tasks"]
+    assert env.converse(env.tasks("train")[0]) == "conversation"
+
+
+def test_rows_without_an_answer_name_no_reward(mine):
+    assert make(f"{mine}:ROWS", needs_answer=False).reward_names == ()
+    assert make(f"{mine}:rows").reward_names == ("accuracy",)
+
+
 def test_an_endless_generator_is_cut(mine, monkeypatch):
     env = make(f"{mine}:endless", max_rows=5, test_size=0)
     assert prompts(env) == ["0?", "1?", "2?", "3?", "4?"]
@@ -97,6 +117,8 @@ def test_an_endless_generator_is_cut(mine, monkeypatch):
         ("needs", {}, "needs its argument 'path': give data_options.path=..."),
         ("broken", {}, "raised IndexError: list index out of range"),
         ("broken_late", {}, "raised KeyError: 'x' ("),
+        ("Broken", {}, "tasks('train') raised KeyError: 'x' ("),
+        ("Rows", {}, "tasks must give envs.Task, got dict"),
         ("number", {}, "must give rows, a generator of rows or an Env, got int 7"),
         ("columns", {}, "gives a mapping without 'train' (its keys: question, answer): give rows"),
         ("env", {"limit": 3}, "gives an Env of its own, for which limit has no meaning"),
