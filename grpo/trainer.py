@@ -38,6 +38,7 @@ from grpo.rollout.engine import Request, generate
 from grpo.rollout.filling import Filling
 from grpo.rollout.order import OrderState, PromptOrder, length_limit
 from grpo.rollout.prompts import fitting
+from grpo.rollout.reading import can_read
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
@@ -87,6 +88,10 @@ class Trainer(Loop[TrainerState]):
         self.notes: list[str] = []  # what the prompts' reader should be told
         self.stops_at = stops(config, policy.tokenizer)
         self.dialogues = dialogues_of(env, policy.tokenizer, config, self.stops_at.tokens)
+        if self.dialogues is not None and not (policy.shares_prefixes and can_read(policy)):
+            self.notes.append(
+                "conversations are decoded one at a time (slower): this architecture keeps states in decoding"
+            )
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
         if config.beta > 0:

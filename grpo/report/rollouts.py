@@ -91,13 +91,27 @@ def _or_zero(value: float | None) -> float:
 
 def _completion(row: Row) -> Completion:
     return Completion(
-        pieces=pieces(shortened(str(row.get("completion", "")))),
+        pieces=_said(row),
         reward=number(row.get("reward")),
         advantage=number(row.get("advantage")),
         rewards={str(name): number(value) for name, value in _rewards(row).items()},
         tokens=number(row.get("tokens")),
         stop_reason=str(row.get("stop_reason", "")),
     )
+
+
+def _said(row: Row) -> list[Piece]:
+    """What a completion says; of a conversation each message after its role."""
+    messages, turns = row.get("messages"), row.get("turns")
+    if not isinstance(messages, list) or not isinstance(turns, list):
+        return pieces(shortened(str(row.get("completion", ""))))
+    said = [message for message in messages if isinstance(message, dict)]
+    first = next((place for place, message in enumerate(said) if message.get("role") == "assistant"), 0)
+    found: list[Piece] = []
+    for message in said[first:]:
+        found.append(("tag", f"\n[{message.get('role', '')}]\n"))
+        found += pieces(shortened(str(message.get("content", ""))))
+    return found
 
 
 def shortened(text: str) -> str:

@@ -414,3 +414,18 @@ def test_neither_help_nor_a_page_needs_mlx_or_matplotlib(run, what):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("loaded: []\n")
+
+
+def test_a_conversation_is_shown_message_by_message():
+    from grpo.report.rollouts import _completion
+
+    messages = [
+        {"role": "user", "content": "Play."},
+        {"role": "assistant", "content": "<think>a</think>3"},
+        {"role": "user", "content": "larger"},
+        {"role": "assistant", "content": "7"},
+    ]
+    row = {"completion": "<think>a</think>3\n7", "messages": messages, "turns": [{}, {}], "tokens": 9}
+    shown = "".join(text for _, text in _completion(row).pieces)
+    assert shown == "\n[assistant]\n<think>a</think>3\n[user]\nlarger\n[assistant]\n7"
+    assert "".join(text for _, text in _completion({**row, "turns": None}).pieces) == row["completion"]
