@@ -29,6 +29,7 @@ from grpo.config.sections import ConfigError
 from grpo.evaluate.measure import before_and_after, evaluate
 from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
+from grpo.memory.device import limit_memory, release_freed
 from grpo.memory.plan import plan
 from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
@@ -96,6 +97,7 @@ class Trainer(Loop[TrainerState]):
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
         if config.beta > 0:
             policy.freeze_reference()
+        limit_memory()
         self.memory_plan = plan(
             config,
             facts_of_model(policy.model),
@@ -143,6 +145,7 @@ class Trainer(Loop[TrainerState]):
         metrics = rollout_metrics(groups, scored, batch.rewards) | batch.metrics | credited
         if batch.said is not None:
             self.logger.say(f"  {batch.said}")
+        release_freed()
         metrics |= self.learner.learn(groups, advantages, step)
         if self.config.sync_ref_model and (step + 1) % self.config.ref_model_sync_steps == 0:
             self.policy.move_reference(self.config.ref_model_mixup_alpha)

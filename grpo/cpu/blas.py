@@ -22,6 +22,8 @@ from grpo.cpu.switch import plain, without_blas
 
 REMEDY = "install one with `pip install mkl` or `apt install libopenblas0-pthread`"
 DISABLE_VARIABLE = "GRPO_BLAS"  # "none" keeps MLX's own, a path names a library
+# On M5-type and CUDA GPUs float32 products keep 11 bits otherwise, those of one row 24: sampler and policy differ.
+TF32_VARIABLE = "MLX_ENABLE_TF32"
 WIDTH_VARIABLE, WIDTH = "MLX_BFS_MAX_WIDTH", 200  # what grpo.cpu.lanes needs of MLX, which reads it once
 
 
@@ -109,6 +111,7 @@ def load_blas() -> Blas:
 
     Returns what serves MLX from now on. On Linux without one, `warning` names the remedy. Never raises.
     """
+    os.environ.setdefault(TF32_VARIABLE, "0")
     if sys.platform == "darwin":
         return Blas("Accelerate", None)
     if sys.platform != "linux" or has_cuda_backend():
