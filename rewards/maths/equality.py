@@ -121,11 +121,12 @@ class Comparison(Quantities):
         if len(golds) > 1 and len(answers) > 1:
             if assignable(golds[0]) and assignable(answers[0]):
                 renamed = renaming(golds[0], answers[0])
-                if renamed is None:
-                    return False
+                if renamed is None:  # y = x / 2 and x = 2 y
+                    turned = len(golds) == len(answers) == 2 and answers[0] in golds[1].walk()
+                    return turned and self._same_equation(gold, answer)
                 return self._consistent(answers) and self._same_value(golds[-1], substituted(answers[-1], *renamed))
             if len(golds) == len(answers) == 2:
-                return self._decided(same_equation((golds[0], golds[1]), (answers[0], answers[1])), gold, answer)
+                return self._same_equation(gold, answer)
             return False
         if len(answers) > 1:
             named = assignable(answers[0]) or numeric(answers)
@@ -134,6 +135,10 @@ class Comparison(Quantities):
             solved = Node("symbol", (), dependent(golds)), answers[0]
             return self._decided(same_equation((golds[0], golds[1]), solved), gold, answer)
         return assignable(golds[0]) and self._same_value(golds[-1], answers[0])
+
+    def _same_equation(self, gold: Node, answer: Node) -> bool:
+        sides = (gold.parts[0], gold.parts[1]), (answer.parts[0], answer.parts[1])
+        return self._decided(same_equation(*sides), gold, answer)
 
     def _same_approximate(self, gold: Node, answer: Node) -> bool:
         r"""`exact \approx decimal`: the exact part counts, and the decimal must be near it; lenient: either."""

@@ -275,7 +275,7 @@ class Parser(Phrases):
         items: list[Node] = []
         while True:
             item = self._item()
-            items += both_signs(item) if self._signs and closings[0] in ("}", "\\}") else [item]
+            items += both_signs(item) if self._signs and closings[0] == "\\}" else [item]
             if self._next() in closings and self._kind() != "word":
                 break
             if not self._separator() or len(items) > MAX_ITEMS:

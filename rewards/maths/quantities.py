@@ -73,7 +73,7 @@ class Quantities(ABC):
     def _same_degrees(self, gold: Node, answer: Node) -> bool:
         """Degrees are a unit that may be left out; against an angle in pi they are pi / 180."""
         bare = [node.parts[0] if node.kind == "degrees" else node for node in (gold, answer)]
-        has_pi = [any(part.kind == "pi" for part in node.walk()) for node in bare]
+        has_pi = [any(part.kind == "pi" or part.name.startswith("arc") for part in node.walk()) for node in bare]
         if gold.kind != answer.kind and has_pi[0] != has_pi[1]:
             values = evaluated(gold, degrees=True), evaluated(answer, degrees=True)
             return values[0] is not None and values[1] is not None and same_values(values[0], values[1]) is True
