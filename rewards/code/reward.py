@@ -3,7 +3,9 @@
 Columns: `tests` (assert statements), or `test` with `entry_point` (HumanEval's `check(candidate)`), or `inputs` and
 `outputs` (standard input and output; arguments and value where there is an `entry_point`); `setup` (code that comes
 before the answer and that the tests may use; it must hold no answers), `test_imports`. Arguments and values travel as
-messages: a test that looks at an argument after the call, or passes a function, can't be judged.
+messages: a test that looks at an argument after the call, passes a function, or asks whether objects that the program
+gave are equal, can't be judged. With `inputs` and `outputs` lists stand for linked lists and trees where the method's
+annotations ask for ListNode or TreeNode, and an argument that a method annotated `-> None` changed is its value.
 """
 
 import threading
