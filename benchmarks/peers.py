@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import process as measured
-from grpo.cpu import allocator
 from grpo.cpu.blas import load_blas
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -253,7 +252,7 @@ def timed(command: list[str], log: Path, minutes: float, variable: str) -> tuple
     `variable` names the BLAS to it that ours loads.
     """
     blas = load_blas().path
-    variables = {**os.environ, **allocator.environment(), **({variable: blas} if blas else {})}
+    variables = {**os.environ, **({variable: blas} if blas else {})}
     end = time.monotonic() + 60 * minutes
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=variables, cwd=ROOT)

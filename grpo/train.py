@@ -15,7 +15,6 @@ from grpo.config import Config
 from grpo.config.layers import Layer
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.cpu import allocator
 from grpo.runs.command import Settled, configure, guarded, has_checkpoint, parse, refuse, say
 
 QUICKSTART = Path(__file__).resolve().parent / "recipes" / "quickstart.yaml"
@@ -119,5 +118,4 @@ def _rows(config: Config, before: dict[str, Any], after: dict[str, Any]) -> list
 
 
 if __name__ == "__main__":
-    allocator.restart()
     sys.exit(main())

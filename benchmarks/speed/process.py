@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.speed import machine
-from grpo.cpu import allocator
 
 if TYPE_CHECKING:
     from grpo.model.facts import ModelFacts
@@ -75,7 +74,7 @@ def in_process(module: str, task: dict[str, Any]) -> dict[str, Any]:
     """What `python -m MODULE --task JSON` prints last; ends the benchmark with one line if that fails."""
     command = [sys.executable, "-m", module, "--task", json.dumps(task)]
     with tempfile.TemporaryFile("w+") as errors:
-        given = {**os.environ, **allocator.environment()}  # whoever is measured starts as our commands do
+        given = {**os.environ}
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=given)
         errors.seek(0)
         said = errors.read().strip().splitlines()

@@ -16,7 +16,6 @@ from grpo.config.loading import load
 from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
-from grpo.cpu import allocator
 from grpo.runs.command import guarded, refuse, say
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.yaml"
@@ -99,5 +98,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    allocator.restart()
     sys.exit(main())

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from distill.rejection.config import RejectionConfig
 from grpo.config.sections import ConfigError
-from grpo.cpu import allocator
 from grpo.runs.command import configure, dry_run, guarded, parse, refuse, say
 
 
@@ -37,5 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    allocator.restart()
     sys.exit(main())

@@ -21,7 +21,6 @@ from grpo.config.layers import COMMAND_LINE, Layer, stack
 from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
-from grpo.cpu import allocator
 from grpo.runs.command import CONFIG_FILE, guarded, refuse, say
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -163,5 +162,4 @@ def _evaluate(settled: Settled, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    allocator.restart()
     sys.exit(main())
