@@ -1,7 +1,9 @@
 """Reads JSON lines, a JSON array or a `datasets` source into rows, each with the place it stands at."""
 
+import gzip
 import json
 import logging
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 from envs.base import DataError
 from envs.rows import Row, encodable
 
-JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz")
+WRAPPERS = ("data", "rows", "examples", "items", "train", "test", "validation")  # keys of an object around the rows
 TABLE_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -21,19 +24,43 @@ def file_rows(path: str) -> Iterator[Row]:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    if path.endswith(".gz"):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: cannot be unpacked: {_one_line(error)}") from None
     content = content.removeprefix(b"\xef\xbb\xbf")
     if not content.strip():
         raise DataError(f"{path}: is empty")
-    if not path.endswith(".jsonl") and content.lstrip().startswith(b"["):
-        rows = _parse(content)
-        if isinstance(rows, ValueError):
-            raise DataError(f"{path}: {rows}")
+    whole = _whole(path, content)
+    if whole is not None:
+        rows = whole
         for number, row in enumerate(rows, start=1):
             yield f"{path}: row {number}", row if encodable(row) else ValueError("holds half a surrogate pair")
         return
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             yield f"{path}:{number}", _parse(line)
+
+
+def _whole(path: str, content: bytes) -> list[Any] | None:
+    """The rows of a file that is one array, or one object that holds them; None for JSON lines."""
+    start = content.lstrip()[:1]
+    if path.removesuffix(".gz").endswith(".jsonl") or start not in (b"[", b"{"):
+        return None
+    found = _parse(content)
+    if isinstance(found, list):
+        return found
+    if isinstance(found, ValueError) and start == b"[":
+        raise DataError(f"{path}: {found}")
+    if not isinstance(found, dict):
+        return None
+    lists = [name for name in WRAPPERS if isinstance(found.get(name), list)]
+    if len(lists) > 1:
+        raise DataError(
+            f"{path}: is one object with the lists {', '.join(lists)}: write the rows of each to its own file"
+        )
+    return list(found[lists[0]]) if lists else None
 
 
 def _parse(content: bytes) -> Any:

@@ -97,6 +97,12 @@ def value_at(row: Mapping[str, Any], name: str) -> Any:
     return found
 
 
+def _as_written(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The usual names as the row writes them: Question for question where there is no question."""
+    written = {str(name).lower(): str(name) for name in row}
+    return [name if name in row else written.get(name, name) for name in names]
+
+
 def _plain(value: Any) -> Any:
     """Arrays and scalars of numpy, as pandas and parquet readers give them, as lists and numbers of Python."""
     return value.tolist() if type(value).__module__ == "numpy" else value
@@ -104,7 +110,7 @@ def _plain(value: Any) -> Any:
 
 def _prompt_column(row: Mapping[str, Any], named: str | None) -> str:
     names = PROMPT_COLUMNS if named is None else (named,)
-    for name in names:
+    for name in names if named is not None else _as_written(row, names):
         if value_at(row, name) is not None:
             return name
     raise ValueError(
@@ -150,7 +156,8 @@ def _read_answer(row: Mapping[str, Any], columns: Columns, reply: str | None) ->
     It is a column's value, the last box of a worked text, or what the assistant said in a whole conversation.
     """
     names = (*ANSWER_COLUMNS, *WORKED) if columns.answer is None else (columns.answer,)
-    named = next((name for name in names if value_at(row, name) is not None), None)
+    written = names if columns.answer is not None else _as_written(row, names)
+    named = next((name for name in written if value_at(row, name) is not None), None)
     value = value_at(row, named) if named is not None else reply
     if columns.verbatim and named == ANSWER_COLUMN:
         return value
@@ -160,7 +167,7 @@ def _read_answer(row: Mapping[str, Any], columns: Columns, reply: str | None) ->
             f"no answer column, looked for {', '.join(names)}; found {_names(row)} (answer_column=NAME names another)"
         )
     else:
-        value, why = _answer(value, column, worked=named is None or named in WORKED)
+        value, why = _answer(value, column, worked=named is None or named.lower() in WORKED)
         if why is None:
             return value
         problem = why

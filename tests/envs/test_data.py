@@ -1,5 +1,6 @@
 """Files and data sets as environments."""
 
+import gzip
 import itertools
 import json
 import os
@@ -221,3 +222,22 @@ def test_a_verl_parquet_file_is_read_as_it_is(tmp_path):
 
 def test_max_rows_bounds_what_is_read(write):
     assert len(make(write(rows(9)), max_rows=4, test_size=0).tasks("train")) == 4
+
+
+def test_packed_files_are_read(write):
+    path = write(gzip.compress(rows(3).encode()), "rows.jsonl.gz")
+    assert make(path, test_size=0).tasks("train")[0].id.startswith("rows.jsonl.gz:")
+    assert "cannot be unpacked" in message_of(write("no gzip", "bad.json.gz"))
+
+
+def test_one_object_around_the_rows_is_looked_into(write):
+    wrapped = json.dumps({"version": 1, "data": json.loads("[" + rows(2).strip().replace("\n", ",") + "]")}, indent=1)
+    assert len(make(write(wrapped, "rows.json"), test_size=0).tasks("train")) == 2
+    two = {"train": [{"question": "1?"}], "test": [{"question": "2?"}]}
+    assert "one object with the lists train, test: write the rows" in message_of(write(json.dumps(two), "two.json"))
+
+
+def test_json_lines_may_be_called_json(write):
+    lines = '{"messages": [{"role": "user", "content": "1?"}], "answer": "1"}\n'
+    assert len(make(write(lines, "one.json"), test_size=0).tasks("train")) == 1
+    assert len(make(write(lines + lines.replace("1?", "2?"), "two.json"), test_size=0).tasks("train")) == 2

@@ -162,3 +162,8 @@ def test_arrays_of_numpy_are_lists():
     task = read(row)
     assert task.prompt == [{"role": "user", "content": "1+1?"}]
     assert task.columns["answer"] == 2.0 and type(task.columns["answer"]) is float
+
+
+def test_the_usual_names_may_have_capitals():
+    assert read({"Question": "1+1?", "Answer": "2"}).columns == {"Answer": "2", "answer": "2"}
+    assert read({"question": "1+1?", "Question": "no", "Solution": "so \\boxed{2}"}).columns["answer"] == "2"
