@@ -35,12 +35,13 @@ from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.rollout.dialogue import dialogues_of, tools_for
-from grpo.rollout.engine import Request, generate
+from grpo.rollout.engine import Request
 from grpo.rollout.filling import Filling
 from grpo.rollout.order import OrderState, PromptOrder, length_limit
 from grpo.rollout.prompts import fitting
 from grpo.rollout.reading import can_read
 from grpo.rollout.sampler import Sampling
+from grpo.rollout.source import RolloutInputs, engine, groups_of
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
 from grpo.runs.interrupt import TrainingFailed
@@ -108,6 +109,8 @@ class Trainer(Loop[TrainerState]):
         self.learner = Learner(policy, config, self.seams.loss_fn)
         self.estimator = self.seams.advantage_fn or advantage_named(config.advantage)
         self.filling = Filling(config, PromptOrder(self.train_prompts, config), self._group_filter())
+        own = config.rollout_source
+        self.source = self.seams.rollout_fn or (engine if own == "engine" else user_function("rollout_source", own))
         process = config.process_reward
         self.process_reward = None if process is None else user_function("process_reward", process)
         self.coach = Coach(config)
@@ -206,7 +209,8 @@ class Trainer(Loop[TrainerState]):
         groups: dict[int, Group] = {}
         pending: dict[int, Future[GroupScores]] = {}
         with self.logger.progress("sampling", config.batch * config.max_completion_length) as bar:
-            for index, group in generate(self.policy, prompts, request, self._advance(bar)):
+            inputs = RolloutInputs(self.policy, prompts, request, self._advance(bar))
+            for index, group in groups_of(self.source, config.rollout_source, inputs):
                 groups[index] = group
                 if config.reward_batch == "group":
                     pending[index] = self.scorer.submit(group)

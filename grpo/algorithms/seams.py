@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from grpo.rollout.source import RolloutSource
 from grpo.types import AdvantageFunction, Group, LossFunction
 
 GroupFilter = Callable[[Group, Sequence["float | None"]], bool]  # a group and its rewards: whether it is learned from
@@ -16,4 +17,5 @@ class Seams:
     loss_fn: LossFunction | None = None
     advantage_fn: AdvantageFunction | None = None
     group_filter: GroupFilter | None = None
+    rollout_fn: RolloutSource | None = None
     callbacks: tuple[StepCallback, ...] = ()

@@ -26,6 +26,7 @@ from grpo.model.policy import Policy
 from grpo.opening import IN_MEMORY, reward_set, try_rewards
 from grpo.report.page import render
 from grpo.report.reading import read_runs
+from grpo.rollout.source import RolloutSource
 from grpo.runs import checkpoint
 from grpo.runs.command import free_directory
 from grpo.runs.directory import claim
@@ -59,6 +60,7 @@ class GRPOTrainer:
         callbacks: called with the steps done and the step's metrics after each step.
         peft_config: peft's LoraConfig, or an object or dict with its r, lora_alpha, lora_dropout, target_modules.
         loss_fn, advantage_fn: in place of the config's loss_type and advantage, see `grpo.types`.
+        rollout_fn: samples in the engine's place, see `grpo.rollout.source`.
         group_filter: whether a group, given its rewards, is learned from; others are replaced as with dynamic_sampling.
         tools: functions that the model may call.
         environment_factory: TRL's, a class with `reset` whose public methods are tools.
@@ -80,6 +82,7 @@ class GRPOTrainer:
         loss_fn: LossFunction | None = None,
         advantage_fn: AdvantageFunction | None = None,
         group_filter: GroupFilter | None = None,
+        rollout_fn: RolloutSource | None = None,
         tools: Sequence[Callable[..., Any]] | None = None,
         environment_factory: Callable[[], Any] | None = None,
         **others: Any,
@@ -88,7 +91,7 @@ class GRPOTrainer:
         config = args if isinstance(args, GRPOConfig) else GRPOConfig(**_given(args))
         functions = named(reward_funcs)
         self._functions = {name: function for name, function in functions.items() if not isinstance(function, str)}
-        self._seams = Seams(loss_fn, advantage_fn, group_filter, callbacks=_checked(callbacks))
+        self._seams = Seams(loss_fn, advantage_fn, group_filter, rollout_fn, callbacks=_checked(callbacks))
         self._model = _loaded(model, processing_class)
         self._data = datasets.read(train_dataset, eval_dataset, config.seed, config.data_options)
         self._env = with_tools(self._data.env, tools or (), environment_factory)
@@ -100,6 +103,7 @@ class GRPOTrainer:
             **({} if isinstance(self._model, str) else carried_settings(self._model[0], peft_config)),
             **({} if loss_fn is None else {"loss_type": _name_of(loss_fn)}),
             **({} if advantage_fn is None else {"advantage": _name_of(advantage_fn)}),
+            **({} if rollout_fn is None else {"rollout_source": _name_of(rollout_fn)}),
             **({} if group_filter is None else {"dynamic_sampling": True, "group_filter": _name_of(group_filter)}),
         }
         self.config = config.resolved(len(self._data.env.tasks("train")), **changes)

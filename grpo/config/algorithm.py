@@ -32,6 +32,9 @@ class AlgorithmSettings(Section):
     sapo_temperature_pos: float = Field(1.0, gt=0, description="loss_type sapo: of tokens with advantages above 0")
     sapo_temperature_neg: float = Field(1.05, gt=0, description="loss_type sapo: of the other tokens")
 
+    rollout_source: str = Field(
+        "engine", description="who samples: engine = the policy in this process, or your own as module:function"
+    )
     process_reward: str | None = Field(
         None, description="module:function that gives each step or token of a completion a value, on top of the rewards"
     )
@@ -138,6 +141,10 @@ def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
         (
             config.fine_tune != "full" or config.lora_plus_ratio == 1,
             "lora_plus_ratio needs adapters, got fine_tune: full",
+        ),
+        (
+            config.rollout_source == "engine" or ":" in config.rollout_source,
+            f"rollout_source must be engine or module:function, got {config.rollout_source}",
         ),
         (
             config.process_reward is None or ":" in config.process_reward,

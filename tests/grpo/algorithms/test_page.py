@@ -22,9 +22,8 @@ def test_the_tables_are_those_of_the_code(heading):
 def test_every_key_of_the_page_is_one_of_the_config():
     quoted = re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)(?:: [^`]*)?`", PAGE.read_text("utf-8"))
     known = set(Config.model_fields) | {f"lora.{name}" for name in Config().lora.model_fields}
-    values = {"kl_cov", "clip_cov", "reference_logprobs", "inputs.entropies", "inputs.config", "inputs.missing"} | set(
-        Config().reward_weights
-    )
+    inputs = {f"inputs.{name}" for name in ("entropies", "config", "missing", "prompts")}
+    values = {"kl_cov", "clip_cov", "reference_logprobs"} | inputs | set(Config().reward_weights)
     names = {name for name in quoted if "_" in name or "." in name}
     tabled = set(re.findall(r"^\| `([a-z_]+)`", PAGE.read_text("utf-8"), flags=re.M))
     assert names - known - values - tabled - {"reward_weights.overlong"} == set()

@@ -120,6 +120,7 @@ def test_a_value_out_of_range_names_its_key(override, key):
         (["full_layers=1"], "full_layers needs fine_tune: full"),
         (["fine_tune=full", "lora_plus_ratio=4"], "lora_plus_ratio needs adapters"),
         (["process_reward=steps"], "process_reward must be module:function, got steps"),
+        (["rollout_source=server"], "rollout_source must be engine or module:function, got server"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )
