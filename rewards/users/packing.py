@@ -1,7 +1,8 @@
 """A reward function as bytes that another Python process makes the same function of, or the reason why it can't be.
 
-Functions, methods and callable objects of modules go by name, as pickle does it. Functions of the script itself
-(`__main__`, a notebook) go by value, code and the globals that they read: importing the script would run it again.
+Functions, methods and callable objects of modules go by name, as pickle does it. Functions inside functions go by
+value, with the constants they close over. So do functions of the script itself (`__main__`, a notebook), with the
+globals that they read: importing the script would run it again.
 """
 
 import builtins
@@ -11,12 +12,26 @@ import importlib
 import io
 import marshal
 import pickle
+import re
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
 SCRIPT = "__main__"
 BUILT_IN = frozenset({"rewards", "envs", "grpo", "distill", "benchmarks"})  # packages whose rewards are not users'
+CONSTANTS = (
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    re.Pattern,
+)
 SCRIPT_GLOBALS: dict[str, Any] = {"__builtins__": builtins, "__name__": "reward_script"}  # of functions sent by value
 
 
@@ -56,11 +71,7 @@ class _Packer(pickle.Pickler):
         if isinstance(thing, types.FunctionType):
             if thing.__name__ == "<lambda>":
                 raise CannotBeSent("it is a lambda")
-            if thing.__closure__:
-                raise CannotBeSent(f"{thing.__name__} is a closure over {', '.join(thing.__code__.co_freevars)}")
-            if "<locals>" in thing.__qualname__:
-                raise CannotBeSent(f"{thing.__name__} is defined inside another function")
-            if thing.__module__ == SCRIPT:
+            if thing.__module__ == SCRIPT or "<locals>" in thing.__qualname__:
                 return _by_value(thing)
         if isinstance(thing, type) and thing.__module__ == SCRIPT:
             raise CannotBeSent(f"it needs the class {thing.__name__} of the script itself: put it in a module")
@@ -68,9 +79,16 @@ class _Packer(pickle.Pickler):
 
 
 def _by_value(function: types.FunctionType) -> tuple[Any, ...]:
-    code = function.__code__
-    read = {name: function.__globals__[name] for name in sorted(_globals_of(code)) if name in function.__globals__}
-    made = (marshal.dumps(code), function.__name__, function.__kwdefaults__)
+    code, module, read = function.__code__, function.__module__, dict[str, Any]()
+    if module == SCRIPT:
+        read = {name: function.__globals__[name] for name in sorted(_globals_of(code)) if name in function.__globals__}
+    elif getattr(sys.modules.get(module), "__dict__", None) is not function.__globals__:
+        raise CannotBeSent(f"{function.__name__} is of no module that can be imported")
+    cells = tuple(cell.cell_contents for cell in function.__closure__ or ())
+    for name, value in zip(code.co_freevars, cells, strict=True):
+        if not _is_constant(value):  # what it shares with others here would be another thing there
+            raise CannotBeSent(f"{function.__name__} is a closure over {name}, a {type(value).__name__}")
+    made = (marshal.dumps(code), function.__name__, function.__kwdefaults__, module, cells)
     # the globals come after the function itself, which may be among them
     return _function, made, {"globals": read, "defaults": function.__defaults__}, None, None, _fill
 
@@ -86,8 +104,18 @@ def _globals_of(code: types.CodeType) -> Iterator[str]:
             yield from _globals_of(constant)
 
 
-def _function(code: bytes, name: str, keyword_defaults: dict[str, Any] | None) -> types.FunctionType:
-    function = types.FunctionType(marshal.loads(code), SCRIPT_GLOBALS, name)
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return all(map(_is_constant, value))
+    return value is None or isinstance(value, CONSTANTS)
+
+
+def _function(
+    code: bytes, name: str, keyword_defaults: dict[str, Any] | None, module: str, cells: tuple[Any, ...]
+) -> types.FunctionType:
+    scope = SCRIPT_GLOBALS if module == SCRIPT else importlib.import_module(module).__dict__
+    closure = tuple(map(types.CellType, cells))
+    function = types.FunctionType(marshal.loads(code), scope, name, None, closure)
     function.__kwdefaults__ = keyword_defaults
     return function
 

@@ -74,7 +74,7 @@ class UserProcess:
                 return scores
             left = list(names)
             while left and opened == self._closed_times:
-                self._one_process(scores, {"rows": rows, "state": state, "call": packed}, left)
+                self._one_process(scores, {"rows": rows, "state": state}, packed, left)
             if opened != self._closed_times:
                 self._end()
             for name in left:
@@ -90,15 +90,15 @@ class UserProcess:
         with self._lock:
             self._end()
 
-    def _one_process(self, scores: UserScores, batch: dict[str, Any], left: list[str]) -> None:
+    def _one_process(self, scores: UserScores, batch: dict[str, Any], call: bytes, left: list[str]) -> None:
         """Call rewards until all of `left` have replied or the process has ended; takes names out of `left`."""
         child = self._child = self._child or self._start()
         name, dump = left[0], b""
         try:
             if not self._ready:
                 self._wait_until_ready(child)
-            message = pickle.dumps(batch | {"names": list(left)}, pickle.HIGHEST_PROTOCOL)
-            child.send_bytes(len(message).to_bytes(8, "big") + message, time.monotonic() + START_SECONDS)
+            _send(child, pickle.dumps(batch | {"names": list(left)}))
+            _send(child, call)
             while left:
                 name = left[0]
                 deadline = time.monotonic() + self._timeout + GRACE_SECONDS
@@ -131,9 +131,8 @@ class UserProcess:
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(self._order["path"])},
             stderr=None,
         )
-        message = pickle.dumps(self._order, pickle.HIGHEST_PROTOCOL)
         with contextlib.suppress(Late):
-            child.send_bytes(len(message).to_bytes(8, "big") + message, time.monotonic() + START_SECONDS)
+            _send(child, pickle.dumps(self._order, pickle.HIGHEST_PROTOCOL))
         return child
 
     def _import(self) -> None:
@@ -166,6 +165,13 @@ class UserProcess:
         child, self._child = self._child, None
         if child is not None:
             child.close()
+
+
+def _send(child: ChildProcess, message: bytes) -> None:
+    """Length and message: half a gigabyte of completions is not copied to put them together."""
+    deadline = time.monotonic() + START_SECONDS
+    child.send_bytes(len(message).to_bytes(8, "big"), deadline)
+    child.send_bytes(message, deadline)
 
 
 def _take(scores: UserScores, name: str, reply: Mapping[str, Any], rows: int) -> None:

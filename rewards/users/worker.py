@@ -1,7 +1,8 @@
 """The process in which users' rewards run, in its main thread: `signal.alarm` works there, and a hang or crash ends it.
 
-A message in is 8 bytes of length and a pickle: first the order, {"path", "rewards", "timeout_seconds"}, then one for
-each batch, {"names", "rows", "state", "call"}. Out come JSON lines: {"failed", "required_columns"} for each reward of
+A message in is 8 bytes of length and a pickle: first the order, {"path", "rewards", "timeout_seconds"}, then two for
+each batch, {"names", "rows", "state"} and the call's arguments.
+Out come JSON lines: {"failed", "required_columns"} for each reward of
 the order, then one for each of a batch. A stack that ends the process (no reply in time, a segfault) comes the same
 way, as faulthandler writes it: in C, so also where a reward holds the interpreter lock.
 """
@@ -34,7 +35,10 @@ def main() -> None:
     os.register_at_fork(after_in_child=lambda: _leave(inbox, outbox))
     faulthandler.enable(outbox)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    order = _read(inbox)
+    first = _read(inbox)
+    if first is None:
+        return
+    order = pickle.loads(first)
     sys.path[:] = order["path"]
     rewards: dict[str, Reward] = {}
     for name, made_of in order["rewards"].items():
@@ -45,7 +49,10 @@ def main() -> None:
             said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             _write(outbox, {"failed": said})
     own = os.getpid()
-    while (batch := _read(inbox)) is not None:
+    while (header := _read(inbox)) is not None:
+        batch = pickle.loads(header) | {"call": _read(inbox)}
+        if batch["call"] is None:
+            return
         for name in batch["names"]:
             faulthandler.dump_traceback_later(order["timeout_seconds"], exit=True, file=outbox)
             reply = _call(rewards[name], batch)
@@ -75,10 +82,11 @@ def _call(reward: Reward, batch: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _read(inbox: IO[bytes]) -> Any:
-    """The next message; None at the end of the input."""
+def _read(inbox: IO[bytes]) -> bytes | None:
+    """The next message; None at the end of the input, also in the middle of one."""
     length = inbox.read(8)
-    return pickle.loads(inbox.read(int.from_bytes(length, "big"))) if len(length) == 8 else None
+    message = inbox.read(int.from_bytes(length, "big")) if len(length) == 8 else b""
+    return message if message and len(message) == int.from_bytes(length, "big") else None
 
 
 def _write(outbox: IO[bytes], reply: dict[str, Any]) -> None:

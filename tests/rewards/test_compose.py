@@ -151,13 +151,13 @@ def test_a_hanging_reward_does_not_block_and_is_skipped_until_it_returns():
     assert score(rewards).totals == [2.0, 2.0]
 
 
-def test_rewards_run_side_by_side():
+def test_rewards_in_the_trainer_run_side_by_side():
     def waits(completions):
         time.sleep(0.3)
         return [1.0] * len(completions)
 
     started = time.monotonic()
-    score(make({name: waits for name in "abcd"}))
+    score(make({name: waits for name in "abcd"}, process="trainer"))
     assert time.monotonic() - started < 1.0
 
 

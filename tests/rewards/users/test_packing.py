@@ -30,15 +30,25 @@ def test_functions_methods_and_objects_are_sent(function, value):
         assert (rewards.score(["p"], ["c"]).totals, rewards.notes) == ([value], [])
 
 
-def closure():
-    seen = []
-    return lambda completions: [float(len(seen))], lambda: seen
+def made_with(worth, words=("a", "b")):
+    """A function as open-r1's factories make them."""
+
+    def scaled(text):
+        return worth * len(text)
+
+    def reward(completions, **columns):
+        return [scaled(text) + len(words) + misbehaving.Scorer().worth for text in completions]
+
+    return reward
+
+
+def test_functions_inside_functions_are_sent_with_the_constants_they_close_over():
+    with RewardSet({"mine": 1.0}, functions={"mine": made_with(0.5)}) as rewards:
+        # half of 4 characters, 2 words, and 2 from another module
+        assert (rewards.score(["p"], ["abcd"]).totals, rewards.notes) == ([6.0], [])
 
 
 def test_what_cannot_be_sent_says_why():
-    def inner(completions):
-        return [1.0]
-
     seen = []
 
     def over(completions):
@@ -47,8 +57,7 @@ def test_what_cannot_be_sent_says_why():
 
     for function, why in [
         (lambda completions: [1.0], "it is a lambda"),
-        (inner, "inner is defined inside another function"),
-        (over, "over is a closure over seen"),
+        (over, "over is a closure over seen, a list"),
     ]:
         with pytest.raises(CannotBeSent, match=why):
             pack(function)
