@@ -309,10 +309,16 @@ class Trainer(Loop[TrainerState]):
 
     def _replay(self) -> None:
         """Show the coach of a resumed run the earlier steps."""
-        path = self.output / METRICS
-        for line in path.read_text(encoding="utf-8").splitlines():
-            metrics = json.loads(line)
-            self.coach.look(metrics.pop("step"), metrics)
+        unreadable = 0
+        for line in (self.output / METRICS).read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                metrics = json.loads(line) if line else None
+                if metrics is not None:
+                    self.coach.look(metrics.pop("step"), metrics)
+            except (ValueError, KeyError, TypeError, AttributeError):  # torn by a kill or a full disk, or overwritten
+                unreadable += 1
+        if unreadable:
+            self.logger.say(f"  warning: {unreadable} lines of {METRICS} can't be read and are passed over")
 
     def _finish(self) -> dict[str, Any]:
         after = None

@@ -46,7 +46,10 @@ class RunLogger:
         keep = metrics_bytes or 0
         if path.exists() and path.stat().st_size != keep:
             os.truncate(path, min(keep, path.stat().st_size))
+        torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
         self.metrics = path.open("a", encoding="utf-8")
+        if torn:  # the next line must not become part of it
+            self.metrics.write("\n")
         self.board = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
         self.wandb = _wandb(config, output) if config.wandb_project else None
         self.started, self.first_step = time.monotonic(), first_step
@@ -69,6 +72,8 @@ class RunLogger:
 
     def metrics_bytes(self) -> int:
         """Length of metrics.jsonl so far, for the checkpoint."""
+        self.metrics.flush()
+        os.fsync(self.metrics.fileno())  # before the checkpoint that counts on it
         return self.metrics.tell()
 
     def completions(

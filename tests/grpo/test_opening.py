@@ -29,6 +29,14 @@ def test_an_empty_directory_is_claimed(tmp_path):
     assert claim(Config(), tmp_path, resume=True, say=silent) is None
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_checkpoints_without_the_config_are_not_written_over(folder, resume):
+    checkpoint.save(folder / "checkpoints", 1, weights={}, adapter_config={}, optimizer={}, state={"step": 1})
+    (folder / "config.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"holds checkpoints but no config\.yaml"):
+        claim(Config(seed=3), folder, resume=resume, say=silent)
+
+
 def test_a_directory_with_a_run_is_refused_without_resume(folder):
     with pytest.raises(ConfigError, match="holds a run already: add --resume"):
         claim(Config(seed=3), folder, resume=False, say=silent)

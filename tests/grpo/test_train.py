@@ -164,6 +164,27 @@ def test_the_quickstart_is_for_the_miniature_alone(runs, miniature_model):
     assert f"the command line: model={str(miniature_model)[:40]}" in run.out and "the quickstart" not in run.out
 
 
+DAMAGED = {
+    "torn": lambda text: text[: len(text) - 40],
+    "of NULs": lambda text: b"\0" * len(text),
+    "no UTF-8": lambda text: b"\xff\xfe" + text[2:],
+    "gone": lambda text: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_metrics_that_are_damaged_do_not_stop_a_resume(runs, damage):
+    whole = runs.run("steps=3", "save_every=1", name="whole")
+    run = runs.run("steps=2", "save_every=1")
+    path = run.folder / "metrics.jsonl"
+    path.write_bytes(DAMAGED[damage](path.read_bytes()))
+    again = runs.run("steps=3", "save_every=1", resume=True)
+    assert again.code == 0, again.err
+    assert json.loads(path.read_bytes().split(b"\n")[-2])["step"] == 3
+    assert (again.folder / "adapters.safetensors").read_bytes() == (whole.folder / "adapters.safetensors").read_bytes()
+    assert ("can't be read and are passed over" in again.out) == (damage != "gone")
+
+
 def test_all_checkpoints_damaged_is_said_every_time(runs):
     run = runs.run("steps=2", "save_every=1")
     for path in (run.folder / "checkpoints").glob("*/manifest.json"):
