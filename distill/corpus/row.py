@@ -80,6 +80,7 @@ class CorpusRow(Part):
     messages: list[Message] | None = None
     prompt: str | None = None
     completion: str | None = None
+    tools: list[dict[str, Any]] | None = Field(None, description="JSON schemas of what the conversation could call")
     reasoning: str | None = Field(None, description="what stands between the think tags of the last assistant's text")
     answer: str | None = Field(None, description="what follows the reasoning, without answer tags")
     reference: str | None = Field(None, description="the known right answer, if there is one")

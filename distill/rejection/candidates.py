@@ -87,12 +87,19 @@ def row_of(config: RejectionConfig, one: Candidate, adapter: str | None) -> Corp
     """The corpus row of a candidate."""
     task, sample = one.record.task, one.sample
     said = THINK + sample.text if one.record.opened and not sample.text.lstrip().startswith(THINK) else sample.text
+    if sample.messages is not None:
+        last = max(place for place, one in enumerate(sample.messages) if one["role"] == "assistant")
+        said = str(sample.messages[last]["content"])
     reasoning, answer = parts(said)
     conversation: dict[str, Any] = {"prompt": task.prompt, "completion": said}
     if not isinstance(task.prompt, str):
         conversation = {
             "messages": [*map(Message.model_validate, task.prompt), Message(role="assistant", content=said)]
         }
+    if sample.messages is not None:
+        asked = [{"role": "user", "content": task.prompt}] if isinstance(task.prompt, str) else task.prompt
+        spoken = [{"role": one["role"], "content": one["content"]} for one in [*asked, *sample.messages[: last + 1]]]
+        conversation = {"messages": list(map(Message.model_validate, spoken)), "tools": list(one.record.tools) or None}
     columns: Mapping[str, Any] = task.columns
     domain, reference = columns.get("domain"), columns.get("answer")
     language = columns.get("language")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill.corpus.row import Domain
-from grpo.config.sections import ColdStart, Section
+from grpo.config.sections import ColdStart, TurnSettings
 
 # What may differ when a run is gone on with: how the samples become a corpus, who works on it and how fast.
 WORK = {"output", "shard", "concurrency", "timeout_seconds"}
@@ -16,7 +16,7 @@ ROWS = {"mix", "mix_share", "domain", "source", "licence"}
 FREE_TO_CHANGE = frozenset(WORK | RULES | CHOICE | ROWS)
 
 
-class RejectionConfig(Section):
+class RejectionConfig(TurnSettings):
     """One run of `python -m distill.rejection`."""
 
     model: str = Field(

@@ -27,6 +27,7 @@ class Sample:
     tokens: int
     stop_reason: str  # stop, length or error
     rewards: Mapping[str, float | None]
+    messages: Sequence[Mapping[str, Any]] | None = None  # said after the prompt, where an environment answers
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Record:
     samples: tuple[Sample, ...]
     left_out: str | None = None  # why there are no samples
     failures: Mapping[str, int] | None = None  # "REWARD/KIND" -> completions
+    tools: Sequence[Any] = ()  # schemas of those the prompt shows
 
 
 def chunks_of(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -28,7 +28,8 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
     from grpo.runs.interrupt import StopFlag
 
     start = time.monotonic()
-    tasks, skipped = _tasks(config)
+    env = _environment(config)
+    tasks, skipped = env.tasks(config.split)[: config.max_prompts], len(env.skipped)
     numbered = distinct(tasks)
     if len(numbered) < len(tasks):
         say(f"  {len(tasks) - len(numbered)} prompts repeat an earlier one and are sampled once")
@@ -40,7 +41,7 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
         sampling = Sampling(config, numbered, output, say)
         rewards = _reward_set(config)
         try:
-            sampling.run(lambda: _sampler(config, output, stop), rewards, stop)
+            sampling.run(lambda: _sampler(config, output, stop, env), rewards, stop)
         finally:
             rewards.close()
         if sampling.missing():
@@ -51,17 +52,15 @@ def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | Non
             return _build(config, output, adapter, figures, set(numbered), stop)
 
 
-def _tasks(config: RejectionConfig) -> tuple[Sequence[Any], int]:
+def _environment(config: RejectionConfig) -> Any:
     import envs
 
     env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
-    if env.converses:
-        raise ConfigError(
-            f"data {config.data} answers, and rejection sampling knows one turn only: train on it instead"
-        )
+    if env.converses and config.server is not None:
+        raise ConfigError(f"data {config.data} answers, which needs a model that runs here: leave server out")
     for line in env.report():
         say(f"  {line}")
-    return env.tasks(config.split)[: config.max_prompts], len(env.skipped)
+    return env
 
 
 def _look_ahead(config: RejectionConfig, output: Path) -> None:
@@ -103,7 +102,7 @@ def _reward_set(config: RejectionConfig) -> Any:
         raise ConfigError(str(error)) from error
 
 
-def _sampler(config: RejectionConfig, output: Path, stop: Any) -> Any:
+def _sampler(config: RejectionConfig, output: Path, stop: Any, env: Any) -> Any:
     if config.server is not None:
         from distill.rejection.server import ServerSampler
 
@@ -114,7 +113,7 @@ def _sampler(config: RejectionConfig, output: Path, stop: Any) -> Any:
 
     with _alone(output, ".setup"):  # the miniature is made once, whoever comes first
         path = model_path(rendering(config), output, say, stop)
-    return ModelSampler(config, load_teacher(path, config.adapter, dtype=config.dtype))
+    return ModelSampler(config, load_teacher(path, config.adapter, dtype=config.dtype), env)
 
 
 def _build(

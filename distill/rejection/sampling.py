@@ -111,6 +111,11 @@ def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: i
         return Record(drawn.number, task, drawn.opened, (), drawn.left_out)
     ids = [list(completion.ids or ()) for completion in drawn.completions]
     prompts, completions, columns = hand_over(task, drawn.shown, texts, max_completion_length=max_completion_length)
+    if any(completion.messages is not None for completion in drawn.completions):
+        if isinstance(task.prompt, str):
+            prompts = [[{"role": "user", "content": task.prompt}]] * count
+        completions = [list(one.messages or [{"role": "assistant", "content": one.text}]) for one in drawn.completions]
+        columns["turn_rewards"] = [list(one.turn_rewards) for one in drawn.completions]
     ask = functools.partial(
         rewards.score, prompts, completions, completion_ids=ids if all(ids) else None, columns=columns
     )
@@ -118,10 +123,16 @@ def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: i
     if scores.failures:
         scores = ask()
     samples = tuple(
-        Sample(one.text, one.tokens, one.stop_reason, {name: values[at] for name, values in scores.values.items()})
+        Sample(
+            one.text,
+            one.tokens,
+            one.stop_reason,
+            {name: values[at] for name, values in scores.values.items()},
+            one.messages,
+        )
         for at, one in enumerate(drawn.completions)
     )
-    return Record(drawn.number, task, drawn.opened, samples, drawn.left_out, dict(scores.failures))
+    return Record(drawn.number, task, drawn.opened, samples, drawn.left_out, dict(scores.failures), drawn.tools)
 
 
 class Progress:

@@ -112,11 +112,6 @@ class TurnSettings(Section):
     reply_timeout_seconds: float = Field(
         30.0, gt=0, description="an environment that takes longer to reply ends its conversation, which is left out"
     )
-    credit: Literal["trajectory", "turn"] = Field(
-        "trajectory",
-        description="what the tokens of a turn are credited with: the whole completion's advantage, or that of what "
-        "came after the turn began (replies' rewards and the final ones), compared with the same turn of its group",
-    )
     wait_for_replies: bool = Field(
         False,
         description="decode on only when all replies have come: the same bits again however slow the environment; "

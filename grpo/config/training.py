@@ -111,6 +111,11 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
     prompts_per_step: int = Field(2, ge=1, description="prompts of a rollout batch")
     num_generations: int = Field(16, ge=2, description="samples of each prompt (G)")
     max_completion_length: int = Field(256, ge=1, description="tokens; of each turn, where an environment answers")
+    credit: Literal["trajectory", "turn"] = Field(
+        "trajectory",
+        description="what the tokens of a turn are credited with: the whole completion's advantage, or that of what "
+        "came after the turn began (replies' rewards and the final ones), compared with the same turn of its group",
+    )
     temperature: float = Field(
         1.0, gt=0, description="of sampling in training; every logprob is of logits / temperature"
     )

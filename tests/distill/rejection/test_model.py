@@ -84,3 +84,46 @@ def test_a_completion_depends_on_its_prompts_number_not_on_its_chunk(tmp_path, m
     run(tmp_path / "small", model, "chunk_prompts=4")
     run(tmp_path / "large", model, "chunk_prompts=40")
     assert samples(tmp_path / "small") == samples(tmp_path / "large")
+
+
+TWICE = """
+from envs import Env, Reply, Task
+
+class Twice:
+    tools = ()
+    def __init__(self):
+        self.turn = 0
+    def reply(self, message):
+        self.turn += 1
+        return Reply([{"role": "user", "content": "1 + 1 ="}], done=self.turn == 2, rewards={"turn": 0.5})
+
+class Talks(Env):
+    def converse(self, task):
+        return Twice()
+
+def make(seed=0):
+    return Talks("talks", {"train": [Task(str(i), f"{i} + {i} =", {"answer": str(2 * i)}) for i in range(4)]})
+"""
+
+
+def test_conversations_are_sampled_and_become_rows_of_messages(tmp_path, model, monkeypatch):
+    (tmp_path / "twice.py").write_text(TWICE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = ["data=twice:make", "data_options={}", "rewards=[environment]", "template=plain"]
+    run(tmp_path / "out", model, *data, "samples=2", "max_prompts=4")
+    kept = [one for each in samples(tmp_path / "out").values() for one in each]
+    assert len(kept) == 8 and all(one["rewards"] == {"environment": 1.0} for one in kept)
+    roles = ["assistant", "user", "assistant", "user"]
+    assert all([message["role"] for message in one["messages"]] == roles for one in kept)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "corpus.jsonl").open()]
+    assert rows and all([m["role"] for m in row["messages"]] == ["user", *roles[:3]] for row in rows)
+
+
+def test_a_server_can_not_converse(tmp_path, monkeypatch):
+    from grpo.config.sections import ConfigError
+
+    (tmp_path / "twice.py").write_text(TWICE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match="needs a model that runs here"):
+        server = ["server=http://127.0.0.1:9/v1", "template=chat"]
+        run(tmp_path / "out", "m", "data=twice:make", "data_options={}", *server)

@@ -30,7 +30,7 @@ def sampler(monkeypatch):
     """The scripted sampler in place of a model; what it was asked for is in `asked`."""
     made = []
 
-    def make(config, _output, _stop):
+    def make(config, _output, _stop, _env):
         made.append(Scripted(config))
         return made[-1]
 
