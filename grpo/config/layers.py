@@ -17,6 +17,8 @@ AnyConfig = TypeVar("AnyConfig", bound=Section)
 COMMAND_LINE = "the command line"
 SHOWN_CHARACTERS = 60  # of one value, where the settings of a run are listed
 _MISSING = object()
+_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
+_SECRET = re.compile(r"((?:api_?key|token|secret|password)['\"]?\s*[:=]\s*['\"]?)[^'\",}\s]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,20 @@ class Loaded(Generic[AnyConfig]):
         for key, source in self.origins.items():
             value = _at(self.config, _parts(key))
             if value != _default(type(self.config), key):
-                found.setdefault(source, []).append(f"{key}={shown(value)}")
+                found.setdefault(source, []).append(masked(f"{key}={shown(value)}"))
         return found
 
 
+def masked(text: str) -> str:
+    """Return a text with keys, passwords and what stands before the host of a URL replaced by stars."""
+    return _SECRET.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
 def shown(value: Any) -> str:
-    """Return a value as one would type it, cut where it is long."""
+    """Return a value as one would type it, cut where it is long; keys and passwords in it are masked."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
-    text = " ".join(str(value).split())
+    text = masked(" ".join(str(value).split()))
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
 
 

@@ -64,3 +64,10 @@ def test_none_null_and_nothing_are_none_where_a_key_allows_it(word):
 
 def test_no_step_at_all_points_at_the_evaluation():
     assert "python -m grpo.evaluate" in refused([], "steps=0")
+
+
+def test_secrets_are_masked_where_settings_are_listed():
+    options = {"judge": {"api_key": "sk-12345678", "url": "https://me:hunter2@host/v1", "max_tokens": 9}}
+    listed = str(stack(Config, [Layer("x", {"reward_options": options})]).differing())
+    listed += str(stack(Config, [], ["reward_options.judge.api_key=sk-12345678"]).differing())
+    assert "sk-12345678" not in listed and "hunter2" not in listed and "https://***@host" in listed
