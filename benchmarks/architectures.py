@@ -69,6 +69,7 @@ def measure(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
 
     load_blas()
     import mlx.core as mx
+    import numpy as np
 
     from grpo.config import Config
     from grpo.model.loading import adapt
@@ -90,8 +91,9 @@ def measure(row: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
             gradients[shares] = _gradient(policy, options)
             if number:
                 seconds[shares].append(time.perf_counter() - start)
-    size = sum(float(mx.square(leaf).sum().item()) for leaf in gradients[False].values())
-    apart = sum(float(mx.square(gradients[True][name] - leaf).sum().item()) for name, leaf in gradients[False].items())
+    pairs = [(np.array(gradients[True][name]), np.array(leaf)) for name, leaf in gradients[False].items()]
+    size = sum(float((whole**2).sum()) for _, whole in pairs)
+    apart = sum(float(((shared - whole) ** 2).sum()) for shared, whole in pairs)
     faster = statistics.median(seconds[False]) / statistics.median(seconds[True])
     return {"shared": True, "same": apart <= 1e-6 * size, "experts": experts, "faster": round(faster, 2)}
 
@@ -126,7 +128,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     ]
     for name, one in found.items():
         shared = "yes" if one["shared"] else f"no: {one['refused']}"
-        same = {True: "yes", False: "NO"}.get(one.get("same"), "")  # type: ignore[call-overload]
+        same = "" if "same" not in one else "yes" if one["same"] else "NO"
         faster = f"{one['faster']:.1f}x" if "faster" in one else ""
         lines.append(f"| {name} | {shared} | {same} | {'yes' if one['experts'] else ''} | {faster} |")
     return "\n".join(lines)
