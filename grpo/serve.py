@@ -8,6 +8,7 @@ after it goes to `mlx_lm server` as it is (`python -m mlx_lm server --help`). It
 """
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -51,12 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         say(f"serving {json.dumps(given[1])} with the adapter in {options.run}; Ctrl-C ends")
         sys.argv = ["grpo serve", *given, *rest]
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.main()
-        except KeyboardInterrupt:
-            say("stopped")
-            sys.stdout.flush()
-            os._exit(0)  # its threads are still in MLX, which aborts when the interpreter goes
+        say("stopped")
+        sys.stdout.flush()
+        os._exit(0)  # its threads are still in MLX, which aborts when the interpreter goes
 
     return guarded(work)
 
