@@ -21,14 +21,14 @@ def python(code):
 
 
 def test_a_process_is_timed_under_the_blas_of_ours_and_its_memory_is_seen(tmp_path):
-    code = "import os; x = bytearray(200_000_000); x[::4096] = b'1' * len(x[::4096]); print(os.environ['LD_PRELOAD'])"
+    code = "import os; x = bytearray(900_000_000); x[::4096] = b'1' * len(x[::4096]); print(os.environ['LD_PRELOAD'])"
     exit_code, peak = peers.timed(python(code), tmp_path / "log", 1, "LD_PRELOAD")
     blas = peers.load_blas().path
     if blas is None:
         assert exit_code == 1  # no such variable
     else:
         assert (exit_code, (tmp_path / "log").read_text().strip()) == (0, blas)
-    assert 200e6 < peak < 400e6
+    assert 900e6 < peak < 1.2e9  # well above what this process holds: a child begins with its parent's peak
 
 
 def test_a_process_that_takes_too_long_is_ended(tmp_path):
