@@ -4,12 +4,22 @@ A loaded BLAS stays under 1; `GRPO_PLAIN=all` leaves that out too. `plain` needs
 loaded.
 """
 
+import contextlib
 import functools
 import os
 import sys
+import threading
+from collections.abc import Iterator
 
 VARIABLE = "GRPO_PLAIN"
 SAID = f"plain path: {VARIABLE} is set, nothing of grpo/cpu is used"
+
+
+class _Here(threading.local):
+    off = False
+
+
+_here = _Here()
 
 
 def serves() -> bool:
@@ -21,7 +31,17 @@ def serves() -> bool:
 
 def plain() -> bool:
     """Return whether every replacement in grpo/cpu is off."""
-    return _setting() in ("1", "all")
+    return _here.off or _setting() in ("1", "all")
+
+
+@contextlib.contextmanager
+def off() -> Iterator[None]:
+    """Inside, on this thread, leave everything to MLX's own functions, so that the results are the same both ways."""
+    before, _here.off = _here.off, True
+    try:
+        yield
+    finally:
+        _here.off = before
 
 
 def without_blas() -> bool:

@@ -9,9 +9,11 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from grpo.config.sections import ColdStart
 from grpo.cpu import few_rows, fusion, switch
 from grpo.cpu.exponential import exp, on_cpu, row_max
 from grpo.cpu.lanes import lanes, most_lanes
+from grpo.model import miniature
 
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 STEP = """
@@ -130,3 +132,20 @@ def test_a_run_is_the_same_both_ways(runs):
     for cpu, plain in zip(metrics["0"], metrics["1"], strict=True):
         for name in ("reward", "kl", "grad_norm", "loss", "completions/mean_length", "entropy"):
             assert plain[name] == pytest.approx(cpu[name], rel=1e-3, abs=1e-5), name
+
+
+def test_the_miniature_is_the_same_model_both_ways(tmp_path, monkeypatch):
+    made = []
+    for value in ("0", "1"):
+        monkeypatch.setenv(switch.VARIABLE, value)
+        switch._setting.cache_clear()
+        miniature.build(tmp_path / value, ColdStart(steps=3, batch=4), seed=0)
+        made.append(mx.load(str(tmp_path / value / "model.safetensors")))
+    assert all(mx.array_equal(leaf, made[1][name]).item() for name, leaf in made[0].items())
+
+
+def test_off_ends_with_its_block(monkeypatch):
+    monkeypatch.setenv(switch.VARIABLE, "0")
+    with switch.off():
+        assert switch.plain() and not switch.serves()
+    assert not switch.plain()
