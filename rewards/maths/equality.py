@@ -22,6 +22,7 @@ from rewards.maths.quantities import Quantities, Undecided
 from rewards.maths.sets import Interval, intervals
 from rewards.maths.tree import Node, Reading
 from rewards.maths.values import same_equation, same_inequality
+from rewards.maths.words import is_english
 
 _EQUAL = frozenset({"=", "~", "==="})
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
@@ -167,8 +168,11 @@ class Comparison(Quantities):
             return self._same_quantity(gold, answer)
         if gold.kind == "degrees" or answer.kind == "degrees":
             return self._same_degrees(gold, answer)
-        if gold.kind == "word" and answer.kind == "word" and _same_words(gold, answer):
-            return True
+        if gold.kind == "word" and answer.kind == "word":
+            if _same_words(gold, answer):
+                return True
+            if is_english(gold.name) or is_english(answer.name):  # `no` is no product that `on` equals
+                return False
         if gold.kind == "modulo" or answer.kind == "modulo":
             return self._same_residue(gold, answer)
         numbers = self._same_numbers(gold, answer)
@@ -349,8 +353,9 @@ def _same_words(gold: Node, answer: Node) -> bool:
         return False
     if "text" in kinds:
         return same_text(gold.name, answer.name)
-    return gold.name.lower() == answer.name.lower() and any(name[1:].islower() and len(name) > 2 for name in (
-        gold.name, answer.name))  # fmt: skip
+    names = (gold.name, answer.name)
+    words = any((name[1:].islower() and len(name) > 2) or (len(name) == 2 and is_english(name)) for name in names)
+    return words and gold.name.lower() == answer.name.lower()
 
 
 def _subjects(relation: Node) -> set[str]:

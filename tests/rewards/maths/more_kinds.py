@@ -76,6 +76,7 @@ MORE_KINDS = {
     ],
     "words": [
         (r"\text{Monday}", B("Monday"), 1), (r"\text{Monday}", B("Tuesday"), 0), ("Monday", B(r"\text{monday}"), 1),
+        ("no", B("No"), 1), ("no", B("on"), 0), ("so", B("So"), 1), ("pq", B("qp"), 1), ("pq", B("PQ"), 0),
         (r"\text{Yes}", B("yes"), 1), (r"\text{Yes}", B("no"), 0), (r"\text{odd}", B("odd"), 1),
         ("even", B(r"\text{odd}"), 0), (r"\text{Tom}", B("Tom"), 1), (r"\text{parabola}", B("a parabola"), 1),
         (r"\text{parabola}", B("ellipse"), 0), (r"\text{ellipse}", B(r"\text{an ellipse}"), 1),
