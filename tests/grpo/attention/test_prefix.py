@@ -193,7 +193,8 @@ class Decoding:
             hidden = self.policy.trunk(mx.array(tokens)[:, None], self.caches)[:, 0]
             self.rows = [[*row, token] for row, token in zip(self.rows, tokens, strict=True)]
             expected = mx.stack([self.whole(row) for row in self.rows])
-            assert close(hidden, expected), [len(row) for row in self.rows]
+            # states have gone through the rounding of every layer: 1.07e-5 with recurrent ones on the plain path
+            assert close(hidden, expected, 2e-5), [len(row) for row in self.rows]
 
 
 @pytest.mark.parametrize("kind", SHARING + HYBRID)
