@@ -119,13 +119,6 @@ def attach(model: nn.Module, folder: str | Path) -> AdapterFiles:
     return adapter
 
 
-def write(adapter: AdapterFiles, folder: Path) -> None:
-    """Write it as mlx_lm reads it."""
-    mx.save_safetensors(str(folder / ADAPTER_FILE), adapter.weights, metadata={"format": "mlx"})
-    text = json.dumps({"fine_tune_type": adapter.kind, **adapter.settings}, indent=1)
-    (folder / ADAPTER_CONFIG).write_text(text)
-
-
 def write_peft(adapter: AdapterFiles, folder: Path, base: str) -> None:
     """Write it as PEFT reads it, for the base model `base`; ConfigError for what is no LoRA or DoRA adapter."""
     if adapter.kind not in ("lora", "dora"):
