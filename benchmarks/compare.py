@@ -115,7 +115,7 @@ def _cell(name: str, value: float | None) -> str:
 
 
 def _notes(runs: Sequence[Run]) -> list[str]:
-    """What differs besides the model, which a reader of the p-values should know."""
+    """Return the settings that differ besides the model, for readers of the p-values."""
     told = []
     for key in ("template", "temperature", "top_p", "max_tokens", "samples", "think", "max_thinking", "min_thinking"):
         values = {run.name: run.results["settings"].get(key) for run in runs}

@@ -7,7 +7,7 @@ all linear layers, float32, beta = 0.01, clip 0.2, learning rate 1e-5, the same 
 grpo.cpu.few_rows before it, as it comes) and the same settings of the C library's memory. Each peer runs in a virtual
 environment of its own, made on first use, through its Python API (benchmarks/peer_runners). Every run is a process; the
 first step of each warms up and is not counted.
-What a peer leaves out is said in PEERS. One that can't run the work is recorded with its error, and the others go on.
+PEERS notes what a peer leaves out. A peer that can't run the work is recorded with its error.
 """
 
 import argparse
@@ -247,7 +247,7 @@ def counted(log: str) -> list[tuple[float, float | None]]:
 
 
 def timed(command: list[str], log: Path, minutes: float, variable: str) -> tuple[int, int]:
-    """Return the exit code and the peak resident bytes of a process, which is ended after so many minutes.
+    """Return the exit code and the peak resident bytes of a process, which is killed at its time limit.
 
     `variable` names the BLAS to it that ours loads.
     """
@@ -270,7 +270,7 @@ def timed(command: list[str], log: Path, minutes: float, variable: str) -> tuple
 
 
 def last_line(log: Path) -> str:
-    """What a process said last, short."""
+    """Return the last line a process printed, shortened."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     said = [line for line in lines if re.match(r"\w*(Error|Exception|error|ERROR|ended after)\b", line)]
     return (said or lines or ["it said nothing"])[-1][:200]

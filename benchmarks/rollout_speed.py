@@ -154,7 +154,7 @@ def repeated(decode: "Callable[[], Decoded]") -> "Decoded":
 
 
 def _prepared(task: dict[str, Any]) -> tuple[Any, Any]:
-    """What is to be timed, warmed up, and the model's facts."""
+    """Return the warmed-up function to time, and the model's facts."""
     from benchmarks.speed import decoders
 
     side, tokens = task["side"], task["tokens"]

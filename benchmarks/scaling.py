@@ -1,4 +1,4 @@
-"""How a step's seconds grow with samples, completion length, prompt length and number of prompts: fitted exponents.
+"""Fit how a step's seconds grow with samples, completion length, prompt length and number of prompts.
 
     python -m benchmarks.scaling --model DIR --output benchmarks/results --page RESULTS.md
 

@@ -1,4 +1,4 @@
-"""What N samples of a problem buy: one of them, a majority vote, the best by a value, a small tree search.
+"""Measure what N samples of a problem buy: one, a majority vote, the best by a value, a small tree search.
 
     python -m benchmarks.search --model DIR [--adapter A] [--data digit_sums] --samples 16 --output runs/search
 

@@ -8,7 +8,7 @@ Every prompt length is a process of its own, taken in turn; the first step of ea
 
 The share is (flops that the update needs) / (seconds of learning x measured rate of a float32 matrix product). Needed
 are the policy forward and backward, the reference forward, and the vocabulary at completion tokens, the prompt once;
-what is computed again to save memory is not counted (benchmarks/flops.py).
+recomputation that saves memory is not counted (benchmarks/flops.py).
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.sweep --benchmark math500 --budgets 256 512 1024 2048 --output runs/sweep \\
         -- --model DIR_OR_HUB_ID --template r1 --samples 8 [what else python -m benchmarks.math500 takes]
 
-Every budget is a run of its own (DIR/thinking_N), gone on with if it was interrupted. Thinking is held at exactly N
+Every budget is a run of its own (DIR/thinking_N), resumed if it was interrupted. Thinking is held at exactly N
 tokens: closed there, and lengthened by "Wait" where the model would end it earlier (s1, arXiv 2501.19393);
 --close-only leaves early ends alone. The picture has accuracy over the thinking tokens of one sample, and the
 majority vote of k samples over k times that: what the same tokens buy in parallel.

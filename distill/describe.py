@@ -24,7 +24,7 @@ MOST_COMPARED = 20_000  # rows that are looked through for near duplicates
 
 @dataclass(frozen=True)
 class Description:
-    """What `describe` found; lengths are in `unit`s of the assistant's text."""
+    """Statistics of a corpus; lengths are in `unit`s of the assistant's text."""
 
     figures: dict[str, Any]
     counts: dict[str, dict[str, int]]  # domain, language, difficulty, ... -> value -> rows
@@ -143,7 +143,7 @@ def draw(description: Description, path: Path) -> None:
 
 
 def measure(tokenizer: str | None) -> tuple[Callable[[str], int], str]:
-    """How long a text is and in what: words, or tokens of a model; ConfigError where there is no such model."""
+    """Return a length function and its unit: words, or tokens of a model; ConfigError where there is no such model."""
     if tokenizer is None:
         from distill.corpus.duplicates import words_of
 

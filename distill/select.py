@@ -31,7 +31,7 @@ POOL = 4  # candidates for each place of a domain: its hardest rows
 
 @dataclass(frozen=True)
 class Selection:
-    """What is selected, and what each step left."""
+    """The selected rows, and the number left after each step."""
 
     rows: list[CorpusRow]
     steps: list[tuple[str, int]] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Wish:
-    """How many rows, and what they must be."""
+    """The number of rows to select and the conditions they must meet."""
 
     count: int
     min_difficulty: int = 1

@@ -1,4 +1,4 @@
-"""Where tasks come from and how an environment answers: `envs.make(name, **options)`. Needs no mlx."""
+"""Tasks and environments that answer: `envs.make(name, **options)`. Needs no mlx."""
 
 from envs.base import DataError, Env, Task
 from envs.conversation import Conversation, Message, Reply, Tool

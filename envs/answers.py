@@ -1,4 +1,4 @@
-"""Where a completion states its final answer, for the rewards of this package."""
+"""Find a completion's final answer, for the rewards of this package."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from rewards.sections import first_turn, opened_by_prompt, split
 
 
 def final_answer(seen: str, completion: Completion) -> str | None:
-    r"""What the last `<answer>` of the final part holds, else its last `\boxed`; None without either.
+    r"""Return the content of the final part's last `<answer>`, else of its last `\boxed`; None without either.
 
     `seen` is what the model saw before it (`rewards.base.seen_prompts`). The final part is what follows the reasoning:
     an answer that stands only inside `<think>`, or after a `<think>` that is never closed, is not given.

@@ -57,7 +57,7 @@ class Env:
         return self.splits[split]
 
     def report(self) -> list[str]:
-        """What its reader should be told: how many tasks there are, what was left out and why, the notes."""
+        """Return lines for the reader: the number of tasks, what was left out and why, the notes."""
         lines = [", ".join(f"{len(tasks)} {split}" for split, tasks in self.splits.items()) + " tasks"]
         if self.skipped:
             more = f" (the first {SHOWN} are shown)" if len(self.skipped) > SHOWN else ""
@@ -67,7 +67,7 @@ class Env:
 
     @property
     def converses(self) -> bool:
-        """Whether it has tasks of several turns."""
+        """Return whether it has tasks of several turns."""
         return type(self).converse is not Env.converse
 
     def converse(self, task: Task) -> Conversation | None:
@@ -76,6 +76,6 @@ class Env:
 
 
 def prompt_key(prompt: Prompt) -> str:
-    """What makes two prompts the same: their text, whatever its white space."""
+    """Return the key under which two prompts are the same: their text without differences in white space."""
     text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False, sort_keys=True)
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""What several turns are made of: an environment's conversation hears each of the model's messages and replies."""
+"""Records of conversations: an environment hears each of the model's messages and replies."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ Message = dict[str, Any]  # role and content; the model's may hold tool_calls, a
 
 @dataclass
 class Reply:
-    """What an environment says to one of the model's messages.
+    """An environment's answer to one of the model's messages.
 
     `messages` are shown to the model (role user, tool or system), `done` ends the conversation after them, `rewards`
     are what the turn earned by name (the reward `environment` sums them up), `info` goes to the completion rows.
@@ -42,7 +42,7 @@ class Conversation(Protocol):
 
     @property
     def tools(self) -> Sequence[Tool]:
-        """What the model may call; a plain attribute will do."""
+        """The tools the model may call; a plain attribute will do."""
 
     def reply(self, message: Message) -> "Reply | Awaitable[Reply]":
         """Answer the model's message."""

@@ -80,7 +80,7 @@ def from_rows(
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows become the splits of an Env."""
+    """Settings that turn rows into the splits of an Env."""
 
     columns: Columns
     strict: bool
@@ -139,7 +139,7 @@ def numbered(rows: Iterable[Any], name: str) -> Iterator[Row]:
 
 
 def _notes_on_answers(tasks: Sequence[Task], columns: Columns) -> list[str]:
-    """Whether the answers are objects, which no built-in reward can compare with."""
+    """Return whether the answers are objects, which no built-in reward can compare with."""
     answer = next((answer for task in tasks if (answer := task.columns.get(ANSWER_COLUMN)) is not None), None)
     if not isinstance(answer, Mapping) or not columns.answer_required:
         return []

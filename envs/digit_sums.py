@@ -105,7 +105,7 @@ def _slip(number: int, largest: int, rng: random.Random) -> int:
 
 
 def _switched_units(rng: random.Random) -> range:
-    """Which units of the reasoning are in the other language: one step, or everything from some unit on."""
+    """Choose the units of reasoning in the other language: one step, or everything from some unit on."""
     if rng.random() < 0.5:
         start = UNITS_A_STEP * rng.randrange(2)
         return range(start, start + UNITS_A_STEP)

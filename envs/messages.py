@@ -10,7 +10,7 @@ ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assi
 
 
 def is_conversation(value: Any) -> bool:
-    """Whether a column holds a list of messages, or the columns of one (role: [...], content: [...])."""
+    """Return whether a column holds a list of messages, or the columns of one (role: [...], content: [...])."""
     if isinstance(value, Mapping):
         return any(isinstance(value.get(key), Sequence) and not isinstance(value[key], str) for key in ("role", "from"))
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)

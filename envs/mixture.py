@@ -38,7 +38,7 @@ class Mixture(Env):
 
     @property
     def converses(self) -> bool:
-        """Whether any part has tasks of several turns."""
+        """Return whether any part has tasks of several turns."""
         return any(env.converses for env in self.parts.values())
 
     def _mixed(self, split: str, weights: Mapping[str, float], seed: int) -> list[Task]:

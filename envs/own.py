@@ -13,7 +13,7 @@ from envs.rows import Columns
 from rewards.imports import one_line, raised_at, user_object
 
 TEST_SPLITS = ("test", "validation", "valid", "dev", "eval")
-ROW_OPTIONS = {  # what is said of rows; an Env has its own ways
+ROW_OPTIONS = {  # options of rows; an Env has its own
     "prompt_column": None, "answer_column": None, "language": None, "suffix": "", "strict": False,
     "test_size": None, "limit": None, "max_rows": None,
 }  # fmt: skip
@@ -60,7 +60,7 @@ def from_function(
 
 
 def _called(data: str, options: Mapping[str, Any]) -> Any:
-    """What the name stands for, called with these options if it is a function or a class."""
+    """Return the object of the name, called with these options if it is a function or a class."""
     try:
         found = user_object(data, "data")
     except ValueError as error:

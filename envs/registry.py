@@ -80,7 +80,7 @@ def make(name: str | Sequence[Mapping[str, Any]], /, *, needs_answer: bool | Non
 
 
 def find(name: str) -> tuple[Entry, dict[str, Any]]:
-    """How the environment of that name is built, and the options its name already gives."""
+    """Return the builder of the environment of that name, and the options its name already gives."""
     if name in ENVIRONMENTS:
         return ENVIRONMENTS[name], {}
     if name.startswith(REASONING_GYM):

@@ -24,7 +24,7 @@ Row = tuple[str, Any]  # where it stands (`FILE:LINE`), and a mapping, or a Valu
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a row keeps its prompt and its answer (None: look for the usual names), and what to add.
+    """The columns of a row's prompt and answer (None: look for the usual names), and what to add.
 
     A name with dots, `reward_model.ground_truth`, goes into a column that is an object. `verbatim` leaves the column
     `answer` as it is; otherwise a text is stripped, and the number after `####` taken out of it.
@@ -198,7 +198,7 @@ def _answer(value: Any, column: str, *, worked: bool) -> tuple[Any, str | None]:
 
 
 def encodable(row: Any) -> bool:
-    """Whether everything in a row can be written as UTF-8 (JSON can smuggle in half a surrogate pair)."""
+    """Return whether everything in a row can be written as UTF-8 (JSON can smuggle in half a surrogate pair)."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:

@@ -16,9 +16,9 @@ def seeded(tasks: Sequence[Task], seed: int, purpose: str) -> list[Task]:
 
 
 def held_out_count(available: int, test_size: TestSize, *, share: float = 0.1, at_most: int = 200) -> int:
-    """How many of `available` distinct prompts to hold out; one at least always stays in training.
+    """Return how many of `available` distinct prompts to hold out; at least one stays in training.
 
-    An int is a number of prompts, a float below 1 a share of them, None the default: `share`, but `at_most` so many.
+    An int is a number of prompts, a float below 1 a share of them, None is `share`, but no more than `at_most`.
     A number that would leave nothing to train on becomes half of what there is.
     """
     if available < 2:

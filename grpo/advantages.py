@@ -129,7 +129,7 @@ def maximum_likelihood_advantages(rewards: mx.array, *, epsilon: float = 1e-4) -
 
 
 def pass_at_k_advantages(rewards: mx.array, k: int, *, epsilon: float = 1e-4) -> mx.array:
-    """What a completion adds to the best of k: pass@k training (arXiv 2508.10751), for any rewards.
+    """Advantage of a completion as its gain to the best of k: pass@k training (arXiv 2508.10751), any rewards.
 
     A_i = (E[max of a set of k with i] - E[max of a set of k]) / (std(max of a set of k) + epsilon)
 

@@ -1,4 +1,4 @@
-"""What an update minimises: the loss as the config sets it, its denominator, and the sums its metrics are made of."""
+"""The objective of an update: the configured loss, its denominator and the sums behind its metrics."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +33,7 @@ class Objective:
 
     @property
     def has_reference(self) -> bool:
-        """Whether the loss has a KL term, and so needs the reference's logprobs."""
+        """Return whether the loss has a KL term, and so needs the reference's logprobs."""
         return self.config.beta > 0
 
     def counts(self, groups: Sequence[Group]) -> StepCounts:

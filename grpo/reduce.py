@@ -18,7 +18,7 @@ Unit = Literal["sequence", "token", "budget"]
 
 @dataclass(frozen=True)
 class StepCounts:
-    """What one optimizer step trains on, counted before it is split."""
+    """Counts of what one optimizer step trains on, taken before the step is split."""
 
     sequences: int  # with at least one trained token
     tokens: int  # trained

@@ -54,7 +54,7 @@ from rewards import CallState, RewardSet
 
 @dataclass
 class TrainerState(RunState):
-    """What a checkpoint of an RL run remembers."""
+    """The state of an RL run that a checkpoint holds."""
 
     before: dict[str, Any] | None = None  # held-out figures before the first step
     unlogged: dict[str, float] | None = None  # metrics of a step whose evaluation was interrupted

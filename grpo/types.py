@@ -30,7 +30,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """What was said after the prompt where an environment answers, and what it gave for it.
+    """The messages after the prompt of an environment that answers, and the rewards it gave for them.
 
     `ended` says why it is over: the environment was done, the turns or tokens were used up, or the environment was
     late or raised (`problem` says how).
@@ -46,7 +46,7 @@ class Dialogue:
 
     @property
     def failed(self) -> bool:
-        """Whether the environment failed, which is no fault of the model's."""
+        """Return whether the environment failed, which is no fault of the model's."""
         return self.ended in ("timeout", "error")
 
 
@@ -107,7 +107,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class AdvantageInputs:
-    """What an advantage estimator may look at: a step's groups and what they were given.
+    """Inputs of an advantage estimator: a step's groups and their rewards.
 
     Its result is [prompts, samples], one advantage a completion, or [batch, time], one a token, batch going through the
     samples of one prompt after another and time being as long as the longest completion at least.
@@ -124,7 +124,7 @@ class AdvantageInputs:
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a loss may look at: one micro-batch. What stands at positions of mask 0 has no meaning."""
+    """Inputs of a loss: one micro-batch. Values at positions of mask 0 have no meaning."""
 
     policy_logprobs: "mx.array"  # [batch, time], the array with a gradient
     sampler_logprobs: "mx.array"  # [batch, time]
@@ -139,7 +139,7 @@ class LossInputs:
 
 @dataclass(frozen=True)
 class LossOutputs:
-    """What a loss returns. Positions of mask 0 are left out of everything."""
+    """Outputs of a loss. Positions of mask 0 are left out of everything."""
 
     token_losses: "mx.array"  # [batch, time]
     metrics: "dict[str, mx.array]" = field(default_factory=dict)  # each [batch, time]: logged as a mean over tokens

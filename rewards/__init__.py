@@ -1,4 +1,4 @@
-"""What a finished completion is worth.
+"""Judge what a finished completion is worth.
 
 Every reward has TRL's signature, `f(prompts, completions, completion_ids=None, **columns) -> list[float | None]`, so
 that rewards written for TRL or open-r1 run here unchanged and these run there. `get` finds one by name, `RewardSet`

@@ -106,7 +106,7 @@ def prompt_text(prompt: Completion) -> str:
 
 
 def seen_prompts(prompts: Sequence[Completion], columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """What the model saw before each completion, whose end may have opened the completion's first tag.
+    """The model's input before each completion; its end may have opened the completion's first tag.
 
     The column `rendered_prompts` where the trainer gives it, else the texts of the prompts.
     """

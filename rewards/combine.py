@@ -1,4 +1,4 @@
-"""How measured rewards become one number: clip, gate, weigh, sum. Plain lists in and out, no rewards are run here.
+"""Combine measured rewards into one number: clip, gate, weigh, sum. Plain lists in and out, no rewards are run here.
 
 What can be farmed alone counts where something else holds: `{"accuracy": "format"}` gives accuracy only to completions
 that keep the format, `{"reasoning_steps": "accuracy"}` pays for steps only where the answer is right.
@@ -40,7 +40,7 @@ def read_gate(text: Any) -> Gate:
 
 @dataclass(frozen=True)
 class Counted:
-    """What enters the sum."""
+    """The terms of the sum."""
 
     values: Values  # reward name -> one value a completion, clipped and gated
     totals: list[float | None]  # weighted sum; None without any reward, with one missing, or over LARGEST

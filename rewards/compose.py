@@ -174,7 +174,7 @@ class RewardSet:
     def close(self) -> None:
         """Free what the rewards hold (worker processes), and end the calls that wait for one.
 
-        A closed set may be used again; it starts them anew.
+        A closed set may be used again; it starts its processes again.
         """
         self._closed_times += 1
         if self._placed.process is not None:
@@ -254,7 +254,7 @@ def _own_copy(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked(returned: Any, rows: int) -> Judged:
-    """What a reward returned as one finite float or None a completion; anything else is None and counted."""
+    """Return a reward's values as one finite float or None a completion; anything else is None and counted."""
     if isinstance(returned, str | bytes | Mapping) or not isinstance(returned, Iterable):
         return all_failed(rows, "not_a_list", f"returned {type(returned).__name__}, not a list of {rows} numbers")
     items = list(itertools.islice(returned, rows + 1))  # it may be without end

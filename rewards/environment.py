@@ -1,4 +1,4 @@
-"""What an environment's own replies gave: the sum over the turns of a conversation."""
+"""Sum the rewards of an environment's own replies over the turns of a conversation."""
 
 from collections.abc import Mapping, Sequence
 

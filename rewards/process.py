@@ -97,12 +97,12 @@ class ChildProcess:
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended."""
+        """Return whether the process has not ended."""
         return self._process.poll() is None
 
     @property
     def readable(self) -> bool:
-        """Whether there is output to read, or its end."""
+        """Return whether there is output to read, or its end."""
         return bool(self._buffer) or wait_for(self._out, select.POLLIN, 0.0)
 
     def exchange(self, message: Mapping[str, Any], deadline: float) -> bytes:
@@ -215,7 +215,7 @@ class ChildProcess:
 
 
 def wait_for(pipe: IO[bytes], event: int, seconds: float) -> bool:
-    """Whether a pipe is ready, or at its end, in time. `poll`: `select` refuses descriptors over 1,023."""
+    """Return whether a pipe is ready, or at its end, in time. `poll`: `select` refuses descriptors over 1,023."""
     poller = select.poll()
     poller.register(pipe.fileno(), event)
     return bool(poller.poll(seconds * 1000))

@@ -1,4 +1,4 @@
-"""What the commands of this package read: JSONL rows and `NAME.key=value` options. Errors are one line."""
+"""Read the input of this package's commands: JSONL rows and `NAME.key=value` options. Errors are one line."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence

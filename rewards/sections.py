@@ -1,4 +1,4 @@
-"""Where the reasoning and the answer of a completion are: one-pass scanners over `<think>` and `<answer>`.
+"""Find the reasoning and the answer of a completion: one-pass scanners over `<think>` and `<answer>`.
 
 Plain `str.find`, no regular expressions: `<answer>(.*?)</answer>` takes seconds on hostile text of 32k tokens, with
 the interpreter lock held.
@@ -37,7 +37,7 @@ class Sections:
 
 
 def opened_by_prompt(prompt: str) -> bool:
-    """Whether the prompt (its template) already wrote the opening `<think>`."""
+    """Return whether the prompt (its template) already wrote the opening `<think>`."""
     return prompt.rstrip().endswith("<think>")
 
 

@@ -1,1 +1,1 @@
-"""What the benchmarks of models share: problems, decoding, scoring, intervals, tables."""
+"""Shared by the benchmarks of models: problems, decoding, scoring, intervals, tables."""

@@ -38,7 +38,7 @@ class Budget:
         self.closed = False
 
     def __call__(self, token: int) -> Sequence[int]:
-        """What is written in place of the token that was drawn."""
+        """Return the token to write in place of the one drawn."""
         if self.closed:
             return (token,)
         if self.maximum is not None and len(self.thinking) >= self.maximum:
@@ -73,7 +73,7 @@ class Words:
         self.close = tuple(tokenizer.encode(CLOSE, add_special_tokens=False))
 
     def end(self, thinking: Sequence[int], token: int) -> Literal["begun", "whole"] | None:
-        """Whether this token ends the thinking, or could be the beginning of its end (`</`, `</thi`)."""
+        """Return whether this token ends the thinking, or could be the beginning of its end (`</`, `</thi`)."""
         if token in self.stops:
             return "whole"
         text = self.decode([*thinking[-TAIL:], token])
@@ -88,7 +88,7 @@ class Words:
 def steering(
     settings: Settings, tokenizer: Any, stops: Collection[int], prompts: Sequence[Prompt]
 ) -> Callable[[], Steer] | None:
-    """What `grpo.rollout.engine.Request.steer` takes; None without a budget.
+    """Return a steering function for `grpo.rollout.engine.Request.steer`; None without a budget.
 
     Raises ConfigError where a prompt does not end with `<think>`: the thinking would have no beginning.
     """

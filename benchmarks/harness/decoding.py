@@ -98,7 +98,7 @@ def _warn_of_length(policy: Policy, prompts: list[Prompt], settings: Settings) -
 
 
 class _Progress:
-    """What is said while decoding; also where a signal is noticed."""
+    """Print progress while decoding, and notice signals."""
 
     def __init__(self, problems: int, samples: int, stop: StopFlag) -> None:
         self.problems, self.samples, self.stop = problems, samples, stop

@@ -1,4 +1,4 @@
-"""Running a benchmark: load, decode what is missing, judge, write, sum up. The small files beside it say what is run.
+"""Run a benchmark: load, decode what is missing, judge, write, sum up.
 
 An output directory holds config.json (the settings), items.jsonl, and when every problem is there results.json and
 table.md. The same command again goes on where it stopped.
@@ -58,7 +58,7 @@ def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
         with StopFlag() as stop:
             return run(benchmark, settings, load_problems(benchmark, settings), output, stop)
     except Interrupted as error:
-        print(f"{error}; what was done is in {output}: the same command goes on with it", file=sys.stderr)
+        print(f"{error}; finished items are in {output}: the same command continues", file=sys.stderr)
         return error.exit_code
 
 

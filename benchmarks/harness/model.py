@@ -25,7 +25,7 @@ def check_paths(settings: Settings) -> None:
 
 
 def local_folder(settings: Settings) -> Path:
-    """Where the model's files are, downloaded first if it is the hub's. ConfigError, one line, if it can't be had."""
+    """Return the folder of the model's files, downloaded first from the hub; ConfigError, one line, if that fails."""
     from mlx_lm.utils import _download  # what mlx_lm.load itself begins with: the same files, the same cache
 
     check_paths(settings)

@@ -80,14 +80,14 @@ def vote_classes(answers: Sequence[str | None], right: Sequence[bool]) -> list[i
 
 
 def _same(rewards: RewardSet, first: str, others: Sequence[str | None]) -> list[bool]:
-    """Whether each of these equals the first, read as a boxed answer; an unreadable one equals nothing else."""
+    """Return whether each of these equals the first, read as a boxed answer; an unreadable one equals nothing else."""
     boxed = [f"\\boxed{{{other}}}" for other in others]
     scores = rewards.score([""] * len(boxed), boxed, columns={"answer": [first] * len(boxed)})
     return [value == 1.0 for value in scores.totals]
 
 
 def thinking_tokens(rollout: Rollout, decode: Decode, *, opened: bool) -> int | None:
-    """How many tokens stand before `</think>` (or the end, if it never comes).
+    """Return the number of tokens before `</think>` (or the end, if it never comes).
 
     Counted from the start of the completion where the prompt wrote `<think>`, else from after the completion's own;
     None if there is none. A token that holds a piece of a tag is the tag's.

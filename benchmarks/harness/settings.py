@@ -1,7 +1,7 @@
-"""What a benchmark run is told: one record, from which the command line is made. Needs no mlx.
+"""Settings of a benchmark run: one record, from which the command line is made. Needs no mlx.
 
 Everything in it but FREE_TO_CHANGE decides what the completions are; it is written to the output directory, and
-a run there is only gone on with under the same settings.
+a run there is resumed only under the same settings.
 """
 
 import argparse
@@ -82,12 +82,12 @@ class Settings(Section):
 
     @property
     def opens_thinking(self) -> bool:
-        """Whether <think> is written for the model."""
+        """Return whether <think> is written for the model."""
         return self.template == "r1" if self.think is None else self.think
 
     @property
     def steers(self) -> bool:
-        """Whether there is a thinking budget."""
+        """Return whether there is a thinking budget."""
         return bool(self.min_thinking or self.waits or self.max_thinking is not None)
 
     @property

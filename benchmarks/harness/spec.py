@@ -1,4 +1,4 @@
-"""What a benchmark is: where its problems come from, how they are asked, what judges the answers, what is published."""
+"""A benchmark as data: its problems, their prompts, the judge of the answers, the published figures."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of the hub. `problems` is how many it should hold; another number is said, not refused."""
+    """A data set of the hub. `problems` is the expected number; another number is reported, not refused."""
 
     hub: str
     revision: str  # the commit that is read; results.json has it and the sha256 of what was read

@@ -67,7 +67,7 @@ def figures(problems: Sequence[Problem], benchmark: Benchmark, *, brief: bool = 
 
 
 def right(item: Item, reward: str) -> bool:
-    """Whether the item counts as solved."""
+    """Return whether the item counts as solved."""
     value = item.scores[reward]
     return value is not None and value >= 1
 

@@ -36,7 +36,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def _budget(settings: dict[str, Any]) -> str:
-    """What a thinking budget does to the completions; empty without one."""
+    """Describe what a thinking budget does to the completions; empty without one."""
     parts = [
         f"{name.replace('_', ' ')} {settings[name]}"
         for name in ("min_thinking", "max_thinking", "waits")
@@ -46,7 +46,7 @@ def _budget(settings: dict[str, Any]) -> str:
 
 
 def _which(data: dict[str, Any], found: dict[str, Any]) -> str:
-    """How the problems differ from the benchmark's own."""
+    """Describe how the problems differ from the benchmark's own."""
     if not data["standard"]:
         return "custom data"
     return f"{found['problems']} of {data['problems']} problems" if found["problems"] < data["problems"] else ""

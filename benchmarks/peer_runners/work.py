@@ -1,4 +1,4 @@
-"""What every driver shares: MODEL DATA STEPS GROUP TOKENS on its command line, the reward, and what it prints.
+"""Shared by every driver: MODEL DATA STEPS GROUP TOKENS on its command line, the reward, and its output.
 
 Runs in the peers' environments, so it imports nothing but the standard library.
 """
@@ -21,7 +21,7 @@ class Work(NamedTuple):
 
 
 def given():
-    """What to do."""
+    """The work of a driver."""
     model, data, *numbers = sys.argv[1:]
     rows = [json.loads(line) for line in Path(data).read_text().splitlines()]
     return Work(model, rows, *map(int, numbers))

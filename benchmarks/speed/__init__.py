@@ -1,1 +1,1 @@
-"""What the benchmarks of speed share: the machine, counts of operations, measured processes."""
+"""Shared by the benchmarks of speed: the machine, counts of operations, measured processes."""

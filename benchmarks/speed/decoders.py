@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from grpo.model.policy import Policy
     from grpo.types import Prompt
 
-EARLY, WITHIN = 12, 32  # of a ragged group of 16, so many rows stop within so many tokens
+EARLY, WITHIN = 12, 32  # of a ragged group of 16, 12 rows stop within 32 tokens
 
 
 @dataclass(frozen=True)

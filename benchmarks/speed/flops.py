@@ -1,4 +1,4 @@
-"""How much arithmetic and memory traffic a piece of work needs at least, whoever does it.
+"""Count the arithmetic and memory traffic that a piece of work needs at least.
 
 A multiplication and an addition count as 2. Only matrix products are counted: what a network does besides (norms,
 rotations, softmax, sampling) is time that is not at the limit. Nothing is counted twice: an implementation that
@@ -73,7 +73,7 @@ def cache_bytes(facts: ModelFacts, groups: Sequence[Work]) -> int:
 
 
 def decoding_step(facts: ModelFacts, contexts: Sequence[int]) -> float:
-    """Flops of one more token for every row, each seeing so many tokens."""
+    """Flops of one more token for every row, whose contexts have these lengths."""
     weights = block_weights(facts) + facts.hidden * facts.vocab
     return 2 * weights * len(contexts) + attention(facts, sum(contexts))
 

@@ -1,4 +1,4 @@
-"""What the machine is and what it can do: the yardsticks that speeds are held against."""
+"""Describe the machine and measure its rates: the yardsticks of the speed benchmarks."""
 
 import importlib.metadata
 import os
@@ -15,7 +15,7 @@ COPIED_BYTES = 1 << 28  # far more than any cache holds
 
 @dataclass(frozen=True)
 class Limits:
-    """What was measured beside the work it is the yardstick of."""
+    """Rates measured beside the work that they are the yardstick of."""
 
     gflops: float  # 1e9 multiplications and additions a second of a float32 matrix product
     bandwidth: float  # bytes read and written a second while memory is copied

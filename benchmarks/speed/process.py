@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: every measurement in a process of its own, its record, its section of a page."""
+"""Shared by the speed benchmarks: a measurement in its own process, its record, its section of a page."""
 
 import argparse
 import json
@@ -71,7 +71,7 @@ def model_directories(models: Sequence[str], folder: Path) -> dict[str, str]:
 
 
 def in_process(module: str, task: dict[str, Any]) -> dict[str, Any]:
-    """What `python -m MODULE --task JSON` prints last; ends the benchmark with one line if that fails."""
+    """Return what `python -m MODULE --task JSON` prints last; end the benchmark with one line if that fails."""
     command = [sys.executable, "-m", module, "--task", json.dumps(task)]
     with tempfile.TemporaryFile("w+") as errors:
         given = {**os.environ}
@@ -118,7 +118,7 @@ def _footer(described: dict[str, Any]) -> str:
 
 
 def load(model: str, *, samples: int = GROUP, tokens: int, rank: int = RANK) -> "tuple[Policy, Any]":
-    """The policy as a run starts with it (LoRA, beta 0.01), never ending a completion by itself, and its config."""
+    """The policy as a run starts with it (LoRA, beta 0.01), without stop tokens, and its config."""
     from grpo.config import Config
     from grpo.config.sections import LoRA
     from grpo.model.loading import load_policy

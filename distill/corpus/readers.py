@@ -32,7 +32,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file holds, and a line for every row that could not be used."""
+    """The rows of a file, and a line for every row that could not be used."""
 
     rows: list[CorpusRow] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
@@ -162,7 +162,7 @@ def corpus_row(row: Any, **defaults: Any) -> CorpusRow:
 
 
 def _described(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What else a row says of itself in words of the format; what does not fit there is left."""
+    """Return a row's other fields that the format knows; fields that do not fit are left out."""
     found: dict[str, Any] = {}
     if isinstance(domain := row.get("domain"), str) and domain.lower() in DOMAINS:
         found["domain"] = domain.lower()

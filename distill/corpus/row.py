@@ -23,7 +23,7 @@ SPLITS = ("train", "valid", "test")  # the names mlx_lm gives its files
 
 
 class Part(BaseModel):
-    """What a row is made of: an unknown key is an error, and a text is taken as it is (an answer may be "none")."""
+    """Base of a row's records: an unknown key is an error, and a text is taken as it is (an answer may be "none")."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -34,14 +34,14 @@ class Message(Part):
 
 
 class Verdict(Part):
-    """What a judge said."""
+    """A judge's verdict."""
 
     judge: str = Field(description="rubric or name of the judge")
     value: float = Field(ge=0, le=1)
 
 
 class Coordinates(Part):
-    """Where a row lies among concepts, each from 0 to 1."""
+    """A row's place among concepts, each coordinate from 0 to 1."""
 
     x: float = Field(ge=0, le=1, description="concrete to abstract")
     y: float = Field(ge=0, le=1, description="basic to expert")
@@ -49,7 +49,7 @@ class Coordinates(Part):
 
 
 class Provenance(Part):
-    """How a row came to be."""
+    """The origin of a row."""
 
     model: str | None = Field(None, description="hub id, directory or URL of what wrote the completion")
     adapter_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
@@ -123,7 +123,7 @@ class CorpusRow(Part):
 
 
 def is_orcid(text: str) -> bool:
-    """Whether a text is an ORCID: sixteen characters in four groups, the last one ISO 7064 mod 11-2 of the others."""
+    """Return whether a text is an ORCID: 16 characters in four groups, the last one ISO 7064 mod 11-2 of the others."""
     digits = text.replace("-", "")
     if [len(part) for part in text.split("-")] != [4, 4, 4, 4] or not (digits.isascii() and digits[:15].isdigit()):
         return False
@@ -197,7 +197,7 @@ def split_by_prompt(
 
 
 def hash_order(text: str, seed: int) -> str:
-    """What to sort texts by for an order that depends on the seed and each text alone."""
+    """Return a sort key for an order that depends only on the seed and each text."""
     return hashlib.sha256(f"{seed}:{text}".encode(errors="replace")).hexdigest()
 
 

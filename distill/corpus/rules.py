@@ -17,7 +17,7 @@ COPY_RUN = 5  # words of a run that is looked for in the prompt
 
 @dataclass(frozen=True)
 class Rules:
-    """What a completion must be."""
+    """Rules that a completion must meet."""
 
     require: Mapping[str, float] = field(default_factory=dict)  # reward -> its least value
     may_lack: frozenset[str] = frozenset()  # rewards that may have no value
@@ -72,13 +72,13 @@ def order_of(rules: Rules) -> list[str]:
 
 
 def goes_on(text: str) -> bool:
-    """Whether the completion plays a further turn of the conversation."""
+    """Return whether the completion plays a further turn of the conversation."""
     reasoned = max(text.find("</think>"), 0)
     return any(mark in text for mark in TURN_MARKS) or any(text.find(mark, reasoned) >= 0 for mark in PLAIN_TURNS)
 
 
 def has_code_block(text: str) -> bool:
-    """Whether a line begins a fenced block."""
+    """Return whether a line begins a fenced block."""
     return any(line.lstrip().startswith(FENCES) for line in text.splitlines())
 
 

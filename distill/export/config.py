@@ -6,7 +6,7 @@ from grpo.config.sections import Section
 
 
 class ExportConfig(Section):
-    """What is exported, and as what."""
+    """The model to export and the formats to write."""
 
     model: str = Field(description="hub id or local MLX directory of the base")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")

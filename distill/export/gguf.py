@@ -23,7 +23,7 @@ ELSEWHERE = "export without --gguf and run llama.cpp's convert_hf_to_gguf.py on 
 
 
 class _NoVocabulary:
-    """What mlx_lm's metadata are asked for where the vocabulary is written here."""
+    """A stand-in tokenizer for mlx_lm's metadata where the vocabulary is written here."""
 
     vocab_size = 0
 

@@ -33,7 +33,7 @@ HALF = 5e-2
 
 @dataclass(frozen=True)
 class Record:
-    """What was written and how far it is from what was trained. Logprobs in nats, largest difference of the probes."""
+    """The files written and their distance from the trained model: largest logprob difference of the probes, nats."""
 
     output: str
     adapter_effect: float | None  # base and adapter against the base alone; None without an adapter

@@ -2,7 +2,7 @@
 
 llama.cpp cuts a text into words before it merges bytes, by a rule it knows by name (`tokenizer.ggml.pre`). Which one a
 tokenizer.json follows stands in its pre-tokenizer; one that is not among RULES is refused, since every text would be
-cut differently without a word.
+cut differently.
 """
 
 import json
@@ -24,7 +24,7 @@ DIGITS_APART, GPT2 = "smollm", "gpt-2"
 
 
 def is_byte_level(tokenizer: dict[str, Any]) -> bool:
-    """Whether a tokenizer.json is byte-level BPE."""
+    """Return whether a tokenizer.json is byte-level BPE."""
     return "ByteLevel" in json.dumps(tokenizer.get("pre_tokenizer"))
 
 

@@ -1,7 +1,7 @@
 """`python -m distill.pipeline`: run the DeepSeek-R1 recipe stage by stage from one YAML file.
 
 At the end stages.md in the output directory shows every stage on the same held-out problems. Run it again to go on
-after a kill: what is done is not done again unless what it was made from has changed. Without arguments: the recipe on
+after a kill: a finished stage is not run again unless its inputs have changed. Without arguments: the recipe on
 the embedded model, nothing downloaded.
 """
 
@@ -23,7 +23,7 @@ SHOWN = ("steps", "total_steps", "epochs", "samples", "max_prompts", "learning_r
 
 
 def plan(config: PipelineConfig) -> str:
-    """What would be run, a line a stage, every config validated."""
+    """List the stages that would run, a line each, with every config validated."""
     check(config)
     lines = []
     for name, stage in config.stages.items():

@@ -1,7 +1,7 @@
-"""What a stage was made from, on disk: the hash of its inputs when it began, and what it gave when it was done.
+"""A stage's record on disk: the hash of its inputs when it began, and of its product when it was done.
 
 A stage whose inputs are those recorded and whose product is whole is not run again. One that began with the same
-inputs goes on; one that began with others is moved to replaced/ and begins anew.
+inputs goes on; one that began with others is moved to replaced/ and starts again.
 """
 
 import json
@@ -34,18 +34,18 @@ def finished(folder: Path) -> Record | None:
         return None
 
 
-def begin(folder: Path, inputs: str, of: Mapping[str, Any], *, anew: bool) -> str | None:
-    """Make a stage's directory ready; a line on what was there before, if it is not gone on with.
+def begin(folder: Path, inputs: str, of: Mapping[str, Any], *, again: bool) -> str | None:
+    """Make a stage's directory ready; return a line on an earlier attempt that is set aside.
 
-    With `anew` it is not even where the inputs are the same; nor is one that began elsewhere: its own records hold the
-    places of what it was made from. Raises ConfigError for a directory that holds something else.
+    With `again` it is set aside even where the inputs are the same; so is one that began in
+    another folder, because its records hold paths. Raises ConfigError for a directory that holds something else.
     """
     said, begins = None, {"inputs": inputs, "folder": str(folder.resolve())}
     if folder.exists() and any(not path.name.startswith(".partial") for path in folder.iterdir()):
         begun = _begun(folder)
         if not begun:
             raise ConfigError(f"{folder} holds something that is no stage of a pipeline: choose another --output")
-        if begun != begins or anew:
+        if begun != begins or again:
             aside = folder.parent / REPLACED / folder.name
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
@@ -58,7 +58,7 @@ def begin(folder: Path, inputs: str, of: Mapping[str, Any], *, anew: bool) -> st
 
 
 def _begun(folder: Path) -> dict[str, str]:
-    """What a stage began with and where; empty if this is none."""
+    """Return the inputs and place a stage began with; empty if this is no stage."""
     try:
         found = json.loads((folder / BEGUN).read_text())
         return {key: str(found[key]) for key in ("inputs", "folder")}

@@ -1,4 +1,4 @@
-"""What a pipeline is: its stages as data. Same loader and same errors as `grpo.config`; needs no mlx."""
+"""Config of a pipeline: its stages as data. Same loader and errors as `grpo.config`; needs no mlx."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -127,13 +127,13 @@ class WrittenRows(Section):
     split: str = Field("train", description="of the environment")
     count: int = Field(100, ge=1, description="rows, from the start of the split")
     completion: str = Field(
-        description="what is said, with the task's columns in braces, e.g. <answer>{answer}</answer>"
+        description="the assistant's text, with the task's columns in braces, e.g. <answer>{answer}</answer>"
     )
     seed: int = Field(0, ge=0, description="of the environment")
 
 
 class Evaluation(Section):
-    """What the last stage sets side by side, besides all stages."""
+    """Comparisons of the last stage, besides the table of all stages."""
 
     comparison: Comparison | None = Field(None, description="of distillation with RL; none = no such table")
 
@@ -217,7 +217,7 @@ def settings_of(pipeline: PipelineConfig, name: str, references: Mapping[str, An
 
 
 def gives_adapter(pipeline: PipelineConfig, name: str) -> bool:
-    """Whether a stage's model is its start with an adapter (LoRA), not weights of its own."""
+    """Return whether a stage's model is its start with an adapter (LoRA), not weights of its own."""
     stage = pipeline.stages[name]
     if stage.kind not in ("rl", "sft", "student"):
         return False
@@ -226,7 +226,7 @@ def gives_adapter(pipeline: PipelineConfig, name: str) -> bool:
 
 
 def references_by_name(pipeline: PipelineConfig, name: str) -> dict[str, Any]:
-    """What other stages give to a stage, as `stage:NAME`: equal wherever the files lie."""
+    """Return a stage's inputs from other stages as `stage:NAME`, equal wherever the files lie."""
     stage = pipeline.stages[name]
     found: dict[str, Any] = {key: f"stage:{source}" for key, source in stage.take.items()}
     for who, model_key, adapter_key in ((stage.start, *_keys(stage)), (stage.teacher, "teacher", "teacher_adapter")):

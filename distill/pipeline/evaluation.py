@@ -120,7 +120,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _config(held_out: HeldOut, seed: int) -> Config:
-    """What rendering and rewards read."""
+    """The settings that rendering and rewards read."""
     return Config(
         data=held_out.data,
         template=held_out.template,

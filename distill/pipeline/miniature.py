@@ -112,7 +112,7 @@ def run_miniature_rows(config: MiniatureRows, folder: Path) -> dict[str, Any]:
 
 
 def reply(number: int) -> str:
-    """What is to be said, without reasoning, where a number in words is to be given in figures."""
+    """Return the answer, without reasoning, to a task that asks for a number in figures."""
     return f"<answer> {number} </answer>"
 
 

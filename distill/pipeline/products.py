@@ -1,4 +1,4 @@
-"""What a stage gives to later ones, and the hash of it."""
+"""The product of a stage for later stages, and its hash."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ _HASHES: dict[tuple[str, int, int], str] = {}  # (path, bytes, time of change) -
 
 @dataclass(frozen=True)
 class Product:
-    """What a stage gives to later ones: a model, or a corpus file."""
+    """The product of a stage for later stages: a model, or a corpus file."""
 
     model: str | None = None  # directory or hub id
     adapter: str | None = None  # directory of LoRA adapters on it

@@ -29,7 +29,7 @@ from grpo.runs.command import say
 from grpo.runs.interrupt import StopFlag
 
 TABLES, NUMBERS = "stages.md", "stages.json"
-# keys that change what is looked at and kept, not what is made
+# keys that change what is evaluated and kept, not what is made
 WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
 
 
@@ -39,17 +39,18 @@ class PipelineRun:
     def __init__(self, config: PipelineConfig, output: Path) -> None:
         self.config, self.output = config, output
 
-    def stage(self, name: str, *, anew: bool = False) -> None:
-        """Run a stage, or say that it is done; a finished one is run again if `anew`."""
+    def stage(self, name: str, *, again: bool = False) -> None:
+        """Run a stage, or say that it is done; a finished one is run again if `again`."""
         folder, start = self.output / name, time.monotonic()
         of = self._inputs(name)
         inputs = hash_of(of)
         record = finished(folder)
-        if record is not None and record.inputs == inputs and record.product == digest(self.product(name)) and not anew:
+        made = record is not None and record.inputs == inputs and record.product == digest(self.product(name))
+        if made and not again:
             say(f"[{name}] done already")
             self._measure(name)
             return
-        moved = begin(folder, inputs, of, anew=record is not None)  # one that was done and is not: asked for, or spoilt
+        moved = begin(folder, inputs, of, again=record is not None)  # a finished stage: asked for again, or damaged
         say(f"\n[{name}] {self.config.stages[name].kind}" + (f"; {moved}" if moved else ""))
         figures = self._work(name, folder)
         product = digest(self.product(name))
@@ -60,7 +61,7 @@ class PipelineRun:
         say(f"[{name}] {time.monotonic() - start:.0f} s")
 
     def product(self, name: str) -> Product:
-        """What a stage gives, whether or not it is there yet."""
+        """Return the product of a stage, whether or not it exists yet."""
         stage, folder = self.config.stages[name], self.output / name
         if stage.kind == "model":
             return Product(model=stage.start)
@@ -71,7 +72,7 @@ class PipelineRun:
         return Product(model=str(folder / MODEL))
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """What every stage has recorded, without how long it took; ConfigError if one is not done."""
+        """Return every stage's record without its seconds; ConfigError if one is not done."""
         found = {}
         for name, stage in self.config.stages.items():
             if stage.kind != "evaluate":
@@ -103,7 +104,7 @@ class PipelineRun:
         return figures
 
     def _references(self, name: str) -> dict[str, Any]:
-        """What other stages give, as the places of their files."""
+        """Return the files of other stages' products."""
         found = references_by_name(self.config, name)
         for key, text in found.items():
             who = text.removeprefix("stage:")
@@ -158,7 +159,7 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
     Raises ConfigError or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
     """
     check(config)
-    output = output.resolve()  # what runs record holds wherever they are gone on with from
+    output = output.resolve()  # runs record absolute paths: they can be resumed from any folder
     with checkpoint.lock(output), StopFlag() as stop:
         checkpoint.write_text(output / CONFIG, to_yaml(config.model_copy(update={"output": str(output)})))
         start, run = time.monotonic(), PipelineRun(config, output)
@@ -168,7 +169,7 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
                 if stage.kind == "evaluate":
                     _write_tables(run, name, output)
                 else:
-                    run.stage(name, anew=only is not None)
+                    run.stage(name, again=only is not None)
         stop.check()
         say(f"done in {time.monotonic() - start:.0f} s")
 

@@ -1,4 +1,4 @@
-"""What each kind of stage does in its directory. Each goes on where an earlier process was stopped.
+"""Run each kind of stage in its directory. Each continues where an earlier process was stopped.
 
 To add a kind: its config in `distill.pipeline.config`, a function here, a line in KINDS.
 """
@@ -117,5 +117,5 @@ KINDS: dict[str, Callable[[Any, Path], dict[str, Any]]] = {
 
 
 def steps_for(tokens: int, batch: int, mean_length: float) -> int:
-    """Rollout batches that sample about so many tokens: tokens / (batch * mean length), rounded up."""
+    """Return the number of rollout batches that sample about `tokens`: tokens / (batch * mean length), rounded up."""
     return max(1, math.ceil(tokens / (batch * mean_length)))

@@ -35,7 +35,7 @@ class Step:
 
 @dataclass
 class Funnel:
-    """What every rule dropped, and each dropped completion with its reasons."""
+    """Counts of what every rule dropped, and each dropped completion with its reasons."""
 
     steps: list[Step] = field(default_factory=list)
     rejected: list[dict[str, Any]] = field(default_factory=list)

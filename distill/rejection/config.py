@@ -1,4 +1,4 @@
-"""What rejection sampling can be told. Same tree, same loader and same errors as `grpo.config`; no mlx."""
+"""Config of rejection sampling. Same tree, loader and errors as `grpo.config`; no mlx."""
 
 import re
 from typing import Any, Literal
@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from distill.corpus.row import Domain
 from grpo.config.sections import ColdStart, TurnSettings
 
-# What may differ when a run is gone on with: how the samples become a corpus, who works on it and how fast.
+# Keys that may differ when a run is resumed: how samples become a corpus, who works on it and how fast.
 WORK = {"output", "shard", "concurrency", "timeout_seconds"}
 RULES = {"require", "may_lack", "max_paragraph_words", "code_in_reasoning", "max_copied", "judge", "min_judge"}
 CHOICE = {"min_pass_rate", "max_pass_rate", "choose", "keep_per_prompt", "near_duplicates", "decontaminate"}

@@ -1,4 +1,4 @@
-"""What was sampled, on disk: a file a shard, a line a prompt, whole chunks only.
+"""Samples on disk: a file a shard, a line a prompt, whole chunks only.
 
 A chunk's prompts are written together and flushed, so after a kill at any moment a file holds whole chunks and
 perhaps the beginning of one, which is cut off and sampled again. A chunk is the same whoever samples it and whenever:
@@ -49,7 +49,7 @@ def chunks_of(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:
 
 
 def part_folder(output: Path, shard: str) -> Path:
-    """Where a shard writes."""
+    """The files a shard writes."""
     return output / SAMPLES / shard.replace("/", "_of_")
 
 

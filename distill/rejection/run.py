@@ -64,7 +64,7 @@ def _environment(config: RejectionConfig) -> Any:
 
 
 def _look_ahead(config: RejectionConfig, output: Path) -> None:
-    """What building will need is refused now if it is wrong, not after hours of sampling."""
+    """Refuse wrong settings of the corpus now, not after hours of sampling."""
     from distill.corpus.duplicates import problem_texts
     from distill.corpus.readers import rows_of
 

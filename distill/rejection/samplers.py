@@ -1,4 +1,4 @@
-"""Where completions come from: a model run here, or a server. Both yield prompts as they finish."""
+"""Samplers of completions: a model run here, or a server. Both yield prompts as they finish."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OnTokens = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Completion:
-    """What was written."""
+    """A completion as it was written."""
 
     text: str
     tokens: int
@@ -44,7 +44,7 @@ class Drawn:
 
     @property
     def opened(self) -> bool:
-        """Whether the template has written `<think>`."""
+        """Return whether the template has written `<think>`."""
         return opened_by_prompt(self.shown)
 
 
@@ -108,7 +108,7 @@ def _completion(rollout: Rollout) -> Completion:
 
 
 def rendering(config: RejectionConfig) -> Config:
-    """How tasks become prompts, for grpo."""
+    """Return the settings by which grpo turns tasks into prompts."""
     same: dict[str, Any] = {name: getattr(config, name) for name in ("model", "seed", "cold_start", "template",
                                                                     "system_prompt", "chat_template_kwargs", "stop",
                                                                     "stop_tokens", "max_prompt_length",

@@ -68,7 +68,7 @@ class Sampling:
         return len(self.tasks) - len(finished(self.output) & self.tasks.keys())
 
     def run(self, make_sampler: Callable[[], Sampler], rewards: RewardSet, stop: StopFlag) -> None:
-        """Sample what is waiting; the sampler is made only if there is something."""
+        """Sample the waiting prompts; the sampler is made only if there are any."""
         folder = part_folder(self.output, self.config.shard)
         with checkpoint.lock(folder):
             cut_torn(folder / FILE, self.chunks)

@@ -1,4 +1,4 @@
-"""What SFT, a student and an export can be told. Same tree, same loader and same errors as `grpo.config`; no mlx."""
+"""Config of SFT, shared by students. Same tree, loader and errors as `grpo.config`; no mlx."""
 
 from typing import Any, Literal
 

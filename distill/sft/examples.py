@@ -21,7 +21,7 @@ TrainOn = Literal["assistant", "all"]
 
 @dataclass(frozen=True)
 class Example:
-    """What one row teaches."""
+    """The tokens and loss mask of one row."""
 
     tokens: tuple[int, ...]  # [time]
     trained_mask: tuple[int, ...]  # [time], 1 where the token counts in the loss; never at the first
@@ -35,7 +35,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Rendering:
-    """How rows become tokens."""
+    """Settings that turn rows into tokens."""
 
     template: Template = "chat"
     train_on: TrainOn = "assistant"
@@ -59,7 +59,7 @@ class Renderer:
         self.opened = self.unclosed = 0  # turns whose `<think>` the template wrote; those of them that never close it
 
     def notes(self) -> list[str]:
-        """What a reader should be told of the rows so far."""
+        """Return notes for the reader about the rows so far."""
         notes = [f"note: {note}" for note in self.chat.notes] if self.chat else []
         if self.unclosed:
             notes.append(
@@ -91,7 +91,7 @@ class Renderer:
         return [*examples, self._encode(pieces, messages)]
 
     def _turn(self, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> tuple[str, str]:
-        """What stands before an assistant's text, and the text less what the template has already opened."""
+        """Return the text before an assistant's, and the assistant's text without what the template already opened."""
         if self.chat is None:
             if message.get("tool_calls") or tools:
                 raise ValueError("tools need template: chat, which shows them")
@@ -106,7 +106,7 @@ class Renderer:
         return prompt, said
 
     def _calls(self, prompt: str, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> str:
-        """What a message with tool calls says, as the template writes it."""
+        """Return a message with tool calls as the template writes it."""
         assert self.chat is not None
         whole = self.chat.whole([*history, message], tools)
         said, stop, _ = whole.removeprefix(prompt).rpartition(self.stop_text)

@@ -1,4 +1,4 @@
-"""What a supervised run shows: a line a step, and the learning curve as a table."""
+"""Print a supervised run: a line a step, and the learning curve as a table."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -25,7 +25,7 @@ from grpo.model.policy import Policy
 
 @dataclass(frozen=True)
 class Restart:
-    """In place of a cache's offset: positions begin anew at each example."""
+    """Offset of a cache whose positions restart at each example."""
 
     spans: tuple[tuple[int, int], ...]  # [examples] begin and end in the row
 
@@ -75,7 +75,7 @@ def padded_hidden(policy: Policy, rows: Sequence[Sequence[int]]) -> mx.array:
 
 
 def packs(policy: Policy) -> bool:
-    """Whether packed rows give this network's own hidden states; found out by trying, as for shared prompts."""
+    """Return whether packed rows give this network's own hidden states, by trying it, as for shared prompts."""
     if not install_routing(policy.model):
         return False
     _install(policy.model)
@@ -120,7 +120,7 @@ def _restarting(plain: Any) -> Any:
 
 
 def balanced_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Which examples share a micro-batch: as few as hold them, filled evenly.
+    """Group examples into micro-batches: as few as hold them, filled evenly.
 
     Longest first into the emptiest bin; one bin more until all fit. Even bins bound the peak memory of a step. An
     example longer than the capacity gets a bin of its own.

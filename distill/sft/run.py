@@ -54,7 +54,7 @@ def run(config: SFTConfig, output: Path, *, resume: bool, make_objective: MakeOb
 
 
 def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Example]]:
-    """Training and validation examples; what was left out is said."""
+    """Return training and validation examples; print what was left out."""
     rendering = Rendering(config.template, config.train_on, config.system_prompt, config.chat_template_kwargs)
     renderer = Renderer(policy.tokenizer, rendering)
 

@@ -87,7 +87,7 @@ class Supervised:
 
 
 def predicting_places(examples: Sequence[Example]) -> list[int]:
-    """Where the states that predict the counted tokens stand when all examples are one row: one before the token."""
+    """Return the positions that predict the counted tokens when all examples are one row: one before each token."""
     places, begin = [], 0
     for example in examples:
         places += [begin + t - 1 for t, counts in enumerate(example.trained_mask) if counts]

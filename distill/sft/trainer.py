@@ -26,7 +26,7 @@ BEST, CURVE = "best", "learning_curve.md"
 
 @dataclass
 class SFTState(RunState):
-    """What a checkpoint of a supervised run remembers."""
+    """The state of a supervised run that a checkpoint holds."""
 
     curve: list[dict[str, Any]] = field(default_factory=list)  # step, loss, validation_loss
     train_seconds: float = 0.0  # without validation

@@ -16,7 +16,7 @@ from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
-    """Which config the method asks for: an override's, the file's, or the recorded run's; ConfigError if none."""
+    """Return the config class of the method: an override's, the file's, or the recorded run's; ConfigError if none."""
     method = next((text.partition("=")[2] for text in overrides if text.startswith("method=")), None)
     recorded = output / "config.yaml" if output is not None else None
     if config is None and recorded is not None and recorded.exists():

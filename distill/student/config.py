@@ -1,4 +1,4 @@
-"""What each way to make a student can be told: the keys of SFT or of RL, and those of the teacher. Needs no mlx."""
+"""Config of each way to make a student: the keys of SFT or of RL, and the teacher's. Needs no mlx."""
 
 from typing import Literal
 

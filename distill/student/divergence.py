@@ -1,7 +1,7 @@
-"""How far a student's distribution is from its teacher's, a token at a time, with the derivative by the logits.
+"""Divergence of a student's distribution from its teacher's, a token at a time, with its derivative by the logits.
 
 From logprobs over the whole vocabulary, or over the teacher's top k tokens and one bucket for all others. The bucket's
-mass is exact on both sides (a log-sum-exp over what is in it, not one minus the rest). What is measured then is the
+mass is exact on both sides (a log-sum-exp over what is in it, not one minus the rest). The measure then is the
 divergence of the two distributions after merging the others: a lower bound of the whole one (data-processing
 inequality), equal to it where k is the vocabulary or the teacher's tail is nothing.
 """

@@ -24,7 +24,7 @@ from grpo.runs import checkpoint
 
 @dataclass(frozen=True)
 class Matching:
-    """What is matched, and how."""
+    """The distribution to match, and how."""
 
     kind: Divergence
     temperature: float  # both sides' logits are divided by it; the loss is times its square (arXiv 1503.02531)
@@ -114,7 +114,7 @@ class LogitObjective:
 
 
 def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matching) -> Path:
-    """Where a teacher's top tokens are kept: another teacher, temperature or k has another folder."""
+    """Return the folder of a teacher's top tokens; another teacher, temperature or k has another folder."""
     weights = Path(adapter) / checkpoint.ADAPTER_FILE if adapter is not None else None
     key = [teacher, checkpoint.sha256(weights) if weights is not None and weights.exists() else None]
     settings = json.dumps([*key, matching.temperature, matching.top_k])

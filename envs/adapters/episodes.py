@@ -15,7 +15,7 @@ class Episode(Protocol):
     """One run of an environment."""
 
     def reset(self, seed: int) -> str:
-        """Begin anew and return the first observation, the same for the same seed."""
+        """Start a new episode and return its first observation, the same for the same seed."""
 
     def step(self, action: str) -> tuple[str, float, bool]:
         """Return the next observation, the reward of the action, and whether the episode is over."""

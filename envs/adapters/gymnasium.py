@@ -46,7 +46,7 @@ class GymnasiumEpisode:
             raise DataError(f"actions must be Text or Discrete to be played in words, these are {self.kind}")
 
     def reset(self, seed: int) -> str:
-        """Begin anew."""
+        """Start a new episode."""
         observation, _ = self.env.reset(seed=seed)
         return str(observation)
 

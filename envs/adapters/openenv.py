@@ -49,7 +49,7 @@ class ServerEpisode:
         self.episode_id = uuid.uuid4().hex
 
     def reset(self, seed: int) -> str:
-        """Begin anew."""
+        """Start a new episode."""
         return _words(self._post("reset", {"seed": seed, "episode_id": self.episode_id}).get("observation"))
 
     def step(self, action: str) -> tuple[str, float, bool]:

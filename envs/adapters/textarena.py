@@ -31,7 +31,7 @@ class TextarenaEpisode:
         self.env = env
 
     def reset(self, seed: int) -> str:
-        """Begin anew."""
+        """Start a new game."""
         self.env.reset(num_players=1, seed=seed)
         return self._seen()
 
@@ -47,7 +47,7 @@ class TextarenaEpisode:
         """Nothing is held: a game that is over has closed itself."""
 
     def _seen(self) -> str:
-        """What the game has said since the player's last message."""
+        """Return the game's text since the player's last message."""
         _, observation = self.env.get_observation()
         if isinstance(observation, str):
             return observation

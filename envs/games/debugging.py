@@ -1,4 +1,4 @@
-"""Debugging: a faulty function and its tests; the model writes it anew, hears which tests fail, and tries again."""
+"""Debugging: a faulty function and its tests; the model rewrites it, hears which tests fail, and tries again."""
 
 import random
 import re

@@ -104,7 +104,7 @@ def said(text: str, calls: CallFormat, schemas: Sequence[Mapping[str, Any]]) -> 
 
 
 def bodies(text: str, calls: CallFormat) -> Iterator[str]:
-    """What stands between the marks, in one pass; a call that is never closed reaches to the end."""
+    """Return the texts between the marks, in one pass; a call that is never closed reaches to the end."""
     if not calls.start:
         if text.strip():
             yield text

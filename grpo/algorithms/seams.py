@@ -1,4 +1,4 @@
-"""What a caller in Python may put in the place of what a config names."""
+"""Objects that a caller in Python may put in place of what a config names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which tokens of an update are learned from, or held back, by their entropy or covariance.
+"""Choose the tokens an update learns from, or holds back, by their entropy or covariance.
 
 Chosen once an update from what the sampler said of its tokens, so that no split into micro-batches changes the choice.
 """

@@ -29,7 +29,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a token may move the policy; what each surrogate reads of it stands with the surrogate."""
+    """Limits on how far a token may move the policy; each surrogate documents the ones it reads."""
 
     clip_low: float = 0.2
     clip_high: float = 0.2

@@ -36,7 +36,7 @@ class GRPOConfig(Config):
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about settings in TRL's names, a line each."""
+        """Return notes about settings in TRL's names, a line each."""
         return list(self._notes)
 
     def resolved(self, prompts: int, **changes: Any) -> Config:

@@ -15,7 +15,7 @@ HELD_OUT = ("test", "validation")
 
 @dataclass(frozen=True)
 class Data:
-    """What a run is trained and evaluated on."""
+    """The data a run is trained and evaluated on."""
 
     env: envs.Env
     name: str  # for the config: what `data=` takes, or IN_MEMORY and what it was

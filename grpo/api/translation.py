@@ -1,4 +1,4 @@
-"""Settings in TRL's names as settings in ours. None is dropped in silence: it has a meaning, a note or an error."""
+"""Settings in TRL's names as settings in ours. Each has a meaning, a note or an error."""
 
 import difflib
 import math
@@ -24,7 +24,7 @@ BETA1, BETA2 = Config.model_fields["adam_betas"].default
 
 @dataclass(frozen=True)
 class Pending:
-    """What can be said in steps only once the data set's size is known."""
+    """Convert settings that are steps only once the data set's size is known."""
 
     epochs: float | None = None  # num_train_epochs
     warmup_ratio: float | None = None
@@ -203,7 +203,7 @@ def _updates(tree: Mapping[str, Any]) -> int:
 
 
 def _length(done: Translated, theirs: Mapping[str, Any]) -> None:
-    """How long the run is, and its warm-up."""
+    """Translate the length of the run and its warm-up."""
     tree = done.tree
     updates = _updates(tree)
     most = theirs.get("max_steps")
@@ -258,7 +258,7 @@ def _positive(name: str, value: Any) -> float:
 
 
 def _report(done: Translated, theirs: Mapping[str, Any]) -> None:
-    """Where else figures go: TensorBoard's files are always written."""
+    """Translate the services that figures go to; TensorBoard's files are always written."""
     wanted = theirs.get("report_to")
     for place in [wanted] if isinstance(wanted, str) else wanted or []:
         if place == "wandb":

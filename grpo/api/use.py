@@ -1,4 +1,4 @@
-"""What a trainer does with its model besides training: evaluate it on tasks, complete prompts."""
+"""Use a trainer's model besides training: evaluate it on tasks, complete prompts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -216,7 +216,7 @@ class CompletionCache(RowsCache):
 
     @property
     def differentiable(self) -> bool:
-        """Whether attention has a gradient of its own here: every slot of the layout then is a row."""
+        """Return whether attention has a gradient of its own here: every slot of the layout then is a row."""
         return self.has_gradient and self.layout.slots is None
 
     def _sharing(self, span: tuple[int, int], keys: int, window: int | None, group: int) -> Sharing:

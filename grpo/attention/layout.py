@@ -1,4 +1,4 @@
-"""Where each completion's tokens stand in relation to its prompt."""
+"""Positions of each completion's tokens in relation to its prompt."""
 
 import functools
 import itertools
@@ -10,7 +10,7 @@ import mlx.core as mx
 
 @dataclass(frozen=True)
 class PrefixLayout:
-    """Which rows of a batch belong to which prompt; a prompt's rows are adjacent, prompts are right-padded."""
+    """The rows of each prompt in a batch: a prompt's rows are adjacent, prompts are right-padded."""
 
     lengths: tuple[int, ...]  # [prompts] tokens
     counts: tuple[int, ...]  # [prompts] rows

@@ -20,7 +20,7 @@ Move = Callable[[mx.array], mx.array]
 
 @dataclass(frozen=True)
 class Sharing:
-    """Which rows belong to which prompt, and which keys each query may see.
+    """The prompt of each row and the keys each query may see.
 
     together: [batch, heads, n, k] -> [prompts, heads, samples x n, k]; apart: its inverse. below: [prompts, heads, m,
     samples x n] and [batch, heads, n, k] -> [prompts, heads, m + k, samples x n]; back: what came below as it was.

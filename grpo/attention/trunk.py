@@ -109,7 +109,7 @@ def run_trunk(trunk: Trunk, tokens: mx.array, caches: list[Any], *, parts: int =
 def run_apart(
     trunk: Trunk, prompts: Sequence[Sequence[int]], fresh: Callable[[int], list[Any]]
 ) -> tuple[mx.array, list[Any]]:
-    """Run prompts of each length apart, none padded; `fresh` makes the caches of so many prompts.
+    """Run prompts of each length apart, none padded; `fresh(n)` makes the caches of n prompts.
 
     Returns the hidden state at each prompt's last token, [prompts, hidden], and the caches of all prompts.
     """

@@ -16,7 +16,7 @@ ADVANTAGES = ("group", "rloo", "reinforce_pp", "reinforce_pp_baseline", "max_rl"
 
 
 class AlgorithmSettings(Section):
-    """What an update minimises and what a completion is credited with: see docs/algorithms.md."""
+    """The loss an update minimises and the advantage of a completion: see docs/algorithms.md."""
 
     algorithm: str | None = Field(
         None, description=f"sets several keys at once: {', '.join(PRESETS)}; keys given beside it have the last word"
@@ -101,7 +101,7 @@ def _known(name: str, names: tuple[str, ...]) -> str:
 
 
 def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
-    """What must hold between an algorithm's keys, and the reason given where it does not."""
+    """Return the rules between an algorithm's keys that are broken, each with its reason."""
     starts, limits = [first for first, _ in config.length_schedule], [limit for _, limit in config.length_schedule]
     follows_rates = config.curriculum_mastered is not None or config.curriculum_hopeless is not None
     return [

@@ -8,7 +8,7 @@ from grpo.config.sections import Section
 
 
 class CorrectionSettings(Section):
-    """How far an update may trust tokens that another policy sampled, and what holds the policy where it was."""
+    """Limits on tokens that another policy sampled, and the terms that keep the policy near its reference."""
 
     importance_sampling_cap: float | None = Field(
         None,

@@ -58,7 +58,7 @@ class LoRA(Section):
 
 
 class ColdStart(Section):
-    """How the embedded miniature model is made before RL: supervised steps on imperfect chains."""
+    """Supervised steps on imperfect chains that make the embedded miniature model before RL."""
 
     steps: int = Field(280, ge=1, description="supervised steps")
     batch: int = Field(64, ge=1, description="chains a step")
@@ -69,7 +69,7 @@ class ColdStart(Section):
 
 
 class ModelSettings(Section):
-    """Which model is loaded and what of it is trained."""
+    """The model to load and the weights of it to train."""
 
     model: str = Field(description="hub id or local MLX directory")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
@@ -102,7 +102,7 @@ class DataPart(Section):
 
 
 class TurnSettings(Section):
-    """How a model and an environment that answers take turns."""
+    """Limits and credit of conversations with an environment that answers."""
 
     max_turns: int = Field(8, ge=1, description="turns of the model in a conversation, where an environment answers")
     max_conversation_length: int | None = Field(
@@ -120,7 +120,7 @@ class TurnSettings(Section):
 
 
 class OptimizerSettings(Section):
-    """How a gradient becomes an update."""
+    """The optimizer, its learning rate and its limits."""
 
     optimizer: Literal["adamw", "muon"] = Field(
         "adamw", description="muon orthogonalises the update of every matrix (adapters' too); AdamW has the rest"
@@ -147,7 +147,7 @@ class Schedule(OptimizerSettings):
 
 
 class RunSettings(Section):
-    """What a run keeps, and where."""
+    """The files a run keeps, and where."""
 
     output: str | None = Field(None, description="run directory; none = a new one under runs/")
     save_every: int = Field(50, ge=0, description="steps between checkpoints; 0 = only when stopped and at the end")
@@ -158,4 +158,4 @@ class RunSettings(Section):
 
 
 class LoggedRun(Schedule, RunSettings):
-    """What a run's log needs: its length and where else it is shown."""
+    """The length of a run and the services its log also goes to."""

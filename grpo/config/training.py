@@ -211,7 +211,7 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
         return self
 
     def _rules(self) -> list[tuple[bool, str]]:
-        """What must hold between keys, and the reason given where it does not."""
+        """Return the rules between keys that are broken, each with its reason."""
         unfiltered = "logprobs of filtered draws are not the policy's"
         return [
             (
@@ -261,7 +261,7 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
 
     @property
     def source(self) -> str | list[dict[str, Any]]:
-        """What `envs.make` is called with."""
+        """Return the arguments for `envs.make`."""
         return self.data if isinstance(self.data, str) else [part.model_dump() for part in self.data]
 
     @property

@@ -29,7 +29,7 @@ WIDTH_VARIABLE, WIDTH = "MLX_BFS_MAX_WIDTH", 200  # what grpo.cpu.lanes needs of
 
 @dataclass(frozen=True)
 class Blas:
-    """Which library serves MLX's matrix products on this machine."""
+    """Find the library that serves MLX's matrix products on this machine."""
 
     name: str
     path: str | None
@@ -57,7 +57,7 @@ def _preloaded() -> str | None:
 
 
 def _is_intel() -> bool:
-    """Whether the processor is Intel's, for which MKL is made."""
+    """Return whether the processor is Intel's, for which MKL is made."""
     with contextlib.suppress(OSError):
         return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
     return False
@@ -95,7 +95,7 @@ def _try_load(path: str) -> Blas | None:
 
 
 def has_cuda_backend() -> bool:
-    """Whether MLX's CUDA backend is installed (found without importing mlx)."""
+    """Return whether MLX's CUDA backend is installed (found without importing mlx)."""
     for name in ("mlx-cuda-13", "mlx-cuda-12", "mlx-cuda"):
         try:
             importlib.metadata.distribution(name)

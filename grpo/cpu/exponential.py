@@ -21,7 +21,7 @@ LOWEST = -1e9  # stands for minus infinity: its exp is 0, and its remainder smal
 
 
 def on_cpu(x: mx.array) -> bool:
-    """Whether the functions of this module take their own way for this array."""
+    """Return whether the functions of this module take their own way for this array."""
     return serves() and x.dtype == mx.float32
 
 

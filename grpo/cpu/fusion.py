@@ -43,7 +43,7 @@ class _Helper:
             try:
                 with mx.stream(stream):
                     result = function(*arrays)
-            except Exception as raised:  # whatever it is, it is the caller's
+            except Exception as raised:  # handed to the caller, who raises it
                 error = raised
             self.answered.put((result, error))
             del function, arrays, result, error  # or arrays would live on until the next call

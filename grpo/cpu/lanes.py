@@ -2,7 +2,7 @@
 
 MLX computes matrix products with all cores and everything else with one. Two independent parts, each with half of the
 cores for its products, leave no core without work. Needs a BLAS whose number of threads can be set, and an MLX that
-looks at more of a graph at a time than it does by itself (20 operations): or it would hand one part's operations to
+looks at more of a graph at a time than its default (20 operations): or it would hand one part's operations to
 their lane before the other's.
 """
 

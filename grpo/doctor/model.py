@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def model(report: Report, config: Config) -> "ModelFacts | None":
-    """What the model is, where it is, and whether it can be trained as asked; its facts, as far as they are known."""
+    """Report the model, its place and whether it can be trained as asked; return its known facts."""
     folder = model_folder(config)
     facts = _miniature_facts() if config.model == "miniature" else None
     if facts is not None:
@@ -97,7 +97,7 @@ def _described(facts: "ModelFacts") -> str:
 
 
 def has_chat_template(folder: Path) -> bool:
-    """Whether a model directory brings a chat template, in its tokenizer_config.json or a file of its own."""
+    """Return whether a model directory brings a chat template, in its tokenizer_config.json or a file of its own."""
     if (folder / "chat_template.jinja").exists() or (folder / "chat_template.json").exists():
         return True
     try:
@@ -108,7 +108,7 @@ def has_chat_template(folder: Path) -> bool:
 
 
 def _fine_tuning(report: Report, config: Config, facts: "ModelFacts | None") -> None:
-    """Whether what is to be trained can be."""
+    """Report whether the chosen weights can be trained."""
     if config.adapter is not None:
         missing = [
             name

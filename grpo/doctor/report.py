@@ -1,4 +1,4 @@
-"""What `python -m grpo.doctor` prints, and what it remembers for its exit code."""
+"""Print the lines of `python -m grpo.doctor` and remember the failures for its exit code."""
 
 from typing import Literal
 

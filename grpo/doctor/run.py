@@ -51,7 +51,7 @@ def data(report: Report, config: Config) -> "Env | None":
 
 
 def _needs_answer(config: Config) -> bool | None:
-    """Whether a reward of the config needs the column answer; None where they can't be made."""
+    """Return whether a reward of the config needs the column answer; None where they can't be made."""
     from grpo.opening import reward_set
 
     try:
@@ -114,7 +114,7 @@ def _call_each(report: Report, config: Config, made: "RewardSet", env: "Env | No
 
 
 def memory(report: Report, config: Config, facts: "ModelFacts | None", env: "Env | None") -> None:
-    """What the run needs against what there is, and the key to turn."""
+    """Compare the memory the run needs with what there is, and name the key to change."""
     import mlx.core as mx
 
     from grpo.memory.available import available_bytes
@@ -174,7 +174,7 @@ def disk(report: Report, config: Config, facts: "ModelFacts | None") -> None:
 
 
 def work(report: Report, config: Config, env: "Env | None") -> None:
-    """How much there is to do."""
+    """Report the number of steps, tasks and completions of the run."""
     said = (
         f"{config.steps} steps x {config.prompts_per_step} prompts x {config.num_generations} samples = "
         f"{config.steps * config.batch:,} completions of at most {config.max_completion_length} tokens"

@@ -1,1 +1,1 @@
-"""What a model does on tasks it is not trained on: during a run, and as the command `python -m grpo.evaluate`."""
+"""Evaluate a model on held-out tasks, during a run and as the command `python -m grpo.evaluate`."""

@@ -57,7 +57,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Settled:
-    """What is evaluated."""
+    """Return the subject that the command line names."""
 
     config: Config
     run: Path | None = None

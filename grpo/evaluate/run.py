@@ -35,7 +35,7 @@ PART_ROWS = 256  # completions after which what there is, is written; a part is 
 
 @dataclass(frozen=True)
 class Wish:
-    """What is evaluated: the config of the run, or one made of the command line, and what it does not say."""
+    """An evaluation's subject: the run's config, or one made of the command line, and what neither says."""
 
     config: Config
     home: Path  # where the miniature stands, or is made
@@ -104,7 +104,7 @@ def figures(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _settings(wish: Wish) -> dict[str, Any]:
-    """What decides the completions: two evaluations that agree in it have the same."""
+    """Return all settings that decide the completions: equal settings give equal completions."""
     config = wish.config
     names = (
         "model",

@@ -42,14 +42,14 @@ class Differentiable(Protocol):
 
     @property
     def has_reference(self) -> bool:
-        """Whether the loss needs the reference's logprobs."""
+        """Return whether the loss needs the reference's logprobs."""
 
     def advantages(self, segment: Segment, rows: Rows) -> mx.array:
         """Return the advantages of a micro-batch, [batch] or [batch, time]."""
 
     @property
     def needs_entropies(self) -> bool:
-        """Whether the loss needs each token's entropy and its gradient."""
+        """Return whether the loss needs each token's entropy and its gradient."""
 
     def __call__(self, inputs: LossInputs, counts: StepCounts) -> tuple[mx.array, dict[str, mx.array]]:
         """Return the micro-batch's share of the step's loss, a scalar, and sums of the loss's own metrics."""

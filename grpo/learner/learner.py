@@ -1,4 +1,4 @@
-"""What an update is: pack the groups, add up the gradient of the objective, move the weights, report metrics."""
+"""Update the policy: pack the groups, add up the objective's gradient, move the weights, report metrics."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""How much memory a run needs, how much there is, and a plan that fits."""
+"""Estimate the memory a run needs, measure what there is, and plan a run that fits."""

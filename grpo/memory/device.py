@@ -1,4 +1,4 @@
-"""What a GPU is told about memory: how much to keep wired, how much freed memory to hold, and when to let it go.
+"""Set a GPU's memory limits: how much to keep wired, how much freed memory to hold, and when to release it.
 
 Documented calls of mlx alone; the decisions are tested, what they do on a GPU is not.
 """

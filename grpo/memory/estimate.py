@@ -1,4 +1,4 @@
-"""How much memory a run needs, from its config and the sizes of its model.
+"""Estimate the memory a run needs from its config and the sizes of its model.
 
 The sizes of weights, adapters, caches and optimizer state follow from their shapes. What a micro-batch keeps for its
 backward pass does not: the factors below are fitted to measured peaks (mx.get_peak_memory; float32 on a CPU,

@@ -48,7 +48,7 @@ class AdapterFiles:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What adapter_config.json holds besides the kind."""
+        """Return the entries of adapter_config.json besides the kind."""
         return {"num_layers": self.num_layers, "lora_parameters": self.parameters}
 
 

@@ -1,4 +1,4 @@
-"""LoRA layers that a loaded model brings with it: training goes on with them."""
+"""LoRA layers that a loaded model already carries: training continues on them."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def carried_adapters(model: nn.Module) -> dict[str, Any] | None:
         return None
     others = sorted({type(part).__name__ for part in found.values() if isinstance(part, OTHERS)})
     if others:
-        raise ConfigError(f"the model carries {', '.join(others)} layers, which can't be gone on with: {ADVICE}")
+        raise ConfigError(f"the model carries {', '.join(others)} layers, which can't be trained further: {ADVICE}")
     kinds = {(part.lora_a.shape[-1], float(part.scale), 1 - float(part.dropout._p_1)) for part in found.values()}
     if len(kinds) > 1:
         raise ConfigError(f"the model carries LoRA layers of {len(kinds)} ranks, scales or dropouts: {ADVICE}")

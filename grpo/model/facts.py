@@ -65,7 +65,7 @@ class ModelFacts:
 
     @property
     def quantised(self) -> bool:
-        """Whether the linear weights are stored in a few bits."""
+        """Return whether the linear weights are stored in a few bits."""
         return self.packed_bytes > 0
 
     @property

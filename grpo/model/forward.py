@@ -56,7 +56,7 @@ class Rows:
         return mx.array(self.trained(self.completions))
 
     def flat_places(self) -> mx.array:
-        """Where those stand in a padded [batch x time], [n]."""
+        """Return their positions [n] in a padded [batch x time]."""
         return mx.array(self.trained([range(b * self.width, b * self.width + n) for b, n in enumerate(self.lengths)]))
 
     def padded(self, flat: mx.array) -> mx.array:
@@ -73,7 +73,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class PromptStates:
-    """What completions need from their prompts: the caches of every layer and the last token's hidden state."""
+    """The part of a prompt's forward pass that completions need: every layer's cache and the last hidden state."""
 
     caches: list[Any]
     last: mx.array  # [prompts, hidden]

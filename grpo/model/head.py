@@ -24,7 +24,7 @@ Around = Callable[[mx.array, Project], mx.array]  # hidden [m, hidden], projecti
 
 @dataclass(frozen=True)
 class FrozenHead:
-    """A projection to the vocabulary that is not trained and can be had for a part of it."""
+    """A frozen projection to the vocabulary that can also be computed for a part of it."""
 
     size: int  # of the vocabulary
     project: Callable[[mx.array, slice], mx.array]  # hidden [m, hidden], ids -> logits [m, ids]
@@ -107,7 +107,7 @@ class CapturingTrunk(Trunk):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a module is: `owner[name]` is it."""
+    """The place of a module in its model: `owner[name]` is the module."""
 
     owner: Any
     name: Any

@@ -72,7 +72,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a model directory holds a tokenizer, in one of the forms that transformers reads."""
+    """Return whether a model directory holds a tokenizer, in one of the forms that transformers reads."""
     return any(next(folder.glob(pattern), None) is not None for pattern in TOKENIZER_FILES)
 
 

@@ -1,4 +1,4 @@
-"""What some of mlx_lm's models need before they can be trained: each mended in place, with its reason.
+"""Mend models of mlx_lm that cannot be trained as they are, each in place and with its reason.
 
 Recurrent layers keep every state for their gradient, which takes gigabytes a layer from 1,000 tokens on. Here they run
 in pieces of time of which only the state at the end is kept; the pieces are run again in the backward pass.

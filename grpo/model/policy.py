@@ -170,7 +170,7 @@ class Policy:
 
     @property
     def learns_merged(self) -> bool:
-        """Whether the learner may use the copies.
+        """Return whether the learner may use the copies.
 
         It may in float32, where adding an adapter in loses nothing, without dropout, and where the reference is the
         bare network, so that it and the policy are computed alike.
@@ -198,7 +198,7 @@ class Policy:
         (folder / ADAPTER_CONFIG).write_text(json.dumps(self.adapter_config(), indent=1))
 
     def adapter_config(self) -> dict[str, Any]:
-        """What mlx_lm.tuner.utils.load_adapters needs to build the same adapters."""
+        """Return what mlx_lm.tuner.utils.load_adapters needs to build the same adapters."""
         if self.fine_tune == "full":
             return {"fine_tune_type": "full", "num_layers": len(self.model.layers), "lora_parameters": {}}
         return {"fine_tune_type": self.fine_tune, **(self.adapter_settings or {})}

@@ -1,4 +1,4 @@
-"""Which layers of a network get adapters: its linear layers, those of routed experts included, and no router."""
+"""Choose the layers that get adapters: every linear layer, routed experts included, and no router."""
 
 import contextlib
 from collections.abc import Iterator

@@ -108,7 +108,7 @@ def trailing_mean(points: Sequence[Point], window: int) -> list[Point]:
 
 
 def thinned(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """At most so many points: means of runs of equal length."""
+    """Return at most `most` points: means over stretches of equal length."""
     length = math.ceil(len(points) / most)
     parts = [points[i : i + length] for i in range(0, len(points), max(1, length))]
     return [

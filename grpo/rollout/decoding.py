@@ -24,7 +24,7 @@ HAND_OVER = 4  # layers whose operations go to the device at a time
 
 
 class Places:
-    """Where the rows of a decoding batch stand; one object for the caches of all layers.
+    """Positions of the rows of a decoding batch; one object serves the caches of all layers.
 
     Rows that joined late start at a later column (`starts`, [batch] on the host); what stands left of it is masked.
     """
@@ -96,7 +96,7 @@ class _Columnwise(RowsCache):
         return seen
 
     def joined(self, more: PromptCache, places: Places, rows: int) -> "_Columnwise":
-        """Return these rows with so many of other prompts behind them."""
+        """Return these rows followed by a number of rows of other prompts."""
         pairs = zip(self.arrays[:2], more.arrays, strict=True)
         prompt = PromptCache(
             *(None if a is None or b is None else stacked([a, b]) for a, b in pairs), window=self.window

@@ -110,7 +110,7 @@ class Talk:
 
     @property
     def text(self) -> str:
-        """What the model said, all its turns."""
+        """Return the text of all the model's turns."""
         return "\n".join(str(message["content"]) for message in self.messages if message["role"] == "assistant")
 
     def hear(
@@ -163,7 +163,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class Failure:
-    """What came instead of a reply."""
+    """The failure that came in place of a reply."""
 
     kind: Ending  # timeout or error
     problem: str

@@ -34,7 +34,7 @@ STREAMS = {"train": 0, "eval": 1, "sample": 2}
 
 @dataclass(frozen=True)
 class Request:
-    """What to sample: how many, how long, how, and under which seed.
+    """A request to sample: number, length, sampling settings and seed.
 
     `numbers` are what the prompts' random numbers are drawn by, their places in the list if None: a part of a data
     set keeps the completions of the whole. `steer` makes, for every row, the function that may replace what it drew;
@@ -64,7 +64,7 @@ class Request:
         return turns if self.dialogues.max_tokens is None else min(turns, self.dialogues.max_tokens)
 
     def turn_limit(self, tokens: int, written: int) -> int:
-        """How much the model may have written at the end of a turn that begins after `tokens`, `written` its own."""
+        """Return the model's largest token count after a turn that begins at `tokens` (`written` its own)."""
         if self.dialogues is None or self.dialogues.max_tokens is None:
             return written + self.max_tokens
         return written + min(self.max_tokens, self.dialogues.max_tokens - tokens)
@@ -181,7 +181,7 @@ class _Engine:
         return mx.repeat(last, layout.samples, axis=0), caches
 
     def _fresh(self, prompts: int) -> list[Any]:
-        """Return the caches of so many prompts, after the tokens that all begin with."""
+        """Return the caches of `prompts` prompts, filled with the tokens that all begin with."""
         caches = trunk_caches(self.policy.model)
         if not self.shared:
             return caches

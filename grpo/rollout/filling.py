@@ -22,7 +22,7 @@ Sample = Callable[[Sequence[Prompt], int], tuple[list[Group], list[GroupScores]]
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from."""
+    """The groups a step learns from."""
 
     groups: list[Group]
     scored: list[GroupScores]
@@ -80,7 +80,7 @@ class Filling:
 
     @property
     def follows_rates(self) -> bool:
-        """Whether pass rates decide what is sampled."""
+        """Return whether pass rates decide which tasks are sampled."""
         return self.config.curriculum_mastered is not None or self.config.curriculum_hopeless is not None
 
     def rate(self, scores: GroupScores) -> float:

@@ -1,4 +1,4 @@
-"""Which tasks a step trains on: every epoch in an order of its own, without those that teach nothing now.
+"""Choose the tasks of a step: each epoch has its own order, without tasks that teach nothing now.
 
 Everything that a resumed run needs is in `OrderState`; the order itself is derived from the seed.
 """
@@ -17,7 +17,7 @@ SEED = 7  # of the order of tasks, beside the run's
 
 @dataclass
 class OrderState:
-    """Where a run stands in its data, as plain values."""
+    """A run's position in its data, as plain values."""
 
     position: int = 0  # tasks taken or passed over so far, over all epochs
     pass_rates: dict[str, float] = field(default_factory=dict)  # place of a task -> pass rate of its last group

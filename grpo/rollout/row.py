@@ -35,7 +35,7 @@ class Row:
 
     @property
     def going(self) -> bool:
-        """Whether it is being decoded: neither finished nor waiting for its environment."""
+        """Return whether the row is being decoded: neither finished nor waiting for its environment."""
         return self.stop_reason is None and (self.talk is None or self.talk.asked is None)
 
     def read(self, tokens: Sequence[int], limit: int, steer: Steer | None) -> None:

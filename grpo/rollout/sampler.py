@@ -15,7 +15,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw tokens. temperature 0 = the likeliest token. Training uses top_p 1 and top_k 0 only."""
+    """Settings for drawing tokens. Temperature 0 is the likeliest token. Training uses top_p 1 and top_k 0 only."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -24,7 +24,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Draw:
-    """What one step drew, each [batch].
+    """The tokens one step drew and their figures, each [batch].
 
     Tokens, their logprobs and the entropy (nats) of the distribution they came from.
     """

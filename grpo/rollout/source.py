@@ -1,4 +1,4 @@
-"""Where a step's completions come from: the engine, or the user's own source (a server, another process, a cache)."""
+"""The source of a step's completions: the engine, or the user's own (a server, another process, a cache)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from grpo.types import Group, Prompt
 
 @dataclass(frozen=True)
 class RolloutInputs:
-    """What a source samples from, and how."""
+    """The prompts and settings a source samples with."""
 
     policy: Policy
     prompts: Sequence[Prompt]

@@ -1,4 +1,4 @@
-"""What ends a completion: the model's end tokens, its template's end of turn, and what the config adds to these."""
+"""End a completion: at the model's end tokens, its template's end of turn, or what the config adds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Stops:
     texts: tuple[str, ...] = ()
 
     def ends(self, tokens: Sequence[int], tokenizer: Any) -> bool:
-        """Whether the last of these tokens of a completion ends it; those before did not."""
+        """Return whether the last of these tokens of a completion ends it; those before did not."""
         if tokens[-1] in self.tokens:
             return True
         if not self.texts:

@@ -118,7 +118,7 @@ def folded(messages: Sequence[Message]) -> list[Message]:
 
 
 def without_opened(opening: str, said: str) -> str:
-    """What the assistant says, less the `<think>` that the opening of its turn ends with already."""
+    """Return the assistant's text without the `<think>` that the opening of its turn already ends with."""
     if not (opening.rstrip().endswith(OPENED) and said.lstrip().startswith(OPENED)):
         return said
     rest = said.lstrip().removeprefix(OPENED)

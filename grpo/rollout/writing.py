@@ -19,7 +19,7 @@ LEFT_OUT = "\n[... {} characters left out ...]\n"
 
 
 def call_format(tokenizer: Any) -> CallFormat:
-    """How a model writes tool calls: as mlx_lm reads them, as its template shows them, or by tags."""
+    """A model's way of writing tool calls: as mlx_lm reads them, as its template shows them, or by tags."""
     if getattr(tokenizer, "has_tool_calling", False):
         return CallFormat(tokenizer.tool_call_start, tokenizer.tool_call_end, tokenizer.tool_parser)
     template = getattr(tokenizer, "chat_template", None)
@@ -77,7 +77,7 @@ class ChatWriter:
         return f" User: {said} Assistant:" if self.template == "r1_zero" else f"\n\n{said}\n\n"
 
     def _by_template(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> str:
-        """What the template writes after a message that holds MARK last."""
+        """Return what the template writes after a message that ends with MARK."""
         if any(one["role"] == "tool" for one in replies):
             calls = message.get("tool_calls") or [{"function": {"name": str(replies[0].get("name", "tool"))}}]
             marked = [

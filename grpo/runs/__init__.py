@@ -1,1 +1,1 @@
-"""What a run leaves on disk and says, and how it is started, interrupted and resumed."""
+"""Start, interrupt and resume a run, and write what it leaves on disk."""

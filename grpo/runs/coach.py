@@ -95,7 +95,7 @@ def _success(coach: Coach) -> tuple[float, str]:
 
 
 def truncated(coach: Coach) -> Findings:
-    """Hardly any completion ends by itself."""
+    """Hardly any completion ends before its limit."""
     ratio = coach.last("completions/clipped_ratio")
     if ratio is not None and ratio >= 0.9:
         yield (

@@ -38,7 +38,7 @@ def parse(program: str, about: str, kind: type[Section], arguments: Sequence[str
 
 @dataclass(frozen=True)
 class Settled(Generic[AnyConfig]):
-    """What a command was told: the config, where each of its keys came from, and the run directory."""
+    """A command's input: the config, the source of each key, and the run directory."""
 
     config: AnyConfig
     output: Path

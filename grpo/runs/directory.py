@@ -14,7 +14,7 @@ from grpo.config.sections import ConfigError, LoggedRun, Section
 from grpo.runs import checkpoint
 from grpo.runs.command import CONFIG_FILE
 
-# what may differ when a run is resumed: how long it is, what is looked at and kept, not what is learned
+# keys that may differ when a run is resumed: its length, what is looked at and kept, not what is learned
 FREE_TO_CHANGE = {
     "output",
     "steps",

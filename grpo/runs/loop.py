@@ -24,7 +24,7 @@ from grpo.runs.logger import RunLogger
 
 @dataclass
 class RunState:
-    """What a checkpoint remembers of a run beside weights and optimizer: plain values, written as JSON."""
+    """The part of a checkpoint beside weights and optimizer: plain values, written as JSON."""
 
     step: int = 0  # steps whose updates have been made
     tokens: int = 0
@@ -37,7 +37,7 @@ State = TypeVar("State", bound=RunState)
 
 
 def places(n: int, positions: range, seed: tuple[int, ...]) -> list[int]:
-    """Which of `n` items stand at these positions of a run, which goes through all items once an epoch.
+    """Return which of `n` items stand at these positions of a run, which visits every item once an epoch.
 
     Every epoch has an order of its own that depends on `seed` and its number alone, so that a resumed run needs no
     state but its position to go on.

@@ -21,7 +21,7 @@ CODE_FAULTS = frozenset(
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What came of the call: a line for each reward that can't work, or did not this time; and the tracebacks."""
+    """Result of the trial call: a line for each reward that can't work or failed this time, and the tracebacks."""
 
     refused: list[str]
     failed: list[str]

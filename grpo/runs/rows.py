@@ -76,7 +76,7 @@ def _messages(group: Group, rollout: Rollout) -> list[dict[str, Any]]:
 
 
 def _turns(dialogue: Dialogue) -> dict[str, Any]:
-    """Where the model's turns stand among the tokens, what each reply gave and said of itself, why it ended."""
+    """Return the model's turns among the tokens, each reply's rewards and info, and the reason it ended."""
     turns = zip(dialogue.turns, dialogue.rewards, dialogue.info, strict=True)
     found = {"turns": [{"tokens": place, "rewards": gave, "info": info} for place, gave, info in turns]}
     return found | {"ended": dialogue.ended, **({"problem": dialogue.problem} if dialogue.problem else {})}

@@ -29,7 +29,7 @@ _KINDS: dict[str, Any] = {
 
 
 def same_expression(gold: Node, answer: Node) -> bool:
-    """Whether two expressions are equal: different where more digits say so, equal where they or sympy do.
+    """Return whether two expressions are equal: different where more digits say so, equal where they or sympy do.
 
     Raises Unsupported for what is no expression: then there is no match.
     """

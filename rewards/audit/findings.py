@@ -29,7 +29,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of one case."""
+    """The result of one case."""
 
     id: str
     kind: str

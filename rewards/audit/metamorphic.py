@@ -68,7 +68,7 @@ def short_answer(gold: str) -> str:
 
 
 def _equal(text: str, gold: str) -> bool:
-    """Whether a change happens to say the same: 0.50 for 0.5, or what a phantom hides."""
+    """Return whether a change happens to say the same: 0.50 for 0.5, or what a phantom hides."""
     if "phantom" in gold:
         return True
     try:
@@ -78,7 +78,7 @@ def _equal(text: str, gold: str) -> bool:
 
 
 def kinds_table(findings: Sequence[Finding]) -> str:
-    """What became of each kind of case, a line each, the gold first, then rewritings, then changes."""
+    """Return the result of each kind of case, a line each: the gold first, then rewritings, then changes."""
     count = Counter((finding.kind, finding.verdict) for finding in findings)
     heads = ["", "kind", "must be", "cases", "right", *(verdict.replace("_", " ") for verdict in _SHOWN)]
     rows = [heads]

@@ -14,7 +14,7 @@ START_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What the reward made of one case."""
+    """The reward's value, time and error for one case."""
 
     value: float | None
     seconds: float

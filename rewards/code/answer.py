@@ -1,4 +1,4 @@
-"""Where the Python of a text is: the program in an answer, the code a prompt asks to be completed."""
+"""Find the Python in a text: the program in an answer, or the code a prompt asks to complete."""
 
 import ast
 import re
@@ -114,7 +114,7 @@ def _unfenced(final: str, started: str, entry_point: str | None) -> tuple[str, .
 
 
 def _untagged(final: str) -> str:
-    """What stands in the answer tags, or all of it."""
+    """Return the text in the answer tags, or all of it."""
     start = final.rfind("<answer>")
     if start < 0:
         return final
@@ -179,7 +179,7 @@ def _codes(prompt: str) -> list[str]:
 
 
 def _defines(code: str) -> bool:
-    """Whether code is Python that defines something and does no more."""
+    """Return whether code is Python that defines something and does no more."""
     body = _statements(code)
     return bool(body) and all(isinstance(node, _DEFINITIONS) for node in body)
 
@@ -192,7 +192,7 @@ def _statements(code: str) -> list[ast.stmt]:
 
 
 def _prelude(prompt: str) -> str:
-    """What stands before `class Solution`, with the definitions that LeetCode writes as comments."""
+    """Return the text before `class Solution`, with the definitions that LeetCode writes as comments."""
     for code in _codes(prompt):
         before = _uncommented(("\n" + code).partition("\nclass Solution")[0])
         if _defines(before):

@@ -1,4 +1,4 @@
-"""Whether what a program gave is what was expected. Plain comparisons of exact built-in values, in this process."""
+"""Compare what a program gave with what was expected: exact built-in values, compared in this process."""
 
 import math
 import re
@@ -12,7 +12,7 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1
 
 
 def call_holds(call: Call, value: Any) -> bool:
-    """Whether a decoded value is what a call expects. Python's own comparison of exact built-in values."""
+    """Return whether a decoded value is what a call expects. Python's own comparison of exact built-in values."""
     if call.sequences_alike:
         return _alike(value, call.expected)
     if call.kind == "true" or call.kind == "false":
@@ -38,7 +38,7 @@ def most_characters(pair: Pair) -> int:
 
 
 def output_holds(pair: Pair, output: str) -> bool:
-    """Whether an output is the expected one: line by line, without blank lines around it, numbers by value."""
+    """Return whether an output is the expected one: line by line, without blank lines around it, numbers by value."""
     if len(output) > most_characters(pair):
         return False  # taking it apart would cost this process time
     found, expected = (_lines(text) for text in (output, pair.expected))

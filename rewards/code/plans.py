@@ -1,4 +1,4 @@
-"""What a row's columns ask of a program, as a plan.
+"""Turn the tests in a row's columns into a plan.
 
 Calls with expected values, inputs with expected outputs, or tests to be run.
 
@@ -187,7 +187,7 @@ def _own_statements(statement: ast.stmt) -> list[ast.stmt]:
 
 
 def _of_program(call: ast.Call) -> bool:
-    """Whether a call may be the program's: of a name that is not built in, or a method of such a call."""
+    """Return whether a call may be the program's: of a name that is not built in, or a method of such a call."""
     function = call.func
     if isinstance(function, ast.Attribute):
         return isinstance(function.value, ast.Call) and _of_program(function.value)

@@ -152,7 +152,7 @@ class Program:
         return {"ref": self._numbers[id(value)]}
 
     def target(self, name: str) -> Any:
-        """What a name means: a global, a method by `Class.method`, or a method of `Solution` (LeetCode's form)."""
+        """Return the object of a name: a global, a method by `Class.method`, or a method of `Solution` (LeetCode)."""
         first, *rest = name.replace("()", "").split(".")
         if first not in self.names and isinstance(self.names.get("Solution"), type):
             first, rest = "Solution", [first, *rest]
@@ -232,7 +232,7 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confinement) -> None:
-    """Fork a child for each input: each run begins anew, and starting Python again would take ten times as long."""
+    """Fork a child for each input: each run starts clean, and starting Python again would take ten times as long."""
     code = request["script"]
     channel.send({"id": request["id"], "loaded": True})
     while (request := channel.receive()) is not None:
@@ -256,7 +256,7 @@ def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confin
 
 
 def _content(descriptor: int, most: int) -> str:
-    """What was written to a file in memory, at most so many bytes; the file is closed."""
+    """Return at most `most` bytes written to a file in memory, and close it."""
     os.lseek(descriptor, 0, os.SEEK_SET)
     with open(descriptor, "rb") as file:
         return file.read(most).decode("utf-8", "replace")

@@ -188,7 +188,7 @@ class CodeReward:
 
 
 def _plan(row: Row, question: str) -> Plan | Verdict:
-    """What a row asks for, or the verdict on one that can't be judged."""
+    """Return the plan of a row, or the verdict on a row that can't be judged."""
     try:
         plan = plan_of(row, question)
     except BadTests as error:

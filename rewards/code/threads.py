@@ -36,7 +36,7 @@ class SimpleQueue:
             self._writer.send(one)
 
     def empty(self) -> bool:
-        """Whether there is nothing to get."""
+        """Return whether there is nothing to get."""
         return not self._reader.poll()
 
     def close(self) -> None:

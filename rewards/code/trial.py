@@ -30,7 +30,7 @@ LONGEST_ARGUMENT = 4 << 20  # bytes of a value on its way to the tests
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a program. `outcome`: pass, fail, error, timeout, memory, forged, or bad_tests."""
+    """The result of a program. `outcome`: pass, fail, error, timeout, memory, forged, or bad_tests."""
 
     outcome: str
     passed: int
@@ -250,7 +250,7 @@ class Trial:
 
 
 def crowding() -> float:
-    """How many times longer than alone a program may take: processes that want to run per core, from 1 to 4."""
+    """Return how many times longer than alone a program may take: runnable processes per core, from 1 to 4."""
     return min(4.0, max(1.0, os.getloadavg()[0] / cores()))
 
 

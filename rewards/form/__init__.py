@@ -1,1 +1,1 @@
-"""What a completion looks like: template, language, length and style."""
+"""Rewards for the look of a completion: template, language, length and style."""

@@ -141,7 +141,7 @@ class LanguageReward:
 
 
 def known(code: Any) -> bool:
-    """Whether there is a script for this language code (zh-CN counts as zh)."""
+    """Return whether there is a script for this language code (zh-CN counts as zh)."""
     return isinstance(code, str) and (base_code(code) in SCRIPT_OF or base_code(code) in LATIN_LANGUAGES)
 
 
@@ -251,7 +251,7 @@ def _by_function_words(words: list[str], target: str) -> bool | None:
 
 @functools.lru_cache(maxsize=20_000)
 def _by_lingua(sentence: str, target: str, script: str) -> bool | None:
-    """Whether lingua takes the sentence for the target's; None if it is not sure of another."""
+    """Return whether lingua takes the sentence for the target's; None if it is not sure of another."""
     code = {"no": "nb"}.get(target, target).upper()
     values = _detector(script).compute_language_confidence_values(sentence)
     if not values:

@@ -108,7 +108,7 @@ class _OfCorrect:
         self.inner: Reward = get(of)
 
     def _verdicts(self, call: dict[str, Any]) -> tuple[list[bool | None], Judged]:
-        """Whether each completion is correct (0.5 or more; None if nobody knows), and an empty result to fill."""
+        """Return whether each completion is correct (0.5 or more; None if unknown), and an empty result to fill."""
         values = self.inner(**call)
         result = Judged()
         if isinstance(values, Judged):

@@ -71,17 +71,17 @@ def read_template(text: str) -> Template:
 
 
 def has_content(text: str) -> bool:
-    """Whether a reader sees something: white space, zero-width and control characters are nothing."""
+    """Return whether a reader sees something: white space, zero-width and control characters are nothing."""
     return any(not ch.isspace() and ch not in BLANK and unicodedata.category(ch)[0] != "C" for ch in text.strip())
 
 
 def has_word(text: str) -> bool:
-    """Whether there is a letter or a digit: dots and dashes are no reasoning."""
+    """Return whether there is a letter or a digit: dots and dashes are no reasoning."""
     return any(ch.isalnum() and ch not in BLANK for ch in text)
 
 
 def has_box(text: str) -> bool:
-    r"""Whether there is a closed `\boxed{}` with something in it."""
+    r"""Return whether there is a closed `\boxed{}` with something in it."""
     start = text.rfind("\\boxed{")
     end = closing_brace(text, start + 6) if start >= 0 else -1
     return end > 0 and has_content(text[start + 7 : end])
@@ -104,7 +104,7 @@ def positions(text: str, template: Template, *, any_case: bool = False) -> list[
 
 
 def matches(text: str, template: Template) -> bool:
-    """Whether the text has the template's shape exactly: each mark as often as there, in order, nothing outside."""
+    """Return whether the text has exactly the template's shape: each mark as often, in order, nothing outside."""
     text = text.strip()
     found = positions(text, template)
     if tuple(mark for _, mark in found) != template.marks:

@@ -1,4 +1,4 @@
-"""What a judge is sent and what of its reply is believed. A completion is data, never a part of the request.
+"""Write a judge's request and read its reply. A completion is data, never a part of the request.
 
 - Every line of it is quoted with "| " between two lines that hold a mark it can't know; control tokens of chat
   templates and tags are written in other brackets; invisible characters are dropped.
@@ -85,7 +85,7 @@ class Request:
 
 
 def addresses_judge(text: str) -> bool:
-    """Whether a text speaks to whoever grades it, brings its own verdict, or plays further turns of the chat."""
+    """Return whether a text speaks to whoever grades it, brings its own verdict, or plays further turns of the chat."""
     squeezed = " ".join(visible(text).split())
     if any(mark in text for mark in TURN_MARKS) or _CONTROL.search(squeezed):
         return True
@@ -112,7 +112,7 @@ def _harmless(line: str) -> str:
 
 
 def request(rubric: Rubric, case: Case, attempt: int) -> Request:
-    """What the judge is asked. Every attempt has a mark and a ticket of its own."""
+    """Return the messages for the judge. Every attempt has its own mark and ticket."""
     seed = json.dumps([rubric.name, rubric.criteria, case.prompt, case.text, case.domain, attempt])
     mark, ticket = (hashlib.sha256(f"{use} {seed}".encode()).hexdigest()[:16] for use in ("mark", "ticket"))
     passing = rubric.verdict == "passed"

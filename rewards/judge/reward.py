@@ -33,7 +33,7 @@ FIRST_PAUSE_SECONDS = 0.25  # before another attempt; doubled each time
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case."""
+    """The result of one case."""
 
     kind: str  # ok, injection, no_answer, too_long; endpoint, bad_verdict, raised, deadline have no value
     value: float | None
@@ -131,7 +131,7 @@ class JudgeReward:
         return result
 
     def _case(self, prompt: Completion, seen: str, completion: Completion, domain: str) -> Case | Outcome:
-        """What to ask about a completion, or what it is without asking."""
+        """Return the question about a completion, or its result when no question is needed."""
         question = prompt_text(prompt)
         text: str | None = completion_text(completion)
         if self._rubric.sees == "final":

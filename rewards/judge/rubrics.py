@@ -1,4 +1,4 @@
-"""What judges are asked to look for: ready rubrics, and what counts as sound in a domain.
+"""Ready rubrics for judges, and what counts as sound in a domain.
 
 `basic_logic`, `domain_consistency` and `deep_reasoning` look at the whole output and answer passed or not;
 `helpfulness` sees the final answer only and `harmlessness` all of it, reasoning included, as the all-scenario stage of
@@ -105,7 +105,7 @@ def find_rubric(name: str) -> Rubric:
 
 
 def domain_note(name: str) -> str:
-    """What counts in a domain; ValueError names the near ones."""
+    """Return what counts in a domain; ValueError names the near ones."""
     return DOMAINS[_known("judge.domain", name, list(DOMAINS))]
 
 

@@ -201,7 +201,7 @@ def _asks_percent(question: str) -> bool:
 
 
 def _copied(text: str, answer: Node, question: str) -> bool:
-    """Whether the answer is arithmetic that the question itself holds: "1/2 + 1/6" to "What is 1/2 + 1/6?"."""
+    """Return whether the answer is arithmetic that the question itself holds: "1/2 + 1/6" to "What is 1/2 + 1/6?"."""
     squeezed = _BLANK.sub("", text)
     if plain_number(answer) is not None or not _ARITHMETIC.fullmatch(squeezed) or not _OPERATOR.search(squeezed):
         return False

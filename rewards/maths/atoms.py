@@ -179,7 +179,7 @@ class Atoms:
         self._tokens[at : at + 1] = [Token("letter", ch, token.spaced and not i) for i, ch in enumerate(token.text)]
 
     def _touches(self) -> bool:
-        """Whether a run of letters touches a number before it."""
+        """Return whether a run of letters touches a number before it."""
         return self._at >= 2 and self._tokens[self._at - 2].kind == "number" and not self._tokens[self._at - 1].spaced
 
     def _command(self, name: str) -> Node:
@@ -316,5 +316,5 @@ class Atoms:
 
 
 def is_minus_one(node: Node) -> bool:
-    """Whether an exponent marks an inverse function."""
+    """Return whether an exponent marks an inverse function."""
     return node.kind == "negative" and node.parts[0].number is not None and node.parts[0].number.value == 1

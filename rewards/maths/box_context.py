@@ -1,4 +1,4 @@
-r"""What stands around a box and changes what it says: `-\boxed{3}`, `\boxed{3}\%`, `\boxed{3} or 4`, "not \boxed{3}".
+r"""Read the text around a box that changes its meaning: `-\boxed{3}`, `\boxed{3}\%`, `\boxed{3} or 4`, "not \boxed{3}".
 
 Only the nearest words and signs are looked at: "x is not negative, so \boxed{3}" denies nothing.
 """

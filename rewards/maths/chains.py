@@ -1,4 +1,4 @@
-"""Chains of "=": what is a name, what is a value, and which variable is which."""
+"""Read chains of "=": tell names from values and match the variables of two answers."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ def before_approximation(chain: Node) -> Node:
 
 
 def assignable(node: Node) -> bool:
-    """Whether a value can be given to it: a name, f(x), |AB|, \\frac{NO}{BO}, A:B, (x, y)."""
+    """Return whether a value can be given to it: a name, f(x), |AB|, \\frac{NO}{BO}, A:B, (x, y)."""
     if node.kind in NAMES:
         return True
     return node.kind in ("absolute", "ratio", "quotient", "group", "degrees") and all(
@@ -25,13 +25,13 @@ def assignable(node: Node) -> bool:
 
 
 def numeric(chain: Iterable[Node]) -> bool:
-    """Whether no member has a variable: 10^3 = 1000, e^{i\\pi} = -1."""
+    """Return whether no member has a variable: 10^3 = 1000, e^{i\\pi} = -1."""
     found = [evaluated(part) for part in chain]
     return all(one is not None and not one.symbols for one in found)
 
 
 def renaming(gold: Node, answer: Node) -> tuple[str, str] | None:
-    """How the answer's variable is called in the gold: f(n) and f(m) are one function; x and y are not the same."""
+    """Map the answer's variable to the gold's: f(n) and f(m) are one function; x and y are not the same."""
     if gold == answer:
         return "", ""
     if gold.kind == answer.kind == "application" and gold.name == answer.name:
@@ -54,7 +54,7 @@ def dependent(gold: tuple[Node, ...]) -> str:
 
 
 def solvable(gold: tuple[Node, ...], answer: Node) -> bool:
-    """Whether the gold is an equation of a curve and the answer may be its solved form: y + 1 = 2x against 2x - 1."""
+    """Return whether the gold is a curve's equation and the answer may be its solved form: y + 1 = 2x and 2x - 1."""
     if len(gold) != 2 or assignable(gold[0]):
         return False
     names = [{node.name for node in side.walk() if node.kind == "symbol"} for side in (Node("", gold), answer)]

@@ -35,7 +35,7 @@ def letter_of_gold(text: str) -> str | None:
 
 
 def lists_options(question: str) -> bool:
-    """Whether a question lists its options as A), B) ..."""
+    """Return whether a question lists its options as A), B) ..."""
     return _OPTIONS.search(question[-4000:]) is not None
 
 

@@ -1,4 +1,4 @@
-r"""Whether two answers are the same, on their trees.
+r"""Compare two answers on their trees.
 
 Structure is compared here: lists, tuples, sets, intervals, matrices, chains of "=", units. Single expressions go by
 value (`rewards.maths.values`); what values can't tell raises Undecided or goes to the judge of expressions that the
@@ -29,10 +29,10 @@ _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 class Comparison(Quantities):
-    """How two answers are compared: lists, names, relations and structure, on top of single values."""
+    """Comparison of two answers: lists, names, relations and structure, on top of single values."""
 
     def same_answer(self, gold: Reading, answer: Reading) -> bool:
-        """Whether two answers are equal. Raises Undecided if values can't tell and nobody else is asked."""
+        """Return whether two answers are equal. Raises Undecided if values can't tell and nobody else is asked."""
         if gold.spelling == answer.spelling:
             return True
         if (not gold.known or is_sentence(gold.spelling)) and same_text(gold.spelling, answer.spelling):
@@ -70,7 +70,7 @@ class Comparison(Quantities):
         return len(golds) > 1 and len(distinct[0]) == len(distinct[1]) == 1 and self._same_item(golds[0], answers[0])
 
     def _matched(self, golds: list[Node], answers: list[Node]) -> bool:
-        """Whether the items pair off, in any order."""
+        """Return whether the items pair off, in any order."""
         if len(golds) != len(answers):
             return False
         left = list(answers)
@@ -153,7 +153,7 @@ class Comparison(Quantities):
         return not self.strict and (near or assignable(exact)) and self._same_item(gold, last)
 
     def _consistent(self, chain: tuple[Node, ...]) -> bool:
-        """Whether the members after the name are equal to the last: `x = 4 = 3` is not."""
+        """Return whether the members after the name are equal to the last: `x = 4 = 3` is not."""
         members = chain if numeric(chain) else chain[1:]
         lenient = Comparison(strict=False, words=self.words, expression=self.expression)
         return all(lenient._same_value(member, chain[-1]) for member in members[:-1])
@@ -287,7 +287,7 @@ class Comparison(Quantities):
 
 
 def _only_gold_named(golds: list[Node], answers: list[Node]) -> bool:
-    """Whether a gold names each of its values differently and the answer none: then their order says which is which."""
+    """Return whether a gold names each of its values and the answer none: then their order tells them apart."""
     names = {_name_of(node) for node in golds}
     return "" not in names and len(names) == len(golds) and not any(_name_of(node) for node in answers)
 
@@ -322,7 +322,7 @@ def _spread(items: list[Node], others: list[Node]) -> list[Node]:
 
 
 def _names_differ(gold: Node, answer: Node) -> bool:
-    """Whether both of two listed values say what they count, and count different things."""
+    """Return whether both of two listed values say what they count, and count different things."""
     names = [plain(node.name) if node.kind in ("named", "quantity") else "" for node in (gold, answer)]
     return bool(names[0] and names[1]) and not set(names[0].split()) & set(names[1].split())
 
@@ -334,7 +334,7 @@ def _unlabelled(node: Node) -> Node:
 
 
 def _named_value(node: Node) -> Node:
-    """What `(x, y) = (1, 2)` and "Answer: 3" give."""
+    """Return the value that `(x, y) = (1, 2)` or "Answer: 3" states."""
     node = _unlabelled(node)
     return node.parts[-1] if node.kind == "relation" and node.name == "=" and assignable(node.parts[0]) else node
 

@@ -60,7 +60,7 @@ def scaled(number: Exact, factor: int | Fraction) -> Exact:
 
 
 def same_number(gold: Exact, answer: Exact, *, lenient: bool = False) -> bool:
-    """Whether two numbers are equal by the written convention (percent signs are compared before).
+    """Return whether two numbers are equal by the written convention (percent signs are compared before).
 
     Exactly equal; or the gold is a decimal of 3 significant digits or more and the answer, exact, rounds to it; or
     the answer is an exact gold without end to 12 digits, as a program prints it (lenient: to 3); or they differ by
@@ -82,7 +82,7 @@ def same_number(gold: Exact, answer: Exact, *, lenient: bool = False) -> bool:
 
 
 def rounds_to(value: Fraction | float, decimal: Exact, *, least: int) -> bool:
-    """Whether a value rounded to the places of a decimal is that decimal."""
+    """Return whether a value rounded to the places of a decimal is that decimal."""
     if decimal.decimals is None or decimal.significant < least:
         return False
     half = Fraction(1, 2 * 10**decimal.decimals)

@@ -54,7 +54,7 @@ _CLOSING = "I hope it is correct."
 
 @dataclass(frozen=True)
 class Answer:
-    """What was taken for the final answer, and from where."""
+    """The final answer and the place it was read from."""
 
     text: str
     source: Literal["boxed", "tag", "hash", "anchor", "whole", "formula", "number"]
@@ -143,7 +143,7 @@ def _closing_sentence(final: str) -> Answer | None:
 
 
 def _answered_before(text: str) -> bool:
-    """Whether an answer stands between two ends of the reasoning: the template written twice is a second try."""
+    """Return whether an answer stands between two ends of the reasoning: the template written twice is a second try."""
     between = text[text.find("</think>") : text.rfind("</think>")]
     return "<answer>" in between or _BOX.search(between) is not None
 
@@ -167,7 +167,7 @@ def _tagged(final: str, *, lenient: bool) -> tuple[str, bool] | None:
 
 
 def _agrees(final: str, inside: str, boxed: str) -> bool:
-    """Whether a box outside the answer tag, if any, says the same as the one inside."""
+    """Return whether a box outside the answer tag, if any, says the same as the one inside."""
     if len(final) == len(inside) or len(_BOX.findall(final)) == len(_BOX.findall(inside)):
         return True
     rest = final.replace(inside, " ", 1)
@@ -196,7 +196,7 @@ def last_boxes(text: str) -> list[tuple[int, int, str]]:
 
 
 def boxed_answer(text: str) -> str | None:
-    r"""What the last `\boxed{}` of a worked solution holds, boxes that are joined to it as a list; None without one."""
+    r"""Return the content of a solution's last `\boxed{}`, joined boxes as a list; None without one."""
     content = _boxed(text)
     return content if content is not None and len(content) <= MAX_ANSWER else None
 
@@ -274,7 +274,7 @@ def _after_hash(text: str) -> Answer | None:
 
 
 def _after_anchor(text: str) -> Answer | None:
-    """What follows the last "answer is" on its line: an expression, or the only number or formula in a statement."""
+    """Return what follows the last "answer is" on its line: an expression, or a statement's only number or formula."""
     tail = text[-_TAIL:]
     matches = list(_ANCHOR.finditer(tail))
     if not matches:
@@ -314,7 +314,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _is_expression(text: str) -> bool:
-    """Whether a text is an answer as it stands: short, and the grammar knows all of it."""
+    """Return whether a text is an answer as it stands: short, and the grammar knows all of it."""
     if not text or len(text) > 300 or (text.count("\n") > 2 and "\\begin" not in text):
         return False
     reading = read(text)

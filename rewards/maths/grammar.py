@@ -78,7 +78,7 @@ class Parser(Phrases):
         return Node("list", tuple(items), "or" if "or" in joins else "and" if joins[:-1] == ["and"] else ",")
 
     def _text(self, start: int) -> Node:
-        """What the grammar does not know, as a whole; or what a known phrase means."""
+        """Read a text the grammar does not know as a whole, or return what a known phrase means."""
         said = phrase(tuple(self._tokens[start : self._at]))
         kind, name = MEANINGS.get(said.casefold(), ("text", said))
         self.known = self.known and kind != "text"
@@ -159,7 +159,7 @@ class Parser(Phrases):
         return left
 
     def _binding(self) -> tuple[int, str]:
-        """How strongly the next token binds what stands before it, and what it is."""
+        """Return how strongly the next token binds to its left, and its kind."""
         token, kind = self._next(), self._kind()
         if kind in ("mark", "command") and token in _BINARY:
             if token == "$" and self._kind(1) == "number":

@@ -48,7 +48,7 @@ def has_variable(node: Node) -> bool:
 
 
 def unreduced(node: Node) -> bool:
-    """Whether a tree is a fraction of integers that can be reduced."""
+    """Return whether a tree is a fraction of integers that can be reduced."""
     if node.kind == "negative":
         return unreduced(node.parts[0])
     if node.kind not in ("quotient", "ratio") or len(node.parts) != 2:

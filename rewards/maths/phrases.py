@@ -35,7 +35,7 @@ class Phrases(Atoms):
         return Node("word", (), run)
 
     def _alone(self) -> bool:
-        """Whether the last token is an item of its own."""
+        """Return whether the last token is an item of its own."""
         before = self._tokens[self._at - 2] if self._at >= 2 else None
         return (before is None or before.kind == "join" or before.text in (",", ";", "(", "{", "=", ":", "is")) and (
             self._next() in ("", ",", ";", ")", "}") or self._kind() == "join" or self._unit_ahead()
@@ -102,12 +102,12 @@ class Phrases(Atoms):
 
 
 def _lone(word: str) -> bool:
-    """Whether a word is one letter that is no unit: \\text{3x}."""
+    """Return whether a word is one letter that is no unit: \\text{3x}."""
     return len(word) == 1 and word.isascii() and word not in LETTERS and word.lower() not in FILLERS
 
 
 def ends_in_word(node: Node) -> bool:
-    """Whether a value is letters alone, to which no unit belongs."""
+    """Return whether a value is letters alone, to which no unit belongs."""
     return node.kind == "word" or (node.kind == "product" and node.parts[-1].kind == "word" and (
         node.parts[0].kind == "word"))  # fmt: skip
 

@@ -18,7 +18,7 @@ def plain(text: str) -> str:
 
 
 def same_text(gold: str, answer: str) -> bool:
-    """Whether two texts say the same: as a whole, or the answer is the gist or the numbers of a gold sentence."""
+    """Return whether two texts say the same: as a whole, or the answer is a gold sentence's gist or numbers."""
     gold, answer = gold.casefold(), answer.casefold()
     return plain(gold) == plain(answer) or _is_gist(gold, answer) or _says_numbers(gold, answer)
 
@@ -40,12 +40,12 @@ def _is_gist(gold: str, answer: str) -> bool:
 
 
 def is_sentence(text: str) -> bool:
-    """Whether a text holds four words or more."""
+    """Return whether a text holds four words or more."""
     return len([word for word in text.split() if len(word) > 2 and word.isalpha()]) >= 4
 
 
 def _says_numbers(gold: str, answer: str) -> bool:
-    """Whether the answer lists the numbers of a gold sentence, all of them, in order, and says little else."""
+    """Return whether the answer lists the numbers of a gold sentence, all of them, in order, and says little else."""
     if not is_sentence(gold) or NEGATION & set(gold.split()) or len(gold) > 400 or _MATHS.search(answer):
         return False
     said = _NUMBER.findall(gold)

@@ -28,7 +28,7 @@ class Undecided(Exception):
 
 
 class Quantities(ABC):
-    """How single values are compared; `Comparison` adds what is built of them.
+    """Comparison of single values; `Comparison` adds what is built of them.
 
     Args:
         strict: the profile.
@@ -47,7 +47,7 @@ class Quantities(ABC):
 
     @abstractmethod
     def _same_value(self, gold: Node, answer: Node) -> bool:
-        """Whether two values are the same, whatever they are."""
+        """Return whether two values are the same, whatever they are."""
 
     def _same_quantity(self, gold: Node, answer: Node) -> bool:
         """Values with units: those must agree where both have one, and the answer's must be known or the question's."""
@@ -140,7 +140,7 @@ class Quantities(ABC):
         return self._decided(verdict, gold, answer)
 
     def _rounded(self, gold: Node, wanted: Evaluated, answer: Node, given: Evaluated) -> bool:
-        """Whether one side is a decimal and the other, irrational, rounds to it."""
+        """Return whether one side is a decimal and the other, irrational, rounds to it."""
         least = FLOAT_DIGITS if self.strict else 3
         for node, other, digits in ((gold, given, 3), (answer, wanted, least)):
             decimal, value = plain_number(node), other.real

@@ -82,7 +82,7 @@ def _bracketed(group: Node) -> list[Interval] | None:
 
 
 def is_infinite(node: Node, sign: int) -> bool:
-    """Whether an end is infinity with this sign."""
+    """Return whether an end is infinity with this sign."""
     return node.kind == "infty" if sign > 0 else node.kind == "negative" and node.parts[0].kind == "infty"
 
 

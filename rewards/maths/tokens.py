@@ -97,7 +97,7 @@ _MATRIX = re.compile(r"\{(?:([bBpPvV]|small)?matrix|array)\*?\}(?:\s*(?:\{[lcr| 
 
 
 class Unknown(Exception):
-    """What the grammar does not know."""
+    """A token the grammar does not know."""
 
 
 class Token(NamedTuple):
@@ -149,7 +149,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
 
 
 def _closes_last(tokens: list[Token]) -> bool:
-    """Whether the brace that opens the tokens is closed by the last of them."""
+    """Return whether the brace that opens the tokens is closed by the last of them."""
     depth = 0
     for at, token in enumerate(tokens):
         if token.kind == "mark":

@@ -21,7 +21,7 @@ def squared(unit: str) -> str:
 
 
 def may_stand(unit: str, words: frozenset[str]) -> bool:
-    """Whether each word of a unit is a known unit's or the question's."""
+    """Return whether each word of a unit is a known unit's or the question's."""
     return all(
         word.partition("^")[0] in PHYSICAL or word.partition("^")[0] in UNITS or word in words for word in unit.split()
     )

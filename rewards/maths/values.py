@@ -56,7 +56,7 @@ class Evaluated:
 
     @property
     def rational(self) -> bool:
-        """Whether the values are exact."""
+        """Return whether the values are exact."""
         return exact(*self.values)
 
     @property
@@ -252,7 +252,7 @@ _SINGLE: dict[str, Callable[[Number], Number]] = {
 
 
 def too_large(node: Node) -> bool:
-    """Whether sympy is not to see a tree: a tower of powers, a factorial of millions."""
+    """Return whether sympy is not to see a tree: a tower of powers, a factorial of millions."""
     for part in node.walk():
         if part.kind in ("power", "factorial", "binomial"):
             value = evaluated(part.parts[-1] if part.kind == "power" else part.parts[0])
@@ -262,7 +262,7 @@ def too_large(node: Node) -> bool:
 
 
 def same_values(gold: Evaluated, answer: Evaluated) -> bool | None:
-    """Whether two expressions agree at all points; None if it can't be told."""
+    """Return whether two expressions agree at all points; None if it can't be told."""
     verdicts: set[bool | None] = set()
     for at in range(POINTS):
         one, other = gold.values[at], answer.values[at]
@@ -276,7 +276,7 @@ def _is_real(value: Number) -> bool:
 
 
 def same_at_point(one: Number, other: Number) -> bool | None:
-    """Whether two values are equal; None between the two tolerances."""
+    """Return whether two values are equal; None between the two tolerances."""
     if exact(one, other):
         return one == other
     try:
@@ -289,7 +289,7 @@ def same_at_point(one: Number, other: Number) -> bool | None:
 
 
 def same_equation(gold: tuple[Node, Node], answer: tuple[Node, Node]) -> bool | None:
-    """Whether two equations are multiples of each other, or one is the other solved; None if that can't be told."""
+    """Return whether two equations are multiples, or one is the other solved; None if that can't be told."""
     factor = _factor(gold, answer)
     return (
         True
@@ -301,7 +301,7 @@ def same_equation(gold: tuple[Node, Node], answer: tuple[Node, Node]) -> bool | 
 
 
 def same_inequality(gold: tuple[Node, Node], answer: tuple[Node, Node]) -> bool | None:
-    """Whether two inequalities, both `left < right` or both `left <= right`, are positive multiples of each other."""
+    """Return whether two inequalities, both with < or both with <=, are positive multiples of each other."""
     factor = _factor(gold, answer)
     if isinstance(factor, bool) or factor is None:
         return None if factor is None else False
@@ -328,7 +328,7 @@ def _factor(gold: tuple[Node, Node], answer: tuple[Node, Node]) -> Number | bool
 
 
 def _solves(solved: tuple[Node, Node], equation: tuple[Node, Node]) -> bool:
-    """Whether `y = f(x)` is the solution of an equation that is linear in y: 1 / x of x y = 1.
+    """Return whether `y = f(x)` is the solution of an equation that is linear in y: 1 / x of x y = 1.
 
     With g the equation's left side less its right: g(f) = 0, and g(f + 2) = 2 g(f + 1), not 0.
     """

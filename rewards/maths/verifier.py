@@ -76,12 +76,12 @@ class Worker(ChildProcess):
 
     @property
     def ready(self) -> bool:
-        """Whether it has loaded sympy and can be asked at once."""
+        """Return whether it has loaded sympy and can be asked at once."""
         return self._ready or self.readable
 
     @property
     def spent(self) -> bool:
-        """Whether it has to be replaced."""
+        """Return whether it has to be replaced."""
         return self.asked >= ITEMS_PER_WORKER or not self.running
 
     def _wait_ready(self) -> None:

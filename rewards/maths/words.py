@@ -130,7 +130,7 @@ _WORD = re.compile(r"[A-Za-z]+")
 
 
 def is_english(run: str) -> bool:
-    """Whether a short run of letters is a word of English rather than a product of variables."""
+    """Return whether a short run of letters is a word of English rather than a product of variables."""
     return run.lower() in ENGLISH and not run.isupper()
 
 
@@ -149,13 +149,13 @@ def unit_name(words: list[str]) -> str:
 
 
 def denies(text: str) -> bool:
-    """Whether a text denies, doubts or distorts what it says."""
+    """Return whether a text denies, doubts or distorts what it says."""
     words = [word.lower() for word in _WORD.findall(text)]
     return any(word in NEGATION or word in DISTORTING for word in words) or "n't" in text or "?" in text
 
 
 def changes(text: str) -> bool:
-    """Whether a text holds a word that changes or denies what a number beside it says."""
+    """Return whether a text holds a word that changes or denies what a number beside it says."""
     words = [word.lower() for word in _WORD.findall(text)]
     return any(word in CHANGING or word in NEGATION for word in words) or "n't" in text or "?" in text
 

@@ -1,4 +1,4 @@
-"""Where programs a model wrote may run: `start` a process under the best isolation this machine has.
+"""Choose where programs of a model may run: `start` a process under the best isolation of this machine.
 
 Every way of isolating is tried on a program that attempts to get out before it is used, since containers and
 AppArmor take parts of it away in silence; one that does not hold is refused with the reason. Nothing falls back to
@@ -61,7 +61,7 @@ class Unavailable(RuntimeError):
 
 @dataclass(frozen=True)
 class Description:
-    """What isolates programs on this machine, found out by running one."""
+    """The isolation of programs on this machine, found by running one."""
 
     isolation: str | None  # None: programs are refused
     layers: str
@@ -80,7 +80,7 @@ _lock = threading.Lock()
 
 
 def describe(isolation: str = "auto") -> Description:
-    """What `start` will use, after a real run the first time it is asked. ValueError for an unknown name."""
+    """Return the isolation `start` will use, after a real run the first time. ValueError for an unknown name."""
     if isolation != "auto" and isolation not in ISOLATIONS:
         raise ValueError(f"isolation must be one of auto, {', '.join(ISOLATIONS)}, got {isolation!r}")
     with _lock:
@@ -142,7 +142,7 @@ def _search(names: Sequence[str]) -> Description:
 
 
 def _leak(isolation: Isolation) -> tuple[str | None, frozenset[str]]:
-    """What a program that tries gets out of a sandbox, or why it does not start; and the names of what was held."""
+    """Return what a probing program reached outside, or why it did not start; and what held it."""
     limits = Limits()
     deadline = time.monotonic() + limits.wall_seconds
     try:

@@ -24,7 +24,7 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 
 class Confinement(NamedTuple):
-    """How the process is to be confined, as JSON on the command line."""
+    """The confinement of the process, as JSON on the command line."""
 
     memory_bytes: int
     cpu_seconds: int

@@ -42,7 +42,7 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a program may use."""
+    """Limits of a program."""
 
     cpu_seconds: int = 4  # of each process; decides, so that rewards do not depend on the machine's load
     memory_bytes: int = 512 << 20
@@ -112,7 +112,7 @@ def package_directories(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def readable_paths(limits: Limits) -> tuple[str, ...]:
-    """What a program may read: Python's files, the packages and the libraries beside them (`numpy.libs`)."""
+    """Return the paths a program may read: Python's files, the packages and libraries beside them (`numpy.libs`)."""
     places = package_directories(limits.packages).values()
     beside = [f"{place}.libs" for place in places if os.path.isdir(f"{place}.libs")]
     return (*python_paths(), *places, *beside)
@@ -120,7 +120,7 @@ def readable_paths(limits: Limits) -> tuple[str, ...]:
 
 @functools.cache
 def _others_may_read(path: str) -> bool:
-    """Whether any user gets to a path: root's own Python may be under /root."""
+    """Return whether any user gets to a path: root's own Python may be under /root."""
     real = Path(os.path.realpath(path))
     return all(parent.stat().st_mode & 0o001 for parent in real.parents) and bool(real.stat().st_mode & 0o004)
 

@@ -176,7 +176,7 @@ class Only(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """Where the argument's lower half stands in struct seccomp_data (both machines are little-endian)."""
+        """Return the offset of the argument's lower half in struct seccomp_data (both machines are little-endian)."""
         return FIRST_ARGUMENT + 8 * self.argument
 
 

@@ -25,7 +25,7 @@ def own_user_namespace() -> bool:
 
 
 def writable() -> tuple[str, ...]:
-    """What may be written to after `restrict`."""
+    """The paths that may be written to after `restrict`."""
     return (TEMPORARY, *(path for path in DEVICES if os.path.exists(path)))
 
 

@@ -1,4 +1,4 @@
-"""What TRL hands a reward besides prompts, completions and columns: trainer_state, log_extra, log_metric."""
+"""Arguments of TRL's rewards besides prompts, completions and columns: trainer_state, log_extra, log_metric."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CallState:
-    """What a reward gets as `trainer_state`: plain values, with the names of transformers' TrainerState."""
+    """The `trainer_state` of a reward: plain values, with the names of transformers' TrainerState."""
 
     global_step: int = 0  # rollout batches learned from so far
     max_steps: int = 0  # of the run
@@ -18,7 +18,7 @@ class CallState:
 
 @dataclass
 class Logged:
-    """What a call of a reward logged."""
+    """Values that a call of a reward logged."""
 
     columns: dict[str, list[Any]] = field(default_factory=dict)  # by log_extra: name -> one value a completion
     metrics: dict[str, list[float]] = field(default_factory=dict)  # by log_metric: name -> values, averaged over a step

@@ -58,7 +58,7 @@ def unpack(packed: bytes) -> Callable[..., Any]:
 
 
 def is_built_in(function: Callable[..., Any]) -> bool:
-    """Whether a function is one of this project's own rewards."""
+    """Return whether a function is one of this project's own rewards."""
     inner = function.func if isinstance(function, functools.partial) else function
     module = getattr(inner, "__module__", None) or type(inner).__module__
     return module.partition(".")[0] in BUILT_IN

@@ -1,4 +1,4 @@
-"""Where each reward of a set runs: ours in the trainer's process, users' in one of their own if they can be sent."""
+"""Place each reward of a set: ours in the trainer's process, users' in their own if they can be sent."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

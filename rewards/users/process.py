@@ -26,7 +26,7 @@ Made = bytes | Mapping[str, Any]  # a packed function, or the options of "module
 
 @dataclass
 class UserScores:
-    """What users' rewards made of a batch."""
+    """The values and failures of users' rewards for one batch."""
 
     judged: dict[str, Judged] = field(default_factory=dict)
     tracebacks: dict[str, str] = field(default_factory=dict)  # reward -> its traceback, or the stack it hung or died in

@@ -1,4 +1,4 @@
-"""What ends a process whose interpreter a reward holds: no Python runs then, and no signal handler either."""
+"""End a process whose interpreter a reward holds: then neither Python nor a signal handler runs."""
 
 import faulthandler
 import sys
