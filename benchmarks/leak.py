@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.corpus.duplicates import Leak, find_leaks, object_rows, problem_texts
+from rewards.printable import say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = [json.dumps(asdict(leak), ensure_ascii=False) + "\n" for leak in leaks]
             options.output.write_text("".join(lines), encoding="utf-8")
     except (DataError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"error: {' '.join(str(error).split())}", sys.stderr)
         return 2
     _print(options.benchmark, problems, leaks)
     return 1 if options.fail and leaks else 0
@@ -73,7 +74,7 @@ def _print(files: Sequence[str], problems: Sequence[tuple[str, str]], leaks: Seq
         count = sum(place.rpartition(":")[0].startswith(file) for place, _ in problems)
         print(f"| {Path(file).name} | {count} | {len(mine)} | {sum(leak.share >= 0.8 for leak in mine)} |")
     for leak in sorted(leaks, key=lambda one: -one.share)[:10]:
-        print(f"{leak.problem} in {leak.row}: share {leak.share:.2f}, e.g. {leak.text!r}")
+        say(f"{leak.problem} in {leak.row}: share {leak.share:.2f}, e.g. {leak.text!r}")
 
 
 if __name__ == "__main__":

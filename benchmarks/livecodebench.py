@@ -24,6 +24,7 @@ from benchmarks.harness.settings import parser
 from benchmarks.harness.spec import CODE_OPTIONS, Benchmark, Source
 
 FILES = tuple(f"test{number}.jsonl" for number in ("", 2, 3, 4, 5))  # together release_v5; about 4 GB
+MOST_BYTES = 512 << 20  # that the tests of a row may inflate to
 WITH_STARTER = "Write the solution into this code, and give all of it in one Python code block:\n```python\n{}\n```"
 WITHOUT = "Write a Python program that reads standard input and prints the answer, in one code block."
 
@@ -42,10 +43,18 @@ def tests_of(text: str) -> list[dict[str, str]]:
     except ValueError:
         pass
     try:
-        unpacked = _TextOnly(io.BytesIO(zlib.decompress(base64.b64decode(text)))).load()
+        unpacked = _TextOnly(io.BytesIO(_inflated(base64.b64decode(text)))).load()
         return json.loads(unpacked)
     except (zlib.error, pickle.UnpicklingError, EOFError, TypeError) as error:
         raise ValueError(f"private_test_cases can't be read: {error}") from None
+
+
+def _inflated(content: bytes) -> bytes:
+    reader = zlib.decompressobj()
+    found = reader.decompress(content, MOST_BYTES)
+    if not reader.eof:
+        raise ValueError(f"private_test_cases are cut short, or inflate to more than {MOST_BYTES:,} bytes")
+    return found
 
 
 def row(given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rewards.printable import say
+
 if TYPE_CHECKING:
     from grpo.config import Config
     from grpo.model.policy import Policy
@@ -130,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tasks = envs.make(options.data, seed=options.seed).tasks("test")[: options.limit]
         prompts, _ = fitting(tasks, policy.tokenizer, config, "test")
     except (ConfigError, envs.DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
     samples = sampled(policy, prompts, config, options.samples)
     trees = searched(policy, prompts, config, options.samples, options.step_end)

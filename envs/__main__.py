@@ -8,6 +8,7 @@ from typing import Any
 from envs.base import DataError
 from envs.play import play, shown_prompt, tool_lines
 from envs.registry import available, make, options_of
+from rewards.printable import say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _show(options.name, _overrides(options.option), options.n)
     except DataError as problem:
-        print(f"error: {problem}", file=sys.stderr)
+        say(f"error: {problem}", sys.stderr)
         return 2
     except BrokenPipeError:  # the reader, a pager or head, has seen enough
         sys.stderr.close()
@@ -59,33 +60,34 @@ def _list(family: str | None) -> None:
     if family is not None:
         from envs.reasoning_gym import task_names
 
-        print("\n".join(f"{family}:{task}" for task in task_names()))
+        say("\n".join(f"{family}:{task}" for task in task_names()))
         return
     for name, summary in available().items():
-        print(f"{name:20} {summary}")
-    print(f"{'FILE.jsonl':20} rows with prompt | question | problem | messages and answer; .json, .parquet, .csv too")
-    print(f"{'OWNER/NAME':20} a hub data set (options config, split, revision, prompt_column, answer_column, ...)")
-    print("Tasks of reasoning_gym: python -m envs list reasoning_gym")
+        say(f"{name:20} {summary}")
+    say(f"{'FILE.jsonl':20} rows with prompt | question | problem | messages and answer; .json, .parquet, .csv too")
+    say(f"{'OWNER/NAME':20} a hub data set (options config, split, revision, prompt_column, answer_column, ...)")
+    say("Tasks of reasoning_gym: python -m envs list reasoning_gym")
 
 
 def _show(name: str, options: dict[str, Any], count: int) -> None:
     env = make(name, **options)
     counts, *left_out = env.report()
-    print(f"{env.name}: {counts}; rewards {', '.join(env.reward_names) or 'of your own'}")
-    print(
-        "options:", ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
+    say(f"{env.name}: {counts}; rewards {', '.join(env.reward_names) or 'of your own'}")
+    say(
+        "options: "
+        + ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
     )
     if env.converses:
-        print(f"it answers: a conversation of several turns (python -m envs play {name})")
+        say(f"it answers: a conversation of several turns (python -m envs play {name})")
     for line in left_out:
-        print(line)
+        say(line)
     for task in env.tasks("train")[: max(count, 0)]:
-        print(f"\n[{task.id}]\n{shown_prompt(task)}")
+        say(f"\n[{task.id}]\n{shown_prompt(task)}")
         talk = env.converse(task) if env.converses else None
         for line in tool_lines(talk.tools if talk is not None else ()):
-            print(line)
+            say(line)
         for name, value in task.columns.items():
-            print(f"  {name}: {_short(value)}")
+            say(f"  {name}: {_short(value)}")
 
 
 def _short(value: Any) -> str:

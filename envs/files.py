@@ -13,6 +13,7 @@ from envs.rows import Row, encodable
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz")
 WRAPPERS = ("data", "rows", "examples", "items", "train", "test", "validation")  # keys of an object around the rows
+MOST_BYTES = 4 << 30  # of a packed file, unpacked
 TABLE_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -26,9 +27,12 @@ def file_rows(path: str) -> Iterator[Row]:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if path.endswith(".gz"):
         try:
-            content = gzip.decompress(content)
+            with gzip.open(Path(path).expanduser()) as file:
+                content = file.read(MOST_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: cannot be unpacked: {_one_line(error)}") from None
+        if len(content) > MOST_BYTES:
+            raise DataError(f"{path}: unpacks to more than {MOST_BYTES:,} bytes: unpack it first")
     content = content.removeprefix(b"\xef\xbb\xbf")
     if not content.strip():
         raise DataError(f"{path}: is empty")

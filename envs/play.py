@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from envs.base import DataError, Env, Task
 from envs.conversation import Message, Reply
 from envs.tools.calls import TAGS, said
+from rewards.printable import say
 
 HOW = 'Write what the model would. A call: <tool_call>{"name": "...", "arguments": {}}</tool_call>. An empty line ends.'
 
@@ -23,10 +24,10 @@ def play(env: Env, number: int, lines: Iterable[str], out: TextIO = sys.stdout) 
     talk = env.converse(task)
     if talk is None:
         raise DataError(f"{env.name} does not answer: its tasks have one turn (python -m envs show {env.name})")
-    print(shown_prompt(task), file=out)
+    say(shown_prompt(task), out)
     for line in tool_lines(talk.tools):
-        print(line, file=out)
-    print(HOW, file=out)
+        say(line, out)
+    say(HOW, out)
     total = 0.0
     try:
         for line in lines:
@@ -39,16 +40,16 @@ def play(env: Env, number: int, lines: Iterable[str], out: TextIO = sys.stdout) 
             reply = _reply(talk, message)
             total += sum(reply.rewards.values())
             for one in reply.messages:
-                print(f"{one['role']}: {one['content']}", file=out)
+                say(f"{one['role']}: {one['content']}", out)
             if reply.rewards:
-                print(f"  rewards {json.dumps(dict(reply.rewards))}", file=out)
+                say(f"  rewards {json.dumps(dict(reply.rewards))}", out)
             if reply.done:
                 break
     finally:
         close = getattr(talk, "close", None)
         if close is not None:
             close()
-    print(f"over; rewards in all {total:g}", file=out)
+    say(f"over; rewards in all {total:g}", out)
     return total
 
 

@@ -19,7 +19,7 @@ from grpo.model.adapter_files import files_of
 from grpo.model.loading import load_policy
 from grpo.model.policy import ADAPTER_CONFIG, Policy
 from grpo.model.targets import described
-from grpo.runs import checkpoint
+from grpo.runs import checkpoint, fingerprints
 from grpo.runs.directory import CONFIG_FILE, Say, claim
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
@@ -38,6 +38,7 @@ def open_run(
     resume: bool,
     say: Say,
     stop: StopFlag,
+    accept_changes: bool = False,
     make: Callable[..., Trainer] = Trainer,
     origins: Mapping[str, str] | None = None,
     preface: Sequence[str] = (),
@@ -45,8 +46,9 @@ def open_run(
     """Return a trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
     `make` is Trainer, or what gives a kind of it when called the same way. `origins` names the source of every key that
-    was given, so that a refusal can say what to take back; `preface` is said once the directory is this run's. Raises
-    ConfigError or envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
+    was given, so that a refusal can say what to take back; `preface` is said once the directory is this run's.
+    `accept_changes`: go on with data, rewards or a model that changed since the checkpoint. Raises ConfigError or
+    envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
     """
     _refuse_in_memory(config, output)
     start = claim(config, output, resume=resume, say=say, origins=origins)
@@ -55,28 +57,48 @@ def open_run(
     for line in preface:
         log.heard(say)(line)
     with log.failures():
-        return _open(config, output, start, log.heard(say), stop, make)
+        return _open(config, output, start, log.heard(say), stop, make, accept_changes)
 
 
 def _open(
-    config: Config, output: Path, start: Path | None, say: Say, stop: StopFlag, make: Callable[..., Trainer]
+    config: Config,
+    output: Path,
+    start: Path | None,
+    say: Say,
+    stop: StopFlag,
+    make: Callable[..., Trainer],
+    accept_changes: bool,
 ) -> Trainer:
     if switch.plain():
         say(switch.SAID)
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
     try_rewards(rewards, env, env.tasks("train"), config, output, say, stop)
-    policy = load_policy(_with_own_start(config, output), model_path(config, output, say, stop))
+    own, path = _with_own_start(config, output), model_path(config, output, say, stop)
+    policy = load_policy(own, path)
+    made_of = fingerprints.compare(start, _made_of(config, env, path, own.adapter), accept=accept_changes, say=say)
     for note in rewards.notes:
         say(f"  note: {note}")
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
     if policy.adapters:
         say(described(policy.model))
     trainer = make(config, policy, env, rewards, output, resume_from=start)
+    trainer.state.fingerprints = made_of
     say(trainer.memory_plan.said)
     # last, when nothing more can be refused: a directory with a config in it holds a run
     checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     return trainer
+
+
+def _made_of(config: Config, env: envs.Env, path: str, adapter: str | None) -> dict[str, str | None]:
+    """The fingerprints of what a config names; `path` and `adapter` are where its model and adapter lie."""
+    model = "the miniature" if config.model == MINIATURE else f"model {config.model}"
+    return {
+        fingerprints.DATA: fingerprints.of_tasks(env),
+        model: fingerprints.of_model(path, config.revision),
+        "the adapter that it starts from": None if adapter is None else fingerprints.of_folder(Path(adapter)),
+        **fingerprints.of_rewards(config.reward_weights),
+    }
 
 
 def _refuse_in_memory(config: Config, output: Path) -> None:

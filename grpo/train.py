@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check(settled, options)
 
     def work() -> None:
-        _run(settled, resume=options.resume)
+        _run(settled, resume=options.resume, accept_changes=options.accept_changes)
 
     output = settled.output
     go_on = f"python -m grpo.train --output {output} --resume"
@@ -52,7 +52,7 @@ def quickstart(given: Mapping[str, Any]) -> Layer | None:
     return Layer(QUICKSTART_SOURCE, read_yaml(QUICKSTART))
 
 
-def _run(settled: Settled[Config], *, resume: bool) -> None:
+def _run(settled: Settled[Config], *, resume: bool, accept_changes: bool) -> None:
     from grpo.cpu.blas import load_blas
     from grpo.opening import open_run
     from grpo.runs import checkpoint
@@ -71,7 +71,16 @@ def _run(settled: Settled[Config], *, resume: bool) -> None:
     with checkpoint.lock(output), StopFlag() as stop:
         warning = f"; warning: {blas.warning}" if blas.warning else ""
         preface = [f"run directory {output}; matrix products by {blas.name}{warning}", *settled.lines()]
-        trainer = open_run(config, output, resume=resume, say=say, stop=stop, origins=settled.origins, preface=preface)
+        trainer = open_run(
+            config,
+            output,
+            resume=resume,
+            say=say,
+            stop=stop,
+            accept_changes=accept_changes,
+            origins=settled.origins,
+            preface=preface,
+        )
         with trainer.logger.log.failures():
             summary = trainer.train(stop)
         checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))

@@ -16,6 +16,7 @@ from typing import Any
 
 from rewards.base import names
 from rewards.compose import RewardSet, Scores
+from rewards.printable import say
 from rewards.rows import InputError, read_options, read_rows, wanted_names, write_lines
 
 BATCH_ROWS = 512
@@ -50,7 +51,7 @@ def scored(rewards: RewardSet, rows: Sequence[dict[str, Any]]) -> list[dict[str,
     """The output objects of a batch of rows."""
     scores = _scores(rewards, rows)
     for message in scores.messages.values():
-        print(message, file=sys.stderr)
+        say(message, sys.stderr)
     missing = [at for at in range(len(rows)) if any(column[at] is None for column in scores.values.values())]
     reasons: dict[int, str | None] = dict.fromkeys(missing, "; ".join(scores.messages.values()) or None)
     if len(missing) > 1 and len(scores.messages) > 0:
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{arguments.input}: {without} of {len(rows)} rows have no list completion_ids; all or none"
             )
         lines = (
-            json.dumps(result, ensure_ascii=False)
+            json.dumps(result)
             for at in range(0, len(rows), BATCH_ROWS)
             for result in scored(rewards, rows[at : at + BATCH_ROWS])
         )
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run(parser().parse_args(argv))
     except (InputError, ValueError) as error:
-        print(f"rewards.score: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"rewards.score: {' '.join(str(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

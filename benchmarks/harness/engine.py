@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.harness.settings import FREE_TO_CHANGE, Settings, parser, settings_of
 from benchmarks.harness.spec import Benchmark
 from grpo.config.sections import ConfigError
+from rewards.printable import say
 
 if TYPE_CHECKING:
     from benchmarks.harness.items import ItemFile
@@ -40,7 +41,7 @@ def run_command(benchmark: Benchmark, options: argparse.Namespace) -> int:
         settings = settings_of(benchmark, options)
         return _guarded(benchmark, settings, options.output)
     except (ConfigError, DataError, OSError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"error: {' '.join(str(error).split())}", sys.stderr)
         return 2
 
 
@@ -58,7 +59,7 @@ def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
         with StopFlag() as stop:
             return run(benchmark, settings, load_problems(benchmark, settings), output, stop)
     except Interrupted as error:
-        print(f"{error}; finished items are in {output}: the same command continues", file=sys.stderr)
+        say(f"{error}; finished items are in {output}: the same command continues", sys.stderr)
         return error.exit_code
 
 

@@ -39,12 +39,12 @@ def local_folder(settings: Settings) -> Path:
 def load_for_sampling(settings: Settings) -> Policy:
     """The model with its adapter, nothing of it to be trained. ConfigError, one line, if it can't be loaded."""
     import mlx.core as mx
-    from mlx_lm.utils import load
 
     from grpo.model.adapter_files import attach
+    from grpo.model.files import load_files
 
     try:
-        model, tokenizer = load(str(local_folder(settings)))[:2]
+        model, tokenizer = load_files(str(local_folder(settings)))[:2]
         if settings.adapter is not None:
             attach(model, settings.adapter)
     except ConfigError:

@@ -4,16 +4,20 @@ Nothing is made up: what the run directory does not say is left out.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
+from rewards.printable import masked
 
 if TYPE_CHECKING:
     from distill.export.config import ExportConfig
 
 HIDDEN = {"output", "wandb_project", "save_every", "keep_checkpoints", "teacher_cache"}
 PLACES = {"model", "data", "validation_data", "teacher", "teacher_adapter", "adapter"}  # shown by name, not path
+_PATH = re.compile(r"(?<![\w.:/<~])~?/(?:[\w.@+-]+/)+[\w.@+-]+")  # absolute, of two parts or more
 
 
 def card(config: "ExportConfig", settings: dict[str, Any], figures: dict[str, float]) -> str:
@@ -102,8 +106,16 @@ def _use(config: "ExportConfig") -> str:
 
 
 def _shown(key: str, value: Any) -> Any:
-    """A local path by its last part only: where it lay on the author's disk is nobody's business."""
-    return Path(value).name if key in PLACES and isinstance(value, str) and Path(value).exists() else value
+    """A local path by its last part only: where it lay on the author's disk is nobody's business; keys are masked."""
+    if isinstance(value, dict):
+        return {name: _shown(str(name), inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(key, inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if key in PLACES and Path(value).exists():
+        return Path(value).name
+    return masked(_PATH.sub(lambda found: Path(found[0]).name, value))
 
 
 def _yaml(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.utils import dequantize_model, load, quantize_model, save
+from mlx_lm.utils import dequantize_model, quantize_model, save
 
 from distill.export import gguf, hub
 from distill.export.config import ExportConfig
@@ -19,6 +19,7 @@ from distill.export.model_card import card
 from grpo.config.sections import ConfigError
 from grpo.logprobs import token_logprobs
 from grpo.model.adapter_files import AdapterFiles, attach, write_peft
+from grpo.model.files import load_files
 from grpo.runs.checkpoint import write_text
 from grpo.runs.interrupt import TrainingFailed
 
@@ -130,11 +131,10 @@ def _peft(config: ExportConfig, adapter: AdapterFiles, output: Path, partial: Pa
 
 def _load(config: ExportConfig) -> tuple[nn.Module, Any, dict[str, Any]]:
     try:
-        loaded: Any = load(config.model, revision=config.revision, return_config=True)
+        return load_files(config.model, revision=config.revision)
     except Exception as error:  # whatever the hub client, json, safetensors or mlx_lm raise on a bad model
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(f"model {config.model} can't be loaded: {reason}") from error
-    return loaded
 
 
 def _transformed(config: ExportConfig, model: nn.Module, settings: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
@@ -158,7 +158,7 @@ def _transformed(config: ExportConfig, model: nn.Module, settings: dict[str, Any
 
 
 def _reloaded(folder: Path, probes: Sequence[Sequence[int]]) -> list[mx.array]:
-    return logprobs(load(str(folder))[0], probes)
+    return logprobs(load_files(str(folder))[0], probes)
 
 
 def _distance(first: Sequence[mx.array], second: Sequence[mx.array]) -> float:

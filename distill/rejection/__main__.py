@@ -16,7 +16,7 @@ from grpo.runs.command import configure, dry_run, guarded, parse, refuse, say
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
-    options = parse("distill.rejection", str(__doc__), RejectionConfig, arguments)
+    options = parse("distill.rejection", str(__doc__), RejectionConfig, arguments, trains=False)
     try:
         settled = configure(options, RejectionConfig, "rejection")
     except ConfigError as error:

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(line)
         from distill.sft.run import run_sft
 
-        run_sft(settled.config, settled.output, resume=options.resume)
+        run_sft(settled.config, settled.output, resume=options.resume, accept_changes=options.accept_changes)
 
     go_on = f"python -m distill.sft --output {settled.output} --resume"
     return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))

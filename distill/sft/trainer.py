@@ -1,6 +1,7 @@
 """The supervised loop: examples of a step -> micro-batches -> gradient -> update -> validation, log, checkpoint."""
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from distill.sft.step import Objective, Supervised, counted
 from grpo.config.sections import ConfigError
 from grpo.learner.optimizer import Optimizer, learning_rate
 from grpo.model.forward import sum_trees
-from grpo.model.policy import Policy
+from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
 from grpo.runs import checkpoint
+from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.loop import Loop, RunState, places
 
 BEST, CURVE = "best", "learning_curve.md"
@@ -60,6 +62,11 @@ class SFTTrainer(Loop[SFTState]):
             objective=objective,
         )
         super().__init__(policy, Optimizer(policy, config), output, SFTState(), resume_from)
+        if (fault := self._best_fault()) is not None:
+            raise ConfigError(
+                f"the best adapter so far, {output / BEST}, is damaged ({fault}): put it back, or begin again with "
+                "another --output"
+            )
         self._open_logger(SFTLogger)
 
     def _begin(self) -> None:
@@ -148,18 +155,30 @@ class SFTTrainer(Loop[SFTState]):
         return len(losses) - 1 - losses.index(min(losses)) >= self.config.patience
 
     def _keep_best(self) -> None:
-        folder = self.output / BEST
-        folder.mkdir(exist_ok=True)
         partial = self.output / f".partial_{BEST}"
-        partial.mkdir(exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
         self.policy.save_adapter(partial)
-        checkpoint.publish(partial, folder)
+        checkpoint.seal(partial)
+        checkpoint.put_in_place(partial, self.output / BEST)
+
+    def _best_fault(self) -> str | None:
+        """What is wrong with the best adapter on the disk; None if it is as it was written, or there is none yet."""
+        if not self.state.curve:
+            return None
+        checkpoint.put_back(self.output / BEST)
+        return checkpoint.fault_of(self.output / BEST, (ADAPTER_FILE, ADAPTER_CONFIG))
 
     def _finish(self) -> dict[str, Any]:
         self._save()
         curve = self.state.curve
         best = min(curve, key=lambda point: point["validation_loss"]) if curve else None
         if best is not None:
+            if (fault := self._best_fault()) is not None:
+                raise TrainingFailed(
+                    f"the best adapter, {self.output / BEST}, is damaged ({fault}) and is not published; the last is "
+                    f"in {self.checkpoints}"
+                )
             checkpoint.publish(self.output / BEST, self.output)
             table = curve_table(curve)
             checkpoint.write_text(self.output / CURVE, table)

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(line)
         from distill.student.run import run_student
 
-        run_student(settled.config, settled.output, resume=options.resume)
+        run_student(settled.config, settled.output, resume=options.resume, accept_changes=options.accept_changes)
 
     go_on = f"python -m distill.student --output {settled.output} --resume"
     return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))

@@ -6,18 +6,18 @@ from typing import Any
 from distill.student.config import LogitStudent, OnPolicyStudent, Student
 
 
-def run_student(config: Student, output: Path, *, resume: bool = False) -> dict[str, Any]:
+def run_student(config: Student, output: Path, *, resume: bool = False, accept_changes: bool = False) -> dict[str, Any]:
     """Make the student in `output`; returns what summary.json holds. Errors as `distill.sft.run_sft`."""
     if isinstance(config, OnPolicyStudent):
-        return _on_policy(config, output, resume=resume)
+        return _on_policy(config, output, resume=resume, accept_changes=accept_changes)
     if isinstance(config, LogitStudent):
-        return _logit(config, output, resume=resume)
+        return _logit(config, output, resume=resume, accept_changes=accept_changes)
     from distill.sft.run import run_sft
 
-    return run_sft(config, output, resume=resume)
+    return run_sft(config, output, resume=resume, accept_changes=accept_changes)
 
 
-def _logit(config: LogitStudent, output: Path, *, resume: bool) -> dict[str, Any]:
+def _logit(config: LogitStudent, output: Path, *, resume: bool, accept_changes: bool) -> dict[str, Any]:
     from distill.sft.run import run
     from distill.student.logit import LogitObjective, Matching, cache_folder
     from distill.student.teacher import require_same_vocabulary
@@ -36,10 +36,10 @@ def _logit(config: LogitStudent, output: Path, *, resume: bool) -> dict[str, Any
         cache = cache_folder(root, config.teacher, config.teacher_adapter, matching)
         return LogitObjective(load, matching, cache, logits_chunk=config.logits_chunk)
 
-    return run(config, output, resume=resume, make_objective=make)
+    return run(config, output, resume=resume, make_objective=make, accept_changes=accept_changes)
 
 
-def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool) -> dict[str, Any]:
+def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool, accept_changes: bool) -> dict[str, Any]:
     import functools
     import json
 
@@ -53,6 +53,7 @@ def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool) -> dict[s
     with checkpoint.lock(output), StopFlag() as stop:
         teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
         make = functools.partial(OnPolicyTrainer, teacher=teacher)
-        summary = open_run(config, output, resume=resume, say=say, stop=stop, make=make).train(stop)
+        trainer = open_run(config, output, resume=resume, say=say, stop=stop, accept_changes=accept_changes, make=make)
+        summary = trainer.train(stop)
         checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
     return summary

@@ -27,7 +27,7 @@ from grpo.opening import IN_MEMORY, reward_set, try_rewards
 from grpo.report.page import render
 from grpo.report.reading import read_runs
 from grpo.rollout.source import RolloutSource
-from grpo.runs import checkpoint
+from grpo.runs import checkpoint, fingerprints
 from grpo.runs.command import free_directory
 from grpo.runs.directory import claim
 from grpo.runs.interrupt import StopFlag
@@ -115,11 +115,14 @@ class GRPOTrainer:
                 "evaluates it while training"
             )
 
-    def train(self, *, resume: bool = False, resume_from_checkpoint: bool | None = None) -> dict[str, Any]:
+    def train(
+        self, *, resume: bool = False, resume_from_checkpoint: bool | None = None, accept_changes: bool = False
+    ) -> dict[str, Any]:
         """Run to the last step; returns, and writes, what summary.json holds.
 
         `resume` goes on from the newest checkpoint of the output directory, if there is one; TRL's name for it is
         `resume_from_checkpoint`.
+        `accept_changes`: go on although the data, the rewards' files or the model changed since the checkpoint.
         """
         if not isinstance(resume_from_checkpoint, bool | None):
             raise ConfigError(
@@ -138,7 +141,9 @@ class GRPOTrainer:
                     say(line)
                 try_rewards(rewards, self._env, self._env.tasks("train"), self.config, self.output, say, stop)
                 options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
+                made_of = fingerprints.compare(start, self._made_of(), accept=accept_changes, say=say)
                 trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
+                trainer.state.fingerprints = made_of
                 say(trainer.memory_plan.said)
                 checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
                 summary = trainer.train(stop)
@@ -146,6 +151,15 @@ class GRPOTrainer:
             checkpoint.write_text(self.output / "report.html", render(read_runs([self.output])))
             say(f"curves, rollouts, warnings: {self.output}/report.html")
         return summary
+
+    def _made_of(self) -> dict[str, str | None]:
+        """The fingerprints of the data, the model and the rewards; a model given as an object has none."""
+        model = self._model if isinstance(self._model, str) else None
+        return {
+            fingerprints.DATA: fingerprints.of_tasks(self._env),
+            f"model {model}": None if model is None else fingerprints.of_model(model, self.config.revision),
+            **fingerprints.of_rewards(self.config.reward_weights, self._functions),
+        }
 
     def evaluate(self, eval_dataset: Any = None) -> dict[str, float]:
         """Figures of the model as it is on held-out tasks, by TRL's names: eval_reward, eval_rewards/NAME/mean, ...

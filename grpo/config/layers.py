@@ -12,13 +12,12 @@ from grpo.config.parsing import parse_yaml
 from grpo.config.presets import PRESETS
 from grpo.config.reference import FREE_FORM, keys, section_of
 from grpo.config.sections import NONE_WORDS, ConfigError, Section
+from rewards.printable import masked
 
 AnyConfig = TypeVar("AnyConfig", bound=Section)
 COMMAND_LINE = "the command line"
 SHOWN_CHARACTERS = 60  # of one value, where the settings of a run are listed
 _MISSING = object()
-_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
-_SECRET = re.compile(r"((?:api_?key|token|secret|password)['\"]?\s*[:=]\s*['\"]?)[^'\",}\s]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,8 @@ class Loaded(Generic[AnyConfig]):
         for key, source in self.origins.items():
             value = _at(self.config, _parts(key))
             if value != _default(type(self.config), key):
-                found.setdefault(source, []).append(masked(f"{key}={shown(value)}"))
+                found.setdefault(source, []).append(f"{key}={shown(value)}")
         return found
-
-
-def masked(text: str) -> str:
-    """Return a text with keys, passwords and what stands before the host of a URL replaced by stars."""
-    return _SECRET.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
 
 
 def shown(value: Any) -> str:
@@ -161,7 +155,7 @@ def _explain(model: type[BaseModel], error: Any, source: str, origins: Mapping[s
 
 def shown_input(value: Any) -> str:
     """Return a refused value as Python writes it, cut where it is long."""
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= 2 * SHOWN_CHARACTERS else f"{text[: 2 * SHOWN_CHARACTERS]}..."
 
 

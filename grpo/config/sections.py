@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from grpo.config.reference import choices, takes_none
+from rewards.printable import secret_in
 
 NONE_WORDS = frozenset({"none", "null", ""})
 
@@ -26,6 +27,16 @@ class Section(BaseModel):
             return given
         fields = cls.model_fields
         return {key: _none_of(fields[key], value) if key in fields else value for key, value in given.items()}
+
+    @model_validator(mode="after")
+    def _hold_no_secret(self) -> "Section":
+        """Settings are written to config.yaml, log and model card: a key or password must not stand among them."""
+        if (place := secret_in(dict(self))) is not None:
+            raise ValueError(
+                f"{place} holds a key or password, which would be written to config.yaml: give it by an environment "
+                "variable (JUDGE_API_KEY, SERVER_API_KEY, HF_TOKEN)"
+            )
+        return self
 
 
 def _none_of(field: FieldInfo, value: Any) -> Any:

@@ -19,6 +19,7 @@ from grpo.cpu import switch
 DISABLE_VARIABLE = "GRPO_FEW_ROWS"  # "none" leaves all products to the BLAS
 SOURCE = Path(__file__).with_suffix(".c")
 MOST_THREADS = 8  # more would wait for the same memory (measured with 2 alone)
+DIGEST_BYTES = hashlib.sha256().digest_size
 OPTIONS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread")
 
 
@@ -44,12 +45,12 @@ def load(blas: ctypes.CDLL) -> None:
 
 
 def compiled() -> Path:
-    """Return the library for this source and processor."""
+    """Return the library for this source and processor; one that is damaged is compiled again."""
     processor = {line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")}
     key = hashlib.sha256("\n".join([SOURCE.read_text(), *OPTIONS, *sorted(processor)]).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "grpo-mlx"
     path = cache / f"few_rows-{key}.so"
-    if path.exists():
+    if _is_whole(path):
         return path
     compiler = shutil.which("gcc")
     if compiler is None:
@@ -61,8 +62,21 @@ def compiled() -> Path:
         if done.returncode:
             said = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or ["?"]
             raise Unavailable(f"gcc can't compile it: {said[0]}")
+        with made.open("r+b") as file:  # the loader does not look at what follows the library
+            file.write(hashlib.sha256(file.read()).digest())
+            file.flush()
+            os.fsync(file.fileno())
         made.replace(path)  # whole or not at all, whoever else compiles it at the same time
     return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a library ends in the hash of what comes before: to load one that was cut off ends the process."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
 
 
 def _cores() -> int:

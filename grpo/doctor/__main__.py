@@ -20,6 +20,7 @@ from grpo.doctor.report import Report
 from grpo.doctor.run import data, disk, memory, rewards, work
 from grpo.runs.command import Settled, configure
 from grpo.train import QUICKSTART_SOURCE, quickstart
+from rewards.printable import say
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -52,7 +53,7 @@ def check(settled: Settled[Config], options: argparse.Namespace) -> int:
     if not machine(report):
         return 1
     named = options.config or (QUICKSTART_SOURCE if QUICKSTART_SOURCE in settled.origins.values() else "the defaults")
-    print("\n".join([f"\n{named}:", *settled.lines()]))
+    say("\n".join([f"\n{named}:", *settled.lines()]))
     facts = model(report, config)
     tasks = data(report, config)
     prompt(report, config, tasks)
@@ -63,7 +64,7 @@ def check(settled: Settled[Config], options: argparse.Namespace) -> int:
     if report.wrong_input:
         return _conclude_wrong(report.wrong_input)
     given = f" --config {options.config}" if options.config else ""
-    print(
+    say(
         f"\nit can't run as it is: {report.cannot_run[0]}"
         if report.cannot_run
         else f"\nready: {' '.join([f'python -m grpo.train{given}', *options.overrides])}"
@@ -73,7 +74,7 @@ def check(settled: Settled[Config], options: argparse.Namespace) -> int:
 
 def _conclude_wrong(reasons: Sequence[str]) -> int:
     more = f" (and {len(reasons) - 1} more above)" if len(reasons) > 1 else ""
-    print(f"error: {' '.join(reasons[0].split())}{more}", file=sys.stderr)
+    say(f"error: {' '.join(reasons[0].split())}{more}", sys.stderr)
     return 2
 
 

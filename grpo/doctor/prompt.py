@@ -42,8 +42,10 @@ def prompt(report: Report, config: Config, env: "Env | None") -> None:
 def _tokenizer(folder: Path, name: str) -> Any:
     from mlx_lm.utils import load_config, load_tokenizer
 
+    from grpo.model.files import NO_CODE
+
     try:
-        return load_tokenizer(folder, eos_token_ids=load_config(folder).get("eos_token_id"))
+        return load_tokenizer(folder, NO_CODE, eos_token_ids=load_config(folder).get("eos_token_id"))
     except Exception as error:  # whatever json, tokenizers and transformers raise on a bad file
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise ConfigError(f"model {name}: its tokenizer can't be loaded: {reason}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grpo.config.sections import LoRA
+from grpo.model.files import check_files
 
 if TYPE_CHECKING:
     import mlx.nn as nn
@@ -92,6 +93,7 @@ def facts_of_directory(folder: Path) -> ModelFacts:
 
     Raises ValueError, one line, for a directory that is no whole model.
     """
+    check_files(folder)
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -6,13 +6,13 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
-from mlx_lm.utils import load as load_from_mlx_lm
 
 from grpo.config.sections import ConfigError, LoRA, ModelSettings
 from grpo.cpu.blas import load_blas
 from grpo.cpu.switch import serves
 from grpo.model.adapter_files import AdapterFiles, attach
 from grpo.model.carried import carried_adapters, train_carried
+from grpo.model.files import load_files
 from grpo.model.mending import mend
 from grpo.model.policy import Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
@@ -81,7 +81,7 @@ def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
     if not local.exists() and (local.is_absolute() or model_path.startswith((".", "~")) or model_path.count("/") != 1):
         raise ConfigError(f"model {model_path}: no such directory, and no hub id (owner/name) either")
     try:
-        return load_from_mlx_lm(str(local) if local.exists() else model_path, revision=config.revision)[:2]
+        return load_files(str(local) if local.exists() else model_path, revision=config.revision)[:2]
     except (
         Exception
     ) as error:  # whatever the hub client, json, safetensors or mlx_lm's model classes raise on a bad model

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rewards.printable import say
+
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -35,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"cannot write {output}: {error.strerror or error}")
-    print(f"report: {output}")
+    say(f"report: {output}")
     return 0
 
 
 def _refuse(reason: str) -> int:
-    print(f"error: {' '.join(reason.split())}", file=sys.stderr)
+    say(f"error: {' '.join(reason.split())}", sys.stderr)
     return 2
 
 

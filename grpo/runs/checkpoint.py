@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE
 
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "state.json", "optimizer.safetensors"
 REFERENCE = "reference.safetensors"
+CHECKPOINT_FILES = (ADAPTER_FILE, ADAPTER_CONFIG, OPTIMIZER, STATE)
 SPARE_BYTES = 16 << 20
 
 
@@ -63,28 +64,36 @@ def save(
             mx.save_safetensors(str(partial / REFERENCE), dict(reference))
         (partial / ADAPTER_CONFIG).write_text(json.dumps(adapter_config, indent=1))
         (partial / STATE).write_text(json.dumps(state, indent=1))
-        names = sorted(path.name for path in partial.iterdir())
-        manifest = {
-            name: {"bytes": (partial / name).stat().st_size, "sha256": sha256(partial / name)} for name in names
-        }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
-        for path in partial.iterdir():
-            _flush(path)
-        _flush(partial)
+        seal(partial)
     except RuntimeError as error:  # mlx's writer reports a failed write this way, without a cause
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(f"checkpoint {final} could not be written, most likely the disk is full: {error}") from error
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    replaced = checkpoints / f".replaced_{final.name}"
+    put_in_place(partial, final)
+    return final
+
+
+def seal(folder: Path) -> None:
+    """List the files of a directory with sizes and hashes in its manifest, and flush all of them to the disk."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
+    manifest = {name: {"bytes": (folder / name).stat().st_size, "sha256": sha256(folder / name)} for name in names}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    for path in folder.iterdir():
+        _flush(path)
+    _flush(folder)
+
+
+def put_in_place(partial: Path, final: Path) -> None:
+    """Rename a sealed directory to its place; one that is there is deleted once the new one has its name."""
+    replaced = final.with_name(f".replaced_{final.name}")
     shutil.rmtree(replaced, ignore_errors=True)
     if final.exists():
         final.rename(replaced)
     partial.rename(final)
-    _flush(checkpoints)
+    _flush(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-    return final
 
 
 def publish(checkpoint: Path, output: Path) -> None:
@@ -92,6 +101,7 @@ def publish(checkpoint: Path, output: Path) -> None:
     for name in (ADAPTER_FILE, ADAPTER_CONFIG):
         partial = output / f".partial_{name}"
         shutil.copyfile(checkpoint / name, partial)
+        _flush(partial)
         os.replace(partial, output / name)
 
 
@@ -107,15 +117,11 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
     Raises ConfigError if there are checkpoints and all are damaged: starting over would hide the loss.
     """
     shown: list[str] = []
-    for path in checkpoints.glob(".replaced_step_*"):  # a kill between the two renames of `save`
-        final = path.with_name(path.name.removeprefix(".replaced_"))
-        if final.exists():
-            shutil.rmtree(path)
-        else:
-            path.rename(final)
+    for path in checkpoints.glob(".replaced_step_*"):
+        put_back(path.with_name(path.name.removeprefix(".replaced_")))
     found = sorted(checkpoints.glob("step_*"), reverse=True)
     for path in found:
-        fault = _fault(path)
+        fault = fault_of(path, CHECKPOINT_FILES)
         if fault is None:
             return path, shown
         aside = path.with_name(f"damaged_{path.name}")
@@ -147,12 +153,26 @@ def write_text(path: Path, text: str) -> None:
     """Replace a small file atomically."""
     partial = path.with_name(f".partial_{path.name}")
     partial.write_text(text, encoding="utf-8", errors="replace")
+    _flush(partial)
     os.replace(partial, path)
 
 
-def _fault(checkpoint: Path) -> str | None:
+def put_back(final: Path) -> None:
+    """Mend what a kill between the two renames of `put_in_place` left."""
+    replaced = final.with_name(f".replaced_{final.name}")
+    if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    elif replaced.exists():
+        replaced.rename(final)
+
+
+def fault_of(checkpoint: Path, needed: Collection[str]) -> str | None:
+    """Return what is wrong with a sealed directory that has to hold the `needed` files; None if it is whole."""
     try:
         manifest = json.loads((checkpoint / MANIFEST).read_text())
+        there = {path.name for path in checkpoint.iterdir() if path.name != MANIFEST and path.name[0] != "."}
+        if unlisted := sorted((there | set(needed)) - set(manifest)):
+            return f"{MANIFEST} does not list {unlisted[0]}"
         for name, expected in manifest.items():
             if (checkpoint / name).stat().st_size != expected["bytes"]:
                 return f"{name} has another size than when it was written"

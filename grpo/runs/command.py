@@ -20,8 +20,10 @@ DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
-def parse(program: str, about: str, kind: type[Section], arguments: Sequence[str] | None) -> argparse.Namespace:
-    """--config, --output, --resume and key=value overrides."""
+def parse(
+    program: str, about: str, kind: type[Section], arguments: Sequence[str] | None, *, trains: bool = True
+) -> argparse.Namespace:
+    """--config, --output, --resume, key=value overrides and, where something is trained, --accept-changes."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
         description=about,
@@ -31,9 +33,18 @@ def parse(program: str, about: str, kind: type[Section], arguments: Sequence[str
     parser.add_argument("--config", type=Path, help="YAML file")
     parser.add_argument("--output", type=Path, help="run directory; without it a new one under runs/")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
+    if trains:
+        parser.add_argument(
+            "--accept-changes",
+            action="store_true",
+            help="with --resume: go on although data, rewards' code or the model changed since the checkpoint",
+        )
     parser.add_argument("--dry-run", action="store_true", help="check the settings and what they name; run nothing")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. lora.rank=8")
-    return parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
+    if trains and options.accept_changes and not options.resume:
+        parser.error("--accept-changes is for --resume: a new run has no checkpoint to differ from")
+    return options
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from grpo.runs.interrupt import Interrupted
-from rewards.printable import printable
+from rewards.printable import masked, printable
 
 LOG = "log.txt"
 PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "transformers", "sympy")
@@ -25,7 +25,8 @@ class RunLog:
 
     def begin(self) -> None:
         """Write the command, the date and the versions of a sitting."""
-        self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        self.write(f"{time.strftime('%Y-%m-%d %H:%M:%S %z')}  {masked(command)}")
         self.write(versions())
 
     def write(self, text: str) -> None:

@@ -21,6 +21,7 @@ from grpo.types import Credit, Group
 from rewards.printable import printable
 
 METRICS = "metrics.jsonl"
+EVENTS = "events.out.tfevents.*"
 
 
 def token_bar(console: Console, what: str, total: int) -> Progress:
@@ -50,6 +51,9 @@ class RunLogger:
         self.metrics = path.open("a", encoding="utf-8")
         if torn:  # the next line must not become part of it
             self.metrics.write("\n")
+        if not first_step:
+            for path in output.glob(EVENTS):  # of a sitting that was killed before its first checkpoint
+                path.unlink()
         self.board = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
         self.wandb = _wandb(config, output) if config.wandb_project else None
         self.started, self.first_step = time.monotonic(), first_step

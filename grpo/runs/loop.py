@@ -7,7 +7,7 @@ and `distill.sft.trainer.SFTTrainer`.
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +31,7 @@ class RunState:
     seconds: float = 0.0  # of all sittings together
     metrics_bytes: int = 0  # how much of metrics.jsonl belongs to the checkpoint
     bad_updates: int = 0  # updates dropped in a row
+    fingerprints: dict[str, str] = field(default_factory=dict)  # of data, rewards, model: see grpo.runs.fingerprints
 
 
 State = TypeVar("State", bound=RunState)

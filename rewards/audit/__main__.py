@@ -25,6 +25,7 @@ from typing import Any
 from rewards.audit.findings import Case, Finding, Summary, listing, read_cases, summarise, table, verdict_on
 from rewards.audit.metamorphic import COMPLETION, cases_of_golds, kinds_table
 from rewards.base import names
+from rewards.printable import say
 from rewards.rows import InputError, read_options, read_rows, wanted_names, write_lines
 
 CASES = Path(__file__).with_name("cases.jsonl")
@@ -115,12 +116,12 @@ def run(arguments: argparse.Namespace) -> int:
         asked = audit(reward, cases, options.get(reward, {}), threshold=arguments.threshold, timeout=arguments.timeout)
         found[reward] = list(_with_progress(reward, asked, len(cases)))
         summaries.append(summarise(reward, label, found[reward]))
-    print(table(summaries))
+    say(table(summaries))
     for reward, findings in found.items():
         if arguments.golds is not None:
-            print(f"\n{reward}\n{kinds_table(findings)}")
+            say(f"\n{reward}\n{kinds_table(findings)}")
         for line in listing(reward, findings):
-            print(line)
+            say(line)
     if arguments.output is not None:
         write_lines(arguments.output, [_report(summaries, found)])
     return _over(summaries, limits)
@@ -139,7 +140,7 @@ def _over(summaries: Sequence[Summary], limits: Mapping[str, float]) -> int:
     """1 if a figure is above its limit, said; else 0."""
     exceeded = [(one, key) for one in summaries for key, most in limits.items() if getattr(one, key) > most]
     for one, key in exceeded:
-        print(f"over the limit: {one.reward}: {key} {getattr(one, key):g} > {limits[key]:g}")
+        say(f"over the limit: {one.reward}: {key} {getattr(one, key):g} > {limits[key]:g}")
     return 1 if exceeded else 0
 
 
@@ -160,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(parser().parse_args(argv))
     except (InputError, ValueError) as error:
-        print(f"rewards.audit: {' '.join(str(error).split())}", file=sys.stderr)
+        say(f"rewards.audit: {' '.join(str(error).split())}", sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

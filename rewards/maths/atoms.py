@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from rewards.maths.exact import Exact, decimal, repeating
 from rewards.maths.tokens import FUNCTIONS, GREEK, Token, Unknown
-from rewards.maths.tree import Node, joined
+from rewards.maths.tree import Node, joined, substituted
 from rewards.maths.words import NUMBERS
 
 PRODUCT, SUM = 30, 20  # binding powers that arguments without brackets need
@@ -16,6 +16,7 @@ _CALLS = {"abs": "absolute", "floor": "floor", "ceil": "ceiling"}
 _BIG = frozenset({"sum", "prod", "int", "iint", "oint", "lim"})
 _LOST = frozenset({"hline", "over", "atop", "not", "label", "tag", "ref", "frac", "begin", "end", "stackrel"})
 _BASE = re.compile(r"[0-9]+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|sixteen")
+BOUND = "\N{BULLET}"
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 NO_FACTOR = frozenset({"circ", "cup", "cap", "setminus", "in", "notin", "subset", "subseteq", "choose", "pmod",
                        "bmod", "mod", "rfloor", "rceil"})  # fmt: skip
@@ -184,7 +185,11 @@ class Atoms:
 
     def _command(self, name: str) -> Node:
         if name == "frac":
-            return Node("quotient", (self._argument(), self._argument()))
+            above, below = self._argument(), self._argument()
+            if derivative := _derivative(above, below):
+                taken = above.kind == "symbol" and self._starts_factor()
+                return Node("application", (self._expression(SUM),), derivative) if taken else self._symbol(derivative)
+            return Node("quotient", (above, below))
         if name in ("sqrt", "cbrt"):
             degree = Node("number", number=Exact(Fraction(2 if name == "sqrt" else 3)))
             if name == "sqrt" and self._take("["):
@@ -216,10 +221,32 @@ class Atoms:
         return self._symbol("\\" + name)  # an unknown command is a name that equals itself alone
 
     def _big_operator(self, name: str) -> Node:
-        r"""`\sum_{k=1}^n k`, `\int_0^1 x dx`: the limits, and what it is taken of, up to the next sign."""
+        r"""`\sum_{k=1}^n k`, `\lim_{x \to 0} f`, `\int_0^1 x dx`: the limits, and what stands up to the next sign.
+
+        The variable that it binds has no name of its own.
+        """
         lower = self._subscript() if self._take("_") else ""
         upper = (self._exponent(),) if self._take("^") else ()
-        return Node("application", (self._expression(SUM), *upper), f"{name} {lower}")
+        if name.endswith("int"):
+            of, bound = self._integrand()
+            bound, lower = (bound, lower) if upper else ("", lower + bound)
+        else:
+            of = self._expression(SUM)
+            bound, sign, start = next((lower.partition(sign) for sign in ("=", "->") if sign in lower), ("", "", lower))
+            lower = f"{_unused(of)}{sign}{start}" if bound else lower
+        return Node("application", (substituted(of, bound, _unused(of)) if bound else of, *upper), f"{name} {lower}")
+
+    def _integrand(self) -> tuple[Node, str]:
+        """What stands before the differential, and its variable."""
+        terms: list[Node] = []
+        while True:
+            negative = bool(terms) and self._next(-1) == "-"
+            term, variable = _without_differential(self._expression(SUM))
+            terms.append(Node("negative", (term,)) if negative else term)
+            if variable:
+                return (terms[0] if len(terms) == 1 else Node("sum", tuple(terms))), variable
+            if not (self._take("+") or self._take("-")):
+                raise Unknown
 
     def _accented(self, name: str) -> Node:
         braced = self._take("{")
@@ -318,3 +345,44 @@ class Atoms:
 def is_minus_one(node: Node) -> bool:
     """Return whether an exponent marks an inverse function."""
     return node.kind == "negative" and node.parts[0].number is not None and node.parts[0].number.value == 1
+
+
+def _unused(node: Node) -> str:
+    """A name for a variable that a sum, a limit or an integral binds, of which none in the node has been made."""
+    name = BOUND
+    while any(name in part.name for part in node.walk()):
+        name += BOUND
+    return name
+
+
+def _without_differential(term: Node) -> tuple[Node, str]:
+    """A term without the dx at its end, and the x; "" where there is none."""
+    if term.kind == "word" and term.name[-2:-1] == "d":
+        rest = term.name[:-2]
+        if not rest:
+            return Node("number", number=Exact(Fraction(1))), term.name[-1]
+        return Node("word" if len(rest) > 1 else "symbol", (), rest), term.name[-1]
+    if term.kind == "quotient":
+        above, variable = _without_differential(term.parts[0])
+        return Node("quotient", (above, term.parts[1])), variable
+    if term.kind != "product":
+        return term, ""
+    *others, last = term.parts
+    kept, variable = _without_differential(last)
+    if not variable and len(others) > 1 and others[-1] == Node("symbol", (), "d") and last.kind == "symbol":
+        others.pop()
+        variable = last.name
+    elif variable and kept.number is None:
+        others.append(kept)
+    if not variable:
+        return term, ""
+    return (others[0] if len(others) == 1 else Node("product", tuple(others))), variable
+
+
+def _derivative(above: Node, below: Node) -> str:
+    r"""The name of \frac{dy}{dx}, \frac{d}{dx}, \frac{\partial f}{\partial x}; "" for any other fraction."""
+    names = ["".join(node.name for node in side.walk()) for side in (above, below)]
+    for sign in ("d", "\\partial"):
+        if all(name.startswith(sign) for name in names) and len(names[1]) > len(sign) and below.kind != "sum":
+            return f"{names[0]}/{names[1]}"
+    return ""

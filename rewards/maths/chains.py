@@ -41,13 +41,6 @@ def renaming(gold: Node, answer: Node) -> tuple[str, str] | None:
     return None
 
 
-def substituted(node: Node, old: str, new: str) -> Node:
-    if old == new:
-        return node
-    name = new if node.kind == "symbol" and node.name == old else node.name
-    return Node(node.kind, tuple(substituted(part, old, new) for part in node.parts), name, node.number)
-
-
 def dependent(gold: tuple[Node, ...]) -> str:
     names = {node.name for side in gold for node in side.walk() if node.kind == "symbol"}
     return "rho" if "rho" in names else "y"

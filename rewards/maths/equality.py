@@ -14,13 +14,12 @@ from rewards.maths.chains import (
     numeric,
     renaming,
     solvable,
-    substituted,
 )
 from rewards.maths.numbers import real
 from rewards.maths.prose import is_sentence, plain, same_text
 from rewards.maths.quantities import Quantities, Undecided
 from rewards.maths.sets import Interval, intervals
-from rewards.maths.tree import Node, Reading
+from rewards.maths.tree import Node, Reading, substituted
 from rewards.maths.values import same_equation, same_inequality
 from rewards.maths.words import is_english
 

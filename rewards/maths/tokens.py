@@ -32,7 +32,7 @@ _MANGLED = (("\x0crac", r"\frac"), ("\times", r"\times"), ("\theta", r"\theta"),
 _MANGLED_TEXT = re.compile(r"\text(?=\{+[A-Za-z])")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 # (3,331) and [1,006,2]: in brackets a comma without a blank anywhere separates
-_BRACKETS = re.compile(r"[(\[][^()\[\]]*[)\]]|\\\{[^{}]*\\\}")
+_BRACKETS = re.compile(r"[(\[\]][^()\[\]]*[)\[\]]|\\\{[^{}]*\\\}")
 _TIGHT = re.compile(r",(?=[0-9])")
 _EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 
@@ -91,6 +91,11 @@ _TOKEN = re.compile(
     r"|(?P<mark>\*\*|<=|>=|!=|=<|==|\.\.\.|…|\\[{}%$|]|:=|[-+*/^_(){}\[\]|,;:=<>!%'&.€£¥₹])"
 )
 _NO_DIGIT = re.compile(r"(?<=[0-9])[^0-9.eE+-]+(?=[0-9]{3})")
+_AROUND = frozenset({"cup", "cap", "setminus", ",", ";", "=", "in"})
+_TURNED = {
+    "]": _AROUND | {"(", "{", "\\{"},
+    "[": _AROUND | {")", "}", "\\}"},
+}  # what stands beside turned brackets
 _MARKS = {"**": "^", "=<": "<=", "==": "=", ":=": "=", "\\%": "%", "…": "...", "\\$": "$", "€": "$", "£": "$",
           "¥": "$", "₹": "$", "\\|": "||"}  # fmt: skip
 _MATRIX = re.compile(r"\{(?:([bBpPvV]|small)?matrix|array)\*?\}(?:\s*(?:\{[lcr| ]*\}|\[[lcr]\]))?")
@@ -143,9 +148,23 @@ def tokens_of(text: str) -> tuple[Token, ...]:
         text = _BRACKETS.sub(lambda match: _separated(match.group()), text)
     found: list[Token] = []
     _scan(text, found, textual=False)
+    if "]" in text or "[" in text:
+        _turn_brackets(found)
     while len(found) > 2 and found[0].text == "{" and _closes_last(found):
         found = found[1:-1]
     return tuple(found)
+
+
+def _turn_brackets(tokens: list[Token]) -> None:
+    """Make ]1,6[ (1,6) and [1,6[ [1,6): a "]" that begins an item opens, a "[" that ends one closes."""
+    for at, token in enumerate(tokens):
+        if token.kind != "mark" or token.text not in ("[", "]"):
+            continue
+        opens = token.text == "]"
+        edge = at == (0 if opens else len(tokens) - 1)
+        beside = tokens[at] if edge else tokens[at - 1 if opens else at + 1]
+        if edge or beside.kind == "join" or beside.text in _TURNED[token.text]:
+            tokens[at] = token._replace(text="(" if opens else ")")
 
 
 def _closes_last(tokens: list[Token]) -> bool:

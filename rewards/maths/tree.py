@@ -60,3 +60,13 @@ def _signed(node: Node, sign: int, left: list[int]) -> Node:
     if not node.parts:
         return node
     return Node(node.kind, tuple(_signed(part, sign, left) for part in node.parts), node.name, node.number)
+
+
+def substituted(node: Node, old: str, new: str) -> Node:
+    """The node with another name for one of its variables."""
+    if old == new:
+        return node
+    if node.kind == "word" and old in node.name:
+        node = Node("product", tuple(Node("symbol", (), letter) for letter in node.name))
+    name = new if node.kind == "symbol" and node.name == old else node.name
+    return Node(node.kind, tuple(substituted(part, old, new) for part in node.parts), name, node.number)

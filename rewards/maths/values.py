@@ -204,7 +204,7 @@ class _Evaluator:
         operator, _, limits = node.name.partition(" ")
         index, _, first = limits.partition("=")
         last = node.parts[-1].number
-        if operator in ("sum", "prod") and len(index) == 1 and first.isdecimal() and last is not None:
+        if operator in ("sum", "prod") and index and first.isdecimal() and last is not None:
             return self._series(node.parts[0], operator, index, range(int(first), int(last.value) + 1))
         arguments = [self.of(part) for part in node.parts]
         if not all(exact(*values) for values in arguments):

@@ -305,3 +305,11 @@ def test_every_command_is_listed_with_a_line_of_its_own():
     assert set(NAMES) <= listed.keys() and all(
         line.endswith((".", "?", "`.")) or ":" in line for line in listed.values()
     )
+
+
+def test_private_tests_that_inflate_without_end_are_refused(monkeypatch):
+    monkeypatch.setattr(livecodebench, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="inflate to more than 1,000 bytes"):
+        livecodebench.tests_of(packed(json.dumps([{"input": " " * 5000, "output": ""}])))
+    with pytest.raises(ValueError, match="are cut short"):
+        livecodebench.tests_of(base64.b64encode(zlib.compress(pickle.dumps("[]"))[:-3]).decode())

@@ -1,5 +1,6 @@
 """python -m envs."""
 
+import json
 import time
 
 import pytest
@@ -66,3 +67,11 @@ def test_help_answers_in_under_a_second():
     started = time.perf_counter()
     assert subprocess.run([sys.executable, "-m", "envs", "--help"], capture_output=True).returncode == 0
     assert time.perf_counter() - started < 1.0
+
+
+def test_what_would_act_on_the_terminal_is_escaped(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "a\x1b[2J\x9bb", "answer": "\x1b]52;c;aGk=\x07", "id": "\x1b]0;t\x07"}))
+    assert main(["show", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\x9b" not in out and "\\x1b[2J" in out and "\\x1b]52;" in out

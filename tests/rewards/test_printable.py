@@ -2,7 +2,7 @@
 
 import pytest
 
-from rewards.printable import printable
+from rewards.printable import masked, printable, secret_in
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,44 @@ from rewards.printable import printable
 )
 def test_what_acts_is_escaped_and_the_rest_stays(text, shown):
     assert printable(text) == shown
+
+
+def test_what_stands_before_the_host_of_a_url_is_masked():
+    assert printable("at https://me:hunter2@host/v1: refused") == "at https://***@host/v1: refused"
+    assert printable("hf://datasets/me/name@main/a.jsonl") == "hf://datasets/me/name@main/a.jsonl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "judge.api_key=hunter2",
+        "{'api-key': 'hunter2'}".replace("-", "_"),
+        "password: hunter2",
+        "http://host/?token=hunter2",
+        "Authorization: Bearer hunter2",
+        "ftp://me:hunter2@host",
+    ],
+)
+def test_keys_and_passwords_are_masked(text):
+    assert "hunter2" not in masked(text) and "***" in masked(text)
+
+
+@pytest.mark.parametrize("text", ["max_tokens=5", "stop_token: <|end|>", "token_budget=4096", "the next token is 5"])
+def test_tokens_of_a_model_are_no_secret(text):
+    assert masked(text) == text
+    name, _, value = text.partition("=")
+    assert secret_in({name: value or text}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"judge": {"url": "https://me:pw@host/v1"}}, "judge.url"),
+        ({"judge": {"extra": {"api_key": "abc"}}}, "judge.extra.api_key"),
+        ({"headers": {"Authorization": "Bearer abcdefghij"}}, "headers.Authorization"),
+        ({"data": ["hf_" + "a" * 30]}, "data"),
+        ({"data": "http://host/rows.jsonl?api_key=abc"}, "data"),
+    ],
+)
+def test_secrets_among_settings_are_found_by_place(value, place):
+    assert secret_in(value) == place

@@ -122,3 +122,14 @@ def test_help_is_fast():
     done = subprocess.run([sys.executable, "-m", "rewards.score", "--help"], cwd=ROOT, capture_output=True, timeout=30)
     assert done.returncode == 0
     assert time.monotonic() - started < 1.0
+
+
+def test_what_would_act_on_the_terminal_is_escaped(tmp_path, capsys, monkeypatch):
+    (tmp_path / "acts.py").write_text("def f(completions, **_):\n    raise ValueError('\\x1b]52;c;aGk=\\x07\\x9b2J')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "", "completion": "\x1b[2J"}))
+    main(["--reward", "acts:f", "--input", str(path)])
+    said = capsys.readouterr()
+    assert all(sign not in said.out + said.err for sign in ("\x1b", "\x9b", "\x07"))
+    assert "\\x1b]52;" in said.err

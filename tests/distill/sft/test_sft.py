@@ -1,6 +1,7 @@
 """Whole runs of the command on a tiny model."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,52 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(train, monkeypatch):
     assert code == 0
     assert all((weights(whole)[name] == leaf).all() for name, leaf in weights(parts).items())
     assert [(m["step"], m["loss"]) for m in metrics(whole)] == [(m["step"], m["loss"]) for m in metrics(parts)]
+
+
+def stopped_at(monkeypatch, number):
+    """Interrupt the next run before that step."""
+    from distill.sft.trainer import SFTTrainer
+
+    step = SFTTrainer._step
+
+    def stopping(self, at):
+        if at == number:
+            raise Interrupted(15)
+        step(self, at)
+
+    return monkeypatch.context(), SFTTrainer, stopping
+
+
+@pytest.mark.parametrize("damage", ["a bit", "the manifest", "all"])
+def test_a_damaged_best_adapter_is_not_published(train, monkeypatch, damage):
+    context, trainer, stopping = stopped_at(monkeypatch, 5)
+    with context as patch:
+        patch.setattr(trainer, "_step", stopping)
+        folder, code, _ = train("run", "total_steps=8")
+    assert code == 143
+    path = folder / "best" / "adapters.safetensors"
+    if damage == "a bit":
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
+    elif damage == "the manifest":
+        (folder / "best" / "manifest.json").write_text("{}")
+    else:
+        shutil.rmtree(folder / "best")
+    _, code, said = train("run", "total_steps=8", resume=True)
+    assert code == 2 and "the best adapter so far" in said.err and "is damaged" in said.err
+
+
+def test_other_data_are_refused_when_a_run_is_resumed(train, tmp_path, monkeypatch):
+    context, trainer, stopping = stopped_at(monkeypatch, 5)
+    with context as patch:
+        patch.setattr(trainer, "_step", stopping)
+        train("run", "total_steps=8")
+    path = tmp_path / "corpus.jsonl"
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    monkeypatch.setattr("tests.distill.sft.test_sft.corpus", lambda place: place)
+    _, code, said = train("run", "total_steps=8", resume=True)
+    assert code == 2 and "changed since it was written: data" in said.err
 
 
 def test_the_best_is_kept_and_patience_ends_the_run(train):

@@ -363,3 +363,18 @@ def test_help_is_quick_and_needs_no_mlx(command):
 def test_an_option_of_the_data_that_is_given_as_a_key_says_where_it_belongs():
     said = refused(["answer_column=gold"])
     assert "unknown key answer_column (it is an option of the data: data_options.answer_column=...)" in said
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["reward_weights.judge=1", "reward_options.judge.url=https://me:hunter2@host/v1"],
+        ["reward_weights.judge=1", "reward_options.judge.api_key=hunter2"],
+        ["data=https://me:hunter2@host/rows.jsonl"],
+        ["data_options.token=hunter2"],
+    ],
+)
+def test_a_key_or_password_is_refused_and_not_repeated(overrides):
+    with pytest.raises(ConfigError, match="holds a key or password") as caught:
+        load_config(None, overrides)
+    assert "hunter2" not in str(caught.value)

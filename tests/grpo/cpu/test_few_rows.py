@@ -266,3 +266,15 @@ def test_it_is_compiled_once(tmp_path):
     before = made.stat().st_mtime_ns
     assert loaded(XDG_CACHE_HOME=str(tmp_path), PATH="")[1]  # no compiler needed any more
     assert made.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("damage", ["cut off", "a byte changed", "empty"])
+def test_a_damaged_library_is_compiled_again(tmp_path, damage):
+    assert loaded(XDG_CACHE_HOME=str(tmp_path))[1]
+    (made,) = (tmp_path / "grpo-mlx").iterdir()
+    whole = made.read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 1
+    made.write_bytes({"cut off": whole[: len(whole) // 2], "a byte changed": bytes(changed), "empty": b""}[damage])
+    assert loaded(XDG_CACHE_HOME=str(tmp_path))[1]
+    assert made.stat().st_size == len(whole) and few_rows._is_whole(made)

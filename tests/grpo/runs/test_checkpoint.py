@@ -195,3 +195,26 @@ def test_a_small_file_is_replaced_at_once(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         checkpoint.write_text(tmp_path / "a.json", "new")
     assert (tmp_path / "a.json").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["adapters.safetensors", "optimizer.safetensors", "adapter_config.json", "state.json"])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_manifest_with_an_entry_less_is_damage(tmp_path, name, gone):
+    save(tmp_path, 1), save(tmp_path, 2)
+    path = tmp_path / "step_000002" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest[name]
+    path.write_text(json.dumps(manifest))
+    if gone:
+        (tmp_path / "step_000002" / name).unlink()
+    found, shown = checkpoint.newest(tmp_path)
+    assert found == tmp_path / "step_000001"
+    assert f"manifest.json does not list {name}" in shown[0]
+
+
+def test_a_reference_that_the_manifest_does_not_list_is_damage(tmp_path):
+    path = save(tmp_path, 1)
+    (path / "reference.safetensors").write_bytes(b"from elsewhere")
+    assert checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES) == "manifest.json does not list reference.safetensors"
+    (path / "reference.safetensors").rename(path / ".DS_Store")  # what a file manager leaves is no part of it
+    assert checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES) is None
