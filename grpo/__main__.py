@@ -12,6 +12,7 @@ COMMANDS = {
     "doctor": ("grpo.doctor", "check machine, data, model and rewards before a run"),
     "evaluate": ("grpo.evaluate", "a run, an adapter or a bare model on held-out tasks"),
     "report": ("grpo.report", "one HTML page of one or several runs"),
+    "watch": ("grpo.watch", "the same page live, with every completion"),
     "sft": ("distill.sft", "supervised fine-tuning"),
     "rejection": ("distill.rejection", "sample, filter, write an SFT corpus"),
     "student": ("distill.student", "a corpus or a live teacher into a LoRA student"),

@@ -93,7 +93,6 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     from rich.table import Table
 
     from grpo.report.page import render
-    from grpo.report.reading import read_runs
     from grpo.runs import checkpoint
     from grpo.runs.log import RunLog
 
@@ -107,8 +106,7 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
             table.add_row(label, f"{first:.3f}", f"{last:.3f}")
             log.write(f"{label}: {first:.3f} before, {last:.3f} after")
         console.print(table)
-    page = render(read_runs([output]))
-    checkpoint.write_text(output / "report.html", page)
+    checkpoint.write_text(output / "report.html", render([output]))
     show = log.heard(functools.partial(console.print, soft_wrap=True, highlight=False))
     show(f"curves, rollouts, warnings: {output}/report.html   tensorboard --logdir {output}")
     show(f"every completion: {output}/completions/   the adapter: {output}/adapters.safetensors")

@@ -47,6 +47,7 @@ from grpo.runs.coach import Coach
 from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.logger import METRICS, RunLogger
 from grpo.runs.loop import Loop, RunState
+from grpo.runs.token_texts import TokenTexts
 from grpo.scoring import GroupScores, Scorer, results
 from grpo.types import Credit, Group, Prompt
 from rewards import CallState, RewardSet
@@ -96,6 +97,7 @@ class Trainer(Loop[TrainerState]):
             )
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
+        self.probe_prompts = self._probe_prompts()
         if config.beta > 0:
             policy.freeze_reference()
         limit_memory()
@@ -117,6 +119,7 @@ class Trainer(Loop[TrainerState]):
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
         self.learner.controls = self.state.controls or self.learner.controls
         self._open_logger(RunLogger)
+        self.logger.token_texts = TokenTexts(policy.tokenizer.decode)
         for note in self.notes:
             self.logger.say(f"  note: {note}")
         for line in odd_mixtures(config):
@@ -132,6 +135,8 @@ class Trainer(Loop[TrainerState]):
     def _begin(self) -> None:
         if self.state.before is None and self.eval_prompts:
             self.state.before = self._evaluate(0, "before", greedy=self.config.eval_greedy)
+        if self.state.step == 0:
+            self._probe(0)
         if self.state.unlogged is not None:
             self._log(self.state.unlogged)
 
@@ -180,6 +185,7 @@ class Trainer(Loop[TrainerState]):
         if self.eval_prompts and step % self.config.eval_every == 0 and step < self.config.steps:
             figures = self._evaluate(step, f"after step {step}")
             metrics |= {f"eval/{name}": float(value) for name, value in figures.items()}
+        self._probe(step)
         self.state.unlogged = None
         self.logger.step(step, metrics)
         for warning in self.coach.look(step, metrics):
@@ -276,6 +282,26 @@ class Trainer(Loop[TrainerState]):
             )
         self.notes += [note for note in notes if note not in self.notes]
         return prompts
+
+    def _probe_prompts(self) -> list[Prompt]:
+        """The first held-out prompts, or the first to train on where none are held out; none if nothing is probed."""
+        if not self.config.probe_every:
+            return []
+        return (self.eval_prompts or self._prompts("test") or self.train_prompts)[: self.config.probe_prompts]
+
+    def _probe(self, step: int) -> None:
+        """Sample the probe prompts if it is time to, by the random numbers of step 0: only the policy differs."""
+        if self.probe_prompts and step % self.config.probe_every == 0:
+            sampled = evaluate(
+                self.policy,
+                self.probe_prompts,
+                self.scorer,
+                self.config,
+                step=0,
+                on_tokens=lambda _: self.stop.check(),
+                dialogues=self.dialogues,
+            )
+            self.logger.probes(step, sampled.groups, sampled.scored)
 
     def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:
         """Held-out figures, said and returned; with `greedy` those of the likeliest tokens too."""

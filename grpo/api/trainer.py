@@ -25,7 +25,6 @@ from grpo.model.loading import adapt, load_policy
 from grpo.model.policy import Policy
 from grpo.opening import IN_MEMORY, reward_set, try_rewards
 from grpo.report.page import render
-from grpo.report.reading import read_runs
 from grpo.rollout.source import RolloutSource
 from grpo.runs import checkpoint, fingerprints
 from grpo.runs.command import free_directory
@@ -148,7 +147,7 @@ class GRPOTrainer:
                 checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
                 summary = trainer.train(stop)
             checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
-            checkpoint.write_text(self.output / "report.html", render(read_runs([self.output])))
+            checkpoint.write_text(self.output / "report.html", render([self.output]))
             say(f"curves, rollouts, warnings: {self.output}/report.html")
         return summary
 

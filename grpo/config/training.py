@@ -171,6 +171,10 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
         False, description="before and after training also take the likeliest token, under summary's greedy"
     )
     completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
+    probe_every: int = Field(
+        0, ge=0, description="steps between samples of the probe prompts, always by the same random numbers; 0 = none"
+    )
+    probe_prompts: int = Field(2, ge=1, description="prompts that are probed: the first held-out tasks")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of one or several runs: curves, rollouts, warnings, config.
+"""One self-contained HTML page of one or several runs or pipelines: verdict, curves, completions, config.
 
 The runs may still be going; nothing in them is changed but the page that is written.
 """
@@ -16,7 +16,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m grpo.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="run directory; several are laid over each other"
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="directory of a run or a pipeline; several are laid over each other, seeds as a band",
     )
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="without it report.html in the first RUN")
     return parser.parse_args(arguments)
@@ -26,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong."""
     options = parse(arguments)
     from grpo.report.page import render
-    from grpo.report.reading import ReportError, read_runs
+    from grpo.report.reading import ReportError
 
     output = options.output or options.runs[0] / "report.html"
     try:
-        page = render(read_runs(options.runs))
+        page = render(options.runs)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8", errors="replace")  # model text may hold half a surrogate pair
     except ReportError as error:

@@ -1,18 +1,27 @@
-"""Numbers to SVG: a panel's series become paths, dots, ticks and hover strips. Positions only, no colours."""
+"""Turn numbers into the parts of an SVG: paths, bands, dots, ticks and readouts. Positions only, no colours."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-WIDTH, HEIGHT = 340, 170  # user units of one panel
-LEFT, RIGHT, TOP, BOTTOM = 44, 10, 8, 22  # margins around the plot
+TOP, BOTTOM, RIGHT = 8, 22, 14  # margins around the plot
+CHARACTER = 6.0  # user units of a character of an axis label
 MOST_POINTS = 300  # of a line; more are averaged in runs of equal length
-MOST_STRIPS = 80  # places with a tooltip
+MOST_STRIPS = 80  # places with a readout
 SMOOTHED_FROM = 30  # points; a line of as many is drawn thin, under the trailing mean of SMOOTHING steps
 SMOOTHING = 5
 
 Point = tuple[float, float]  # step, value
+Interval = tuple[float, float, float]  # step, low, high
+
+
+@dataclass(frozen=True)
+class Box:
+    """The size of a drawing in user units."""
+
+    width: float = 340
+    height: float = 170
 
 
 @dataclass(frozen=True)
@@ -24,46 +33,84 @@ class Series:
     colour: int = 0
     dash: int = 0
     dots: bool = False
-    intervals: Sequence[tuple[float, float, float]] = ()  # step, low, high
+    intervals: Sequence[Interval] = ()  # of dots
+    band: Sequence[Interval] = ()  # around a line: the lowest and highest of several seeds
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where a pointer or the arrow keys find a step's values."""
+
+    left: float
+    width: float
+    centre: float
+    text: str
 
 
 @dataclass(frozen=True)
 class Drawing:
     """A panel in user units, ready for the template."""
 
+    box: Box
+    left: float  # where the plot begins: the labels of the y axis stand before it
     y_ticks: list[tuple[float, str]] = field(default_factory=list)
-    x_ticks: list[tuple[float, str]] = field(default_factory=list)
-    lines: list[tuple[str, str]] = field(default_factory=list)  # path, css classes
+    x_ticks: list[tuple[float, str, str]] = field(default_factory=list)  # place, text, anchor
+    bands: list[tuple[str, str]] = field(default_factory=list)  # path, css classes
+    lines: list[tuple[str, str]] = field(default_factory=list)
     bars: list[tuple[str, str]] = field(default_factory=list)
     dots: list[tuple[float, float, str]] = field(default_factory=list)
-    strips: list[tuple[float, float, float, str]] = field(default_factory=list)  # left, width, centre, tooltip
+    strips: list[Strip] = field(default_factory=list)
+
+    @property
+    def right(self) -> float:
+        """The right edge of the plot."""
+        return self.box.width - RIGHT
+
+    @property
+    def bottom(self) -> float:
+        """The lower edge of the plot."""
+        return self.box.height - BOTTOM
 
 
 @dataclass(frozen=True)
 class Scale:
     """From steps and values to user units."""
 
+    box: Box
+    left: float
     last: float  # step at the right edge
     low: float
     high: float
 
     def x(self, step: float) -> float:
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * step / self.last, 1)
+        return round(self.left + (self.box.width - self.left - RIGHT) * step / self.last, 1)
 
     def y(self, value: float) -> float:
-        return round(TOP + (HEIGHT - TOP - BOTTOM) * (self.high - value) / (self.high - self.low), 1)
+        inside = min(max(value, self.low), self.high)
+        return round(TOP + (self.box.height - TOP - BOTTOM) * (self.high - inside) / (self.high - self.low), 1)
 
 
-def draw(series: Sequence[Series]) -> Drawing:
-    """The panel of these series; some of them has a point."""
+def values_of(series: Sequence[Series]) -> list[float]:
+    """Every value that must fit on the y axis."""
     values = [value for one in series for _, value in one.points]
-    values += [edge for one in series for _, *edges in one.intervals for edge in edges]
-    y_ticks = ticks(min(0.0, *values), max(0.0, *values))
+    spans = [span for one in series for span in (*one.intervals, *one.band)]
+    return values + [edge for _, low, high in spans for edge in (low, high)]
+
+
+def draw(series: Sequence[Series], *, box: Box | None = None, values: Sequence[float] = ()) -> Drawing:
+    """Draw these series, some of which has a point; `values` must fit on the y axis too."""
+    box = box or Box()
+    shown = [*values_of(series), *values]
+    y_ticks = ticks(min(0.0, *shown), max(0.0, *shown))
+    texts = [f"{tick:.6g}" for tick in y_ticks]
+    left = 10 + CHARACTER * max(map(len, texts))
     last = max(1.0, *(step for one in series for step, _ in one.points))
-    scale = Scale(last, y_ticks[0], y_ticks[-1])
+    scale = Scale(box, left, last, y_ticks[0], y_ticks[-1])
     drawing = Drawing(
-        y_ticks=[(scale.y(tick), f"{tick:.6g}") for tick in y_ticks],
-        x_ticks=[(scale.x(tick), f"{tick:.0f}") for tick in ticks(0, last) if tick <= last and tick == int(tick)],
+        box,
+        left,
+        y_ticks=[(scale.y(tick), text) for tick, text in zip(y_ticks, texts, strict=True)],
+        x_ticks=_x_ticks(scale),
         strips=_strips(series, scale),
     )
     for one in series:
@@ -71,8 +118,22 @@ def draw(series: Sequence[Series]) -> Drawing:
     return drawing
 
 
+def _x_ticks(scale: Scale) -> list[tuple[float, str, str]]:
+    """Whole steps that leave their labels room; a label that would cross the right edge ends there."""
+    parts = 4 if scale.box.width >= 300 else 2
+    found = []
+    for tick in ticks(0, scale.last, parts):
+        if tick <= scale.last and tick == int(tick):
+            x, text = scale.x(tick), f"{tick:.0f}"
+            over = x + CHARACTER * len(text) / 2 > scale.box.width
+            found.append((scale.box.width if over else x, text, "end" if over else "middle"))
+    return found
+
+
 def _add(drawing: Drawing, one: Series, scale: Scale) -> None:
     style = f"s{one.colour % 8} d{one.dash % 4}"
+    if one.band:
+        drawing.bands.append((_band(one.band, scale), style))
     if one.dots:
         drawing.lines.append((_path(one.points, scale), f"{style} joint"))
         drawing.dots.extend((scale.x(step), scale.y(value), style) for step, value in one.points)
@@ -121,17 +182,26 @@ def _path(points: Sequence[Point], scale: Scale) -> str:
     return "M" + "L".join(f"{scale.x(step)} {scale.y(value)}" for step, value in thinned(points))
 
 
-def _strips(series: Sequence[Series], scale: Scale) -> list[tuple[float, float, float, str]]:
-    """Where the pointer finds a step's values: [left, width, centre, text], without gaps."""
+def _band(band: Sequence[Interval], scale: Scale) -> str:
+    """Return the outline of the area between the low and the high edge."""
+    lows = thinned([(step, low) for step, low, _ in band])
+    highs = thinned([(step, high) for step, _, high in band])
+    edge = [*lows, *reversed(highs)]
+    return "M" + "L".join(f"{scale.x(step)} {scale.y(value)}" for step, value in edge) + "Z"
+
+
+def _strips(series: Sequence[Series], scale: Scale) -> list[Strip]:
+    """Return the places of the readouts, without gaps between them."""
     steps = sorted({step for one in series for step, _ in one.points})
     dotted = {step for one in series if one.dots for step, _ in one.points}
     every = math.ceil(len(steps) / MOST_STRIPS)
     shown = [step for i, step in enumerate(steps) if i % every == 0 or step in dotted or i == len(steps) - 1]
     centres = [scale.x(step) for step in shown]
-    edges = [float(LEFT), *((a + b) / 2 for a, b in pairwise(centres)), float(WIDTH - RIGHT)]
+    edges = [scale.left, *((a + b) / 2 for a, b in pairwise(centres)), scale.box.width - RIGHT]
     lookup = [(one.label, dict(one.points)) for one in series]
     strips = []
     for i, step in enumerate(shown):
         said = [f"{label}: {points[step]:.4g}" for label, points in lookup if step in points]
-        strips.append((edges[i], round(edges[i + 1] - edges[i], 2), centres[i], "\n".join([f"step {step:.0f}", *said])))
+        text = "\n".join([f"step {step:.0f}", *said])
+        strips.append(Strip(round(edges[i], 2), round(edges[i + 1] - edges[i], 2), centres[i], text))
     return strips

@@ -1,35 +1,129 @@
-"""The page: everything of it through templates that escape, for a completion may hold HTML."""
+"""Write the page: everything on it goes through templates that escape, for a completion may hold HTML."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from jinja2.utils import htmlsafe_json_dumps
 
-from grpo.report import curves, tables
+from grpo.report import assets, curves, tables
+from grpo.report.index import Index
+from grpo.report.judgement import Judgement, judge
 from grpo.report.panels import panels, short_name
-from grpo.report.reading import Run
-from grpo.report.rollouts import groups
+from grpo.report.reading import Row, Run
+from grpo.report.rollouts import chosen
+from grpo.report.spreads import spreads
+from grpo.report.stages import Reading, read
+from grpo.report.story import derived, story
+from grpo.report.table import KINDS, Table
+from grpo.report.tasks import pass_rates
+
+FORMULA_MARKS = ("$", "\\(", "\\[", "\\boxed")
+MOST_DETAILED = 4  # runs whose tasks and spreads are shown
 
 
-def render(runs: Sequence[Run]) -> str:
-    """The HTML of these runs: no script, nothing fetched, and a policy in its head that forbids both."""
+@dataclass(frozen=True)
+class Content:
+    """What a page shows: runs, their completions as far as they have been read, and what is thought of them."""
+
+    reading: Reading
+    table: Table
+    judgements: list[Judgement]  # of the runs, in their order
+
+
+def render(paths: Sequence[Path]) -> str:
+    """The report of run or pipeline directories as one HTML page that fetches nothing and opens anywhere.
+
+    It holds a bounded choice of the completions. ReportError, one line, where there is nothing to report on.
+    """
+    reading = read(paths)
+    index = Index(reading.runs)
+    index.refresh()
+    content = content_of(reading, index.table)
+    rows = chosen(index.table, lambda rows: len(htmlsafe_json_dumps(list(rows))))
+    return whole_page(content, rows=rows, command=" ".join(["grpo watch", *map(str, paths)]))
+
+
+def content_of(reading: Reading, table: Table, judged: Callable[[Run], Judgement] = judge) -> Content:
+    """Put together what a page shows; the curves that come from texts are added to the runs."""
+    runs = [replace(run, derived=derived(table, place)) for place, run in enumerate(reading.runs)]
+    return Content(replace(reading, runs=runs), table, [judged(run) for run in runs])
+
+
+def whole_page(content: Content, *, rows: Sequence[Row] | None, command: str) -> str:
+    """The page; with `rows` one that stands alone, with None one that asks the server it came from."""
+    data: dict[str, Any] = {
+        "live": rows is None,
+        "runs": [run.label for run in content.reading.runs],
+        "facets": facets(content.table),
+        "rows": rows,
+    }
+    text = htmlsafe_json_dumps(data, dumps=_dumps)
+    formulas = rows is None or any(mark in json.dumps(rows, ensure_ascii=False) for mark in FORMULA_MARKS)
+    return _template("page.html.j2").render(
+        **_variables(content),
+        live=rows is None,
+        shown=len(rows or ()),
+        command=command,
+        data=text,
+        assets=assets,
+        formulas=formulas,
+        policy=assets.policy(live=rows is None, formulas=formulas),
+    )
+
+
+def parts(content: Content) -> str:
+    """The parts of the page that change while a run goes on, without its head and scripts."""
+    return _template("parts.html.j2").render(**_variables(content))
+
+
+def facets(table: Table) -> dict[str, list[str]]:
+    """What there is to filter by."""
+    return {
+        "kinds": [kind for number, kind in enumerate(KINDS) if (table.kind == number).any()],
+        "stops": sorted({str(stop) for stop in table.stops} - {""}),
+        "parts": table.reward_names,
+    }
+
+
+def _variables(content: Content) -> dict[str, Any]:
+    reading, table = content.reading, content.table
+    runs = reading.runs
+    detailed = range(min(len(runs), MOST_DETAILED))
+    return {
+        "runs": runs,
+        "title": "GRPO: " + ", ".join([*(one.title for one in reading.pipelines)] or [run.label for run in runs]),
+        "judgements": content.judgements,
+        "stories": [(pipeline, story(pipeline, runs)) for pipeline in reading.pipelines],
+        "panels": panels(runs),
+        "smoothed": any(len(run.metrics) >= curves.SMOOTHED_FROM for run in runs),
+        "table_size": len(table),
+        "group_count": table.group_count,
+        "bad_lines": sum(part.bad for part in table.parts),
+        "tasks": [(runs[place], pass_rates(table, place)) for place in detailed],
+        "spreads": [(runs[place], spreads(table, place)) for place in detailed],
+        "curves": curves,
+        "tables": tables,
+    }
+
+
+def _template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": _figure, "short_name": short_name}
-    return environment.get_template("page.html.j2").render(
-        runs=runs,
-        title="GRPO: " + ", ".join(run.label for run in runs),
-        panels=panels(runs),
-        smoothed=any(len(run.metrics) >= curves.SMOOTHED_FROM for run in runs),
-        rollouts=[groups(run) for run in runs],
-        curves=curves,
-        tables=tables,
-    )
+    return environment.get_template(name)
+
+
+def _dumps(value: Any, **_: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _figure(value: float | None, form: str) -> str:

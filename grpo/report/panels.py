@@ -1,12 +1,14 @@
-"""Which curves a page shows, in which order. A colour is a run's; on the page of one run, a part's."""
+"""Choose the curves of a page and their order. A colour is a run's or a family's; on the page of one run, a part's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grpo.report.curves import Drawing, Series, draw
+from grpo.report.families import Family, families
 from grpo.report.reading import Run
 
 Parts = tuple[tuple[str, str], ...]  # (metric, what it is called in the legend)
+NUMBERS = 12  # steps in the table of a panel's numbers
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,39 @@ class Spec:
 
 
 @dataclass(frozen=True)
+class Key:
+    """A line of a panel's legend."""
+
+    css: str
+    text: str
+    ends: str  # first -> last value
+
+
+@dataclass(frozen=True)
 class Panel:
+    """One drawing with its legend, and the same numbers as a table."""
+
     title: str
     unit: str
-    legend: list[tuple[str, str]]  # (css classes, text); empty where the page's legend says it all
+    legend: list[Key]
     drawing: Drawing
+    columns: list[str]
+    numbers: list[tuple[str, list[str]]]  # step, a cell a column
 
 
 BELOW_REWARDS = (
+    Spec("loss", "mean a trained token", (("loss", ""),), "loss"),
     Spec("entropy", "nats a token", (("entropy", ""),)),
     Spec("KL to the start of the run", "nats a token", (("kl", ""),)),
     Spec("completion length", "tokens", (("completions/mean_length", ""),), "mean_length"),
     Spec("cut at max_completion_length", "share", (("completions/clipped_ratio", ""),), "truncated"),
+    Spec("completions that re-check", "share with wait, let me check, ...", (("text/rechecks", ""),)),
+    Spec("words in one script", "share of a completion's words", (("text/one_script", ""),)),
     Spec("groups with equal rewards", "share", (("frac_reward_zero_std", ""),)),
     Spec("gradient norm", "before clipping", (("grad_norm", ""),)),
     Spec("ratio clipped", "share of tokens", (("clip_ratio/region_mean", ""),)),
     Spec("sampler and policy differ", "nats a token, mean", (("sampling/sampling_logp_difference/mean", ""),)),
+    Spec("learning rate", "", (("learning_rate", ""),)),
     Spec(
         "step time",
         "seconds",
@@ -53,7 +72,8 @@ def panels(runs: Sequence[Run]) -> list[Panel]:
     """The panels that have something to show."""
     rewards = [Spec(short_name(name), "mean", ((f"rewards/{name}/mean", ""),), name) for name in reward_names(runs)]
     specs = [Spec("reward", "weighted sum, mean", (("reward", ""),)), *rewards, *_withheld(runs), *BELOW_REWARDS]
-    return [panel for panel in (_panel(spec, runs) for spec in specs) if panel is not None]
+    of = families(runs)
+    return [panel for panel in (_panel(spec, of) for spec in specs) if panel is not None]
 
 
 def reward_names(runs: Sequence[Run]) -> list[str]:
@@ -88,31 +108,49 @@ def short_name(reward: str) -> str:
     return reward.rsplit(":", 1)[-1]
 
 
-def _panel(spec: Spec, runs: Sequence[Run]) -> Panel | None:
-    several = len(runs) > 1
-    lines, dots = [], []
-    for r, run in enumerate(runs):
-        for p, (metric, part) in enumerate(spec.parts):
-            label = ", ".join(text for text in (run.label if several else "", part) if text) or spec.title
-            line = Series(label, run.curve(metric), r if several else p, p if several else 0)
-            lines += [line] if line.points else []
-        if spec.held_out is not None and (points := run.held_out(spec.held_out)):
-            label = f"{run.label}, held out" if several else "held out"
-            dots.append(Series(label, points, r if several else 0, dots=True, intervals=_intervals(run, spec.held_out)))
-    if not lines and not dots:
+def _panel(spec: Spec, of: Sequence[Family]) -> Panel | None:
+    several = len(of) > 1
+    series: list[Series] = []
+    legend: list[Key] = []
+    for place, family in enumerate(of):
+        found = [*_lines(spec, family, place, several=several), *_dots(spec, family, place, several=several)]
+        series += found
+        legend += [_key(one) for one in found]
+    if not series:
         return None
-    return Panel(spec.title, spec.unit, _legend(spec, several, bool(dots)), draw([*lines, *dots]))
+    return Panel(spec.title, spec.unit, legend, draw(series), [one.label for one in series], _numbers(series))
 
 
-def _legend(spec: Spec, several: bool, dots: bool) -> list[tuple[str, str]]:
-    parts = [(f"line any d{p}" if several else f"line s{p} d0", part) for p, (_, part) in enumerate(spec.parts) if part]
-    if dots:
-        colour = "any" if several else "s0"
-        parts += [(f"line {colour} d0", "training batch"), (f"dot {colour}", "held out")]
-    return parts
+def _lines(spec: Spec, family: Family, place: int, *, several: bool) -> list[Series]:
+    lines = []
+    for part, (metric, name) in enumerate(spec.parts):
+        points, band = family.curve(metric)
+        label = ", ".join(text for text in (family.label if several or band else "", name) if text) or "training"
+        if points:
+            lines.append(Series(label, points, place if several else part, part if several else 0, band=band))
+    return lines
 
 
-def _intervals(run: Run, name: str) -> list[tuple[float, float, float]]:
-    """The 95% intervals of a held-out figure that has them."""
-    highs = dict(run.held_out(f"{name}_high"))
-    return [(step, low, highs[step]) for step, low in run.held_out(f"{name}_low") if step in highs]
+def _dots(spec: Spec, family: Family, place: int, *, several: bool) -> list[Series]:
+    points, intervals = ([], []) if spec.held_out is None else family.held_out(spec.held_out)
+    label = f"{family.label}, held out" if several else "held out"
+    return [Series(label, points, place if several else 0, dots=True, intervals=intervals)] if points else []
+
+
+def _key(one: Series) -> Key:
+    first, last = one.points[0][1], one.points[-1][1]
+    ends = f"{first:.4g}" if len(one.points) == 1 else f"{first:.4g} → {last:.4g}"
+    css = f"dot s{one.colour % 8}" if one.dots else f"line s{one.colour % 8} d{one.dash % 4}"
+    return Key(css, one.label, ends)
+
+
+def _numbers(series: Sequence[Series]) -> list[tuple[str, list[str]]]:
+    """The values at about NUMBERS steps, the first and the last among them."""
+    steps = sorted({step for one in series for step, _ in one.points})
+    count = min(NUMBERS, len(steps))
+    places = sorted({round(i * (len(steps) - 1) / max(1, count - 1)) for i in range(count)})
+    lookup = [dict(one.points) for one in series]
+    return [
+        (f"{steps[i]:.0f}", [f"{points[steps[i]]:.4g}" if steps[i] in points else "–" for points in lookup])
+        for i in places
+    ]

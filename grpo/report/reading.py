@@ -1,7 +1,7 @@
-"""What a run directory says about itself. A run may still be going: its last line may be torn, its summary missing."""
+"""Read run directories. A run may still be going: its last line may be torn, its summary missing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ import yaml
 from grpo.config import Config
 from grpo.config.layers import build
 from grpo.config.sections import ConfigError
-from grpo.runs.coach import Coach
 
 LARGEST = 1e100
 
 Row = dict[str, Any]  # one JSON object of a file
+Point = tuple[float, float]  # step, value
 
 
 class ReportError(ValueError):
@@ -24,29 +24,39 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory, read."""
+    """One run directory of GRPO, SFT or a student."""
 
     path: Path
     label: str  # the shortest end of the path that no other run of the page has
     metrics: dict[int, dict[str, float]]  # step -> finite values by metric name, steps in order
     summary: Row  # of summary.json; empty while the run is going
     config_text: str  # config.yaml as it is
-    config: Config | None  # None where config.yaml is missing or of another version
+    settings: Row  # the keys of config.yaml; empty where it can't be read
+    config: Config | None  # None where config.yaml is missing, of another version or of a supervised run
     notes: list[str] = field(default_factory=list)  # what could not be read
+    derived: Mapping[str, Sequence[Point]] = field(default_factory=dict)  # curves that the completions give
 
     @property
     def last_step(self) -> int:
+        """The newest step that metrics.jsonl holds."""
         return max(self.metrics)
 
-    def curve(self, name: str) -> list[tuple[float, float]]:
+    @property
+    def supervised(self) -> bool:
+        """Whether the run learns from given answers (SFT, a student): it has losses and no rewards."""
+        return is_supervised(self.metrics)
+
+    def curve(self, name: str) -> list[Point]:
         """(step, value) of one metric."""
+        if name in self.derived:
+            return list(self.derived[name])
         return [(step, values[name]) for step, values in self.metrics.items() if name in values]
 
     def figures(self, when: str) -> Row:
         """The held-out figures `before` or `after`; empty where there are none."""
         return _mapping(self.summary.get(when))
 
-    def held_out(self, name: str) -> list[tuple[float, float]]:
+    def held_out(self, name: str) -> list[Point]:
         """(step, value) of a held-out figure: before, at every eval_every, after."""
         points = self.curve(f"eval/{name}")
         before, after = number(self.figures("before").get(name)), number(self.figures("after").get(name))
@@ -57,23 +67,21 @@ class Run:
             points.append((self.last_step if steps is None else steps, after))
         return sorted(points)
 
-    def warnings(self) -> list[tuple[int, str]]:
-        """(step, text) of what the coach says when it is shown the metrics again."""
-        if self.config is None:
-            return []
-        coach = Coach(self.config)
-        return [(step, text) for step, values in self.metrics.items() for text in coach.look(step, values)]
+
+def is_supervised(metrics: Mapping[int, Mapping[str, float]]) -> bool:
+    """Whether no step has a reward or completions."""
+    return not any("reward" in values or "completions/mean_length" in values for values in metrics.values())
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """The runs in the order given, each once."""
     unique = list(dict.fromkeys(path.resolve() for path in paths))
-    return [_read_run(path, label) for path, label in zip(unique, labels(unique), strict=True)]
+    return [read_run(path, label) for path, label in zip(unique, labels(unique), strict=True)]
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of these paths that tell them apart."""
-    for length in range(1, max(len(path.parts) for path in paths) + 1):
+    for length in range(1, max((len(path.parts) for path in paths), default=0) + 1):
         ends = ["/".join(path.parts[-length:]) for path in paths]
         if len(set(ends)) == len(ends):
             return ends
@@ -93,13 +101,14 @@ def read_lines(path: Path) -> tuple[list[Row], int]:
     Lines end at a newline byte: a completion may hold other line separators.
     """
     *whole, torn = path.read_bytes().split(b"\n")  # `torn` is empty where the file ends with a newline
-    found = [_parsed(line) for line in whole if line.strip()]
-    last = _parsed(torn)
+    found = [parsed(line) for line in whole if line.strip()]
+    last = parsed(torn)
     rows = [row for row in [*found, last] if row is not None]
     return rows, found.count(None)
 
 
-def _parsed(line: bytes) -> Row | None:
+def parsed(line: bytes) -> Row | None:
+    """The JSON object of a line; None if it is none."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -107,15 +116,24 @@ def _parsed(line: bytes) -> Row | None:
     return row if isinstance(row, dict) else None
 
 
-def _read_run(path: Path, label: str) -> Run:
+def read_run(path: Path, label: str) -> Run:
+    """Read one run directory; ReportError if it holds no finished step."""
     notes: list[str] = []
     metrics = _read_metrics(path, notes)
     summary = _read_summary(path / "summary.json", notes)
     steps = number(summary.get("steps"))
     if steps is not None and steps < max(metrics):
         notes.append(f"summary.json is of step {steps:.0f}, the run has gone on since")
-    text, config = _read_config(path / "config.yaml", notes)
-    return Run(path, label, metrics, summary, text, config, notes)
+    text, settings, config = _read_config(path / "config.yaml", notes, supervised=is_supervised(metrics))
+    return Run(path, label, metrics, summary, text, settings, config, notes)
+
+
+def read_yaml(path: Path) -> Row:
+    """The keys of a YAML file; empty if it can't be read or holds none."""
+    try:
+        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")))
+    except (OSError, yaml.YAMLError):
+        return {}
 
 
 def _read_metrics(path: Path, notes: list[str]) -> dict[int, dict[str, float]]:
@@ -148,20 +166,23 @@ def _read_summary(path: Path, notes: list[str]) -> Row:
     return {}
 
 
-def _read_config(path: Path, notes: list[str]) -> tuple[str, Config | None]:
+def _read_config(path: Path, notes: list[str], *, supervised: bool) -> tuple[str, Row, Config | None]:
+    """The text, the keys and, of a GRPO run, the config."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        notes.append(f"config.yaml could not be read ({error.strerror}): warnings are left out")
-        return "", None
+        notes.append(f"config.yaml could not be read: {error.strerror}")
+        return "", {}, None
+    tree = read_yaml(path)
+    if supervised and tree:
+        return text, tree, None
     try:
-        tree = yaml.safe_load(text)
-        if not isinstance(tree, dict):
-            raise ConfigError("config.yaml holds no `key: value` lines")
-        return text, build(Config, tree, source="config.yaml")
-    except (ConfigError, yaml.YAMLError) as error:
-        notes.append(f"warnings are left out: {' '.join(str(error).split())}")
-        return text, None
+        if not tree:
+            raise ConfigError("it holds no `key: value` lines")
+        return text, tree, build(Config, tree, source="config.yaml")
+    except ConfigError as error:
+        notes.append(f"config.yaml is not one of this version: {' '.join(str(error).split())}")
+        return text, tree, None
 
 
 def _mapping(value: object) -> Row:

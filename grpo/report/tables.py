@@ -16,8 +16,9 @@ def facts(run: Run) -> list[tuple[str, str]]:
     seconds = number(summary.get("seconds"))
     spent = sum(values.get("step_time", 0.0) for values in run.metrics.values())
     tokens = number(run.metrics[run.last_step].get("num_tokens"))
-    of = f" of {config.steps}" if config is not None and config.steps != run.last_step else ""
-    seed = summary.get("seed", config.seed if config is not None else NONE)
+    planned = number(run.settings.get("steps"))
+    of = f" of {planned:.0f}" if planned is not None and planned != run.last_step else ""
+    seed = summary.get("seed", run.settings.get("seed", NONE))
     rows = [
         ("steps", f"{run.last_step}{of}"),
         ("time", duration(spent) + " in steps" if seconds is None else duration(seconds)),
@@ -28,6 +29,8 @@ def facts(run: Run) -> list[tuple[str, str]]:
     if config is not None:
         loss = config.loss_type if config.algorithm is None else f"{config.loss_type} ({config.algorithm})"
         rows += [("model", config.model), ("data", config.data_name), ("loss", loss)]
+    else:
+        rows += [(key, str(run.settings[key])) for key in ("model", "data") if run.settings.get(key)]
     return rows
 
 
@@ -85,6 +88,9 @@ def comparison(runs: Sequence[Run]) -> list[Line]:
         lines.append((label, [figure.get(label, NONE) for figure in figures]))
     rewards = [run.curve("reward") for run in runs]
     lines.append(("training reward, first → last 5 steps", [_ends(curve) for curve in rewards]))
+    losses = [run.curve("loss") if run.supervised else [] for run in runs]
+    if any(losses):
+        lines.insert(-1, ("training loss, first → last 5 steps", [_ends(curve) for curve in losses]))
     return lines
 
 
@@ -97,7 +103,8 @@ def _ends(curve: Sequence[tuple[float, float]], steps: int = 5) -> str:
 
 def config_differences(runs: Sequence[Run]) -> list[Line]:
     """The config keys that are not the same in all runs; where a run writes is no difference."""
-    configs = [dict(_flat(run.config.model_dump(mode="json"))) if run.config is not None else {} for run in runs]
+    trees = [run.settings if run.config is None else run.config.model_dump(mode="json") for run in runs]
+    configs = [dict(_flat(tree)) for tree in trees]
     keys = dict.fromkeys(key for config in configs for key in config if key != "output")
     lines = [(key, [config.get(key, NONE) for config in configs]) for key in keys]
     return [(key, cells) for key, cells in lines if len(set(cells)) > 1]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from grpo.config.sections import LoggedRun
 from grpo.runs.log import RunLog
-from grpo.runs.rows import completion_rows, to_line
+from grpo.runs.rows import TextsOf, completion_rows, to_line
 from grpo.scoring import GroupScores
 from grpo.types import Credit, Group
 from rewards.printable import printable
@@ -57,6 +57,7 @@ class RunLogger:
         self.board = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
         self.wandb = _wandb(config, output) if config.wandb_project else None
         self.started, self.first_step = time.monotonic(), first_step
+        self.token_texts: TextsOf | None = None  # None = rows without them
 
     def say(self, text: str) -> None:
         """Print one line for the user; log.txt has it too."""
@@ -90,6 +91,10 @@ class RunLogger:
         """Write evaluations/step_NNNNNN.jsonl: held-out completions after `step` steps."""
         self._rows("evaluations", f"step_{step:06d}{kind}", groups, scored, [None] * len(groups))
 
+    def probes(self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores]) -> None:
+        """Write probes/step_NNNNNN.jsonl: the probe prompts after `step` steps, always by the same random numbers."""
+        self._rows("probes", f"step_{step:06d}", groups, scored, [None] * len(groups))
+
     def _rows(
         self,
         folder: str,
@@ -101,7 +106,8 @@ class RunLogger:
         (self.output / folder).mkdir(exist_ok=True)
         with (self.output / folder / f"{name}.jsonl").open("w", encoding="utf-8", errors="replace") as file:
             for group, scores, group_advantages in zip(groups, scored, advantages, strict=True):
-                file.writelines(to_line(row) for row in completion_rows(group, scores, group_advantages))
+                rows = completion_rows(group, scores, group_advantages, self.token_texts)
+                file.writelines(map(to_line, rows))
 
     def progress(self, what: str, total: int) -> Progress:
         """Show a bar for the tokens of one rollout, see `token_bar`."""

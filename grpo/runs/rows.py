@@ -1,7 +1,7 @@
 """The rows of a completions file: what was asked, what is right, what was said, what it was worth."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grpo.scoring import GroupScores
@@ -10,17 +10,25 @@ from grpo.types import Credit, Dialogue, Group, Rollout
 LONG = 4000  # characters of a column as JSON, from which on only the first row of a group holds it
 DIGITS = 3  # of logprobs and entropies, after the point
 
+TextsOf = Callable[[Sequence[int]], list[str]]  # tokens -> the text of each, see `grpo.runs.token_texts`
 
-def completion_rows(group: Group, scores: GroupScores, advantages: Sequence[Credit] | None) -> list[dict[str, Any]]:
+
+def completion_rows(
+    group: Group,
+    scores: GroupScores,
+    advantages: Sequence[Credit] | None,
+    texts: TextsOf | None = None,
+) -> list[dict[str, Any]]:
     """One row for each completion of a group.
 
     Beside the completion stand its task's columns (the gold answer and all others) under their own names, `column/NAME`
     where the row has that name itself. A long column, such as tests, stands in the group's first row only. `logprobs`
     (the sampler's) and `entropies` (nats) are [time], the stop token included, to three digits. `messages` are there
     where there are several: the prompt's and what was said since. `advantages` is None where nothing is learned.
+    `texts` gives `token_texts`, the text of each token; None leaves them out.
     """
     return [
-        _row(group, scores, advantages, sample, rollout, whole=sample == 0)
+        _row(group, scores, advantages, sample, rollout, texts, whole=sample == 0)
         for sample, rollout in enumerate(group.rollouts)
     ]
 
@@ -36,6 +44,7 @@ def _row(
     advantages: Sequence[Credit] | None,
     sample: int,
     rollout: Rollout,
+    texts: TextsOf | None,
     *,
     whole: bool,
 ) -> dict[str, Any]:
@@ -51,6 +60,7 @@ def _row(
         "stop_reason": rollout.stop_reason,
         "logprobs": [round(value, DIGITS) for value in rollout.logprobs],
         "entropies": [round(value, DIGITS) for value in rollout.entropies],
+        **({} if texts is None else {"token_texts": texts(rollout.tokens)}),
     }
     if scores.columns:  # of log_extra
         said["logged"] = {name: values[sample] for name, values in scores.columns.items() if sample < len(values)}

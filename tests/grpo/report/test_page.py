@@ -11,26 +11,14 @@ from pathlib import Path
 import pytest
 
 from grpo.config.sections import ConfigError
-from grpo.report import reading
+from grpo.report import assets, reading
 from grpo.report.__main__ import main
-from grpo.report.curves import MOST_POINTS, MOST_STRIPS, Series, draw, thinned, ticks, trailing_mean
+from grpo.report.curves import MOST_POINTS, MOST_STRIPS, Box, Series, draw, thinned, ticks, trailing_mean
 from grpo.report.reading import ReportError, labels, read_runs
-from grpo.report.rollouts import MOST_CHARACTERS, groups, pieces, shortened
 from grpo.report.tables import config_differences, duration
+from tests.grpo.report.made import EVIL, metrics_line, row
 
-ROOT = Path(__file__).parents[2]
-EVIL = "<think> 1 < 2 </think><script>alert('x')</script><img src=x onerror=alert(1)> <answer> 3 </answer>"
-
-
-def line(step, **more):
-    metrics = {"reward": step / 10, "rewards/accuracy/mean": step / 20, "entropy": 1.0, "grad_norm": 0.5}
-    metrics |= {"completions/clipped_ratio": 0.0, "time/rollout": 1.0, "time/learn": 2.0, "step_time": 3.0}
-    return json.dumps({"step": step, **metrics, **more}) + "\n"
-
-
-def row(completion, reward, advantage=0.0, task="t", **more):
-    made = {"task": task, "prompt": f"What is {task}?", "completion": completion, "rewards": {"accuracy": reward}}
-    return made | {"reward": reward, "advantage": advantage, "tokens": 7, "stop_reason": "stop"} | more
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -40,7 +28,7 @@ def run(tmp_path):
     def make(name="one", *, steps=12, config="steps: 12\nnum_generations: 2\nseed: 3\n", summary=True, rows=None):
         folder = tmp_path / name
         (folder / "completions").mkdir(parents=True)
-        (folder / "metrics.jsonl").write_text("".join(line(step) for step in range(1, steps + 1)))
+        (folder / "metrics.jsonl").write_text("".join(metrics_line(step) for step in range(1, steps + 1)))
         if config is not None:
             (folder / "config.yaml").write_text(config)
         if summary:
@@ -70,7 +58,7 @@ def page(*runs):
 class Elements(HTMLParser):
     """Every tag with its attributes, and that all are closed in order."""
 
-    EMPTY = frozenset({"meta", "link"})
+    EMPTY = frozenset({"meta", "link", "input", "br"})
 
     def __init__(self, html):
         super().__init__()
@@ -96,37 +84,43 @@ class Elements(HTMLParser):
 def test_nothing_the_model_says_becomes_html(run):
     html = page(run(rows=[row(EVIL, 1.0, task=EVIL), row("no", 0.0, task=EVIL)]))
     tags = Elements(html).found
-    assert not {"script", "img", "iframe", "object"} & {tag for tag, _ in tags}
-    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in html
+    assert not {"img", "iframe", "object"} & {tag for tag, _ in tags}
+    assert [attributes.get("type") for tag, attributes in tags if tag == "script"] == [
+        "application/json",
+        None,
+        "module",
+    ]
+    assert "\\u003cscript\\u003edocument.title=" in html and "<script>document" not in html
     assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
 
 
 @pytest.mark.parametrize("part", ["reward name", "stop reason", "directory", "config", "metric"])
 def test_other_texts_are_escaped_too(run, part):
-    script = "<script>1<"
+    script = "<script>1<"  # in the page's data a `<` is written as \\u003c, elsewhere as &lt;
     rows = [row("a", 1.0) | {"rewards": {script: 1.0}}] if part == "reward name" else None
     rows = [row("a", 1.0, stop_reason=script)] if part == "stop reason" else rows
     config = f"steps: 12\nsystem_prompt: '{script}'\n" if part == "config" else "steps: 12\n"
     folder = run(script if part == "directory" else "one", rows=rows, config=config)
     if part == "metric":
-        (folder / "metrics.jsonl").write_text(line(1, **{f"rewards/{script}/mean": 1.0}))
+        (folder / "metrics.jsonl").write_text(metrics_line(1, **{f"rewards/{script}/mean": 1.0}))
     html = page(folder)
-    assert "&lt;script&gt;1&lt;" in html and "<script" not in html
+    assert ("&lt;script&gt;1&lt;" in html or "\\u003cscript\\u003e1\\u003c" in html) and script not in html
 
 
-def test_the_page_fetches_nothing_and_forbids_scripts(run):
+def test_the_page_fetches_nothing_and_allows_its_own_scripts_only(run):
     html = page(run())
-    assert "default-src 'none'" in html
-    assert [
-        value for _, attributes in Elements(html).found for name, value in attributes.items() if name in ("src", "href")
-    ] == ["data:,"]
+    found = Elements(html).found
+    policy = next(attributes["content"] for tag, attributes in found if "http-equiv" in attributes)
+    assert policy == assets.policy(live=False, formulas=False) and "default-src 'none'" in policy
+    places = [value for _, attributes in found for name, value in attributes.items() if name in ("src", "href")]
+    assert {place for place in places if not place.startswith("#")} == {"data:,"}
     assert "url(" not in html and "@import" not in html
 
 
 def test_half_a_surrogate_pair_can_be_written(run):
     folder = run()
     (folder / "completions" / "step_000001.jsonl").write_text(json.dumps(row("a \ud83d b", 1.0)))
-    assert "a ? b" in page(folder)
+    assert "a \\ud83d b" in page(folder)
 
 
 # What it shows
@@ -135,13 +129,14 @@ def test_half_a_surrogate_pair_can_be_written(run):
 def test_summary_curves_rollouts_and_config_are_there(run):
     html = page(run())
     cells = "".join(f'<td class="number">{text}</td>' for text in ("0.250", "0.750", "+0.500"))
-    assert f"<tr><th>accuracy</th>{cells}</tr>" in html
+    assert f'<tr><th scope="row">accuracy</th>{cells}</tr>' in html
     assert "8 held-out tasks, 1 sample(s) each" in html and "1 min 36 s" in html
     titles = re.findall(r"<figcaption>(.*?) <span", html)
     assert titles == [
-        "reward", "accuracy", "entropy", "cut at max_completion_length", "gradient norm", "step time",
+        "reward", "accuracy", "entropy", "cut at max_completion_length", "completions that re-check",
+        "words in one script", "gradient norm", "step time",
     ]  # fmt: skip
-    assert [f"step {step}: 2 samples" in html for step in (1, 6, 12)] == [True] * 3
+    assert [html.count(f'"step":{step},') for step in (1, 6, 12)] == [2] * 3
     assert "num_generations: 2" in html
     assert "trained on coin flips" not in html
 
@@ -149,7 +144,7 @@ def test_summary_curves_rollouts_and_config_are_there(run):
 def test_what_did_not_reach_the_sum_has_its_panels(run):
     folder = run()
     more = {"rewards/my.module:mine/gated": 0.25, "rewards/accuracy/clipped": 0.0, "rewards/failed/judge/endpoint": 3.0}
-    (folder / "metrics.jsonl").write_text("".join(line(step, **more) for step in range(1, 13)))
+    (folder / "metrics.jsonl").write_text("".join(metrics_line(step, **more) for step in range(1, 13)))
     titles = re.findall(r"<figcaption>(.*?) <span", page(folder))
     assert titles[2:5] == ["mine withheld by its gate", "accuracy outside of its bounds", "judge: endpoint"]
 
@@ -160,7 +155,7 @@ def test_greedy_figures_and_intervals_have_their_rows(run):
     (folder / "summary.json").write_text(json.dumps({"before": side, "after": side, "steps": 12}))
     html = page(folder)
     assert "0.500 [0.400, 0.600]" in html
-    assert '<th>accuracy, greedy</th><td class="number">0.900</td>' in html
+    assert '<th scope="row">accuracy, greedy</th><td class="number">0.900</td>' in html
 
 
 def test_a_control_run_says_so(run):
@@ -181,13 +176,15 @@ def test_every_svg_is_well_formed_and_within_its_box(run):
 
 def test_the_coach_is_asked_again(run):
     folder = run()
-    (folder / "metrics.jsonl").write_text(line(1) + line(2, **{"completions/clipped_ratio": 0.95}))
+    (folder / "metrics.jsonl").write_text(metrics_line(1) + metrics_line(2, **{"completions/clipped_ratio": 0.95}))
     assert "<b>step 2</b> 95% of the completions were cut" in page(folder)
 
 
 def test_held_out_points_are_before_each_evaluation_and_after(run):
     folder = run()
-    (folder / "metrics.jsonl").write_text(line(1) + line(6, **{"eval/accuracy": 0.5}) + line(12))
+    (folder / "metrics.jsonl").write_text(
+        metrics_line(1) + metrics_line(6, **{"eval/accuracy": 0.5}) + metrics_line(12)
+    )
     assert read_runs([folder])[0].held_out("accuracy") == [(0, 0.25), (6, 0.5), (12, 0.75)]
 
 
@@ -195,17 +192,18 @@ def test_held_out_points_are_before_each_evaluation_and_after(run):
 
 
 def test_several_runs_are_overlaid_and_compared(run):
-    first, second = run("first"), run("second", config="steps: 12\nnum_generations: 2\nseed: 4\noutput: elsewhere\n")
+    first, second = run("first"), run("second", config="steps: 12\nnum_generations: 4\nseed: 4\noutput: x\n")
     html = page(first, second)
     assert "GRPO: first, second" in html
     assert '<path class="line s0 d0" d="M1 4H21"/></svg>first' in html
     assert '<path class="line s1 d0" d="M1 4H21"/></svg>second' in html
     assert (
-        '<tr><th>accuracy</th><td class="number">0.250 → 0.750</td><td class="number">0.250 → 0.750</td></tr>' in html
+        '<th scope="row">accuracy</th><td class="number">0.250 → 0.750</td><td class="number">0.250 → 0.750</td>'
+        in html
     )
     assert html.count("second: config.yaml") == 1
     assert "first: 0.3\nsecond: 0.3" in html  # the tooltip of step 3
-    assert config_differences(read_runs([first, second])) == [("seed", ["3", "4"])]
+    assert config_differences(read_runs([first, second])) == [("seed", ["3", "4"]), ("num_generations", ["2", "4"])]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
@@ -216,48 +214,6 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 def test_a_run_named_twice_is_shown_once(run):
     folder = run()
     assert len(read_runs([folder, folder / ".." / "one"])) == 1
-
-
-# Rollouts
-
-
-def test_the_first_group_ends_where_the_next_begins(run):
-    rows = [row(str(i), i, task=task) for task in ("a", "a2") for i in range(2)]
-    assert [group.samples for group in groups(read_runs([run(rows=rows)])[0])] == [2, 2, 2]
-
-
-def test_the_same_prompt_twice_in_a_step_is_two_groups(run):
-    rows = [row(str(i), 1.0) for i in range(4)]  # num_generations is 2
-    assert groups(read_runs([run(rows=rows)])[0])[0].samples == 2
-
-
-def test_equal_completions_are_folded_and_best_and_worst_marked(run):
-    rows = [row("b", 0.0, -1.0), row("a", 1.0, 1.0), row("c", 0.5, 0.0), row("a", 1.0, 1.0)]
-    group = groups(read_runs([run(rows=rows, config="num_generations: 4\n")])[0])[0]
-    shown = [(one.pieces[0][1], one.times, one.mark) for one in group.completions]
-    assert shown == [("a", 2, "best"), ("c", 1, ""), ("b", 1, "worst")]
-
-
-def test_a_group_of_equal_rewards_has_no_best(run):
-    group = groups(read_runs([run(rows=[row("a", 1.0), row("b", 1.0)])])[0])[0]
-    assert [one.mark for one in group.completions] == ["", ""]
-
-
-def test_rewards_that_gave_nothing_are_a_dash(run):
-    html = page(run(rows=[row("a", None, None), row("b", float("nan"))]))
-    assert "reward <b>–</b>" in html and "accuracy –" in html
-
-
-def test_tags_and_what_is_in_them_are_told_apart():
-    assert pieces("x<think>y</think><answer>z") == [
-        ("", "x"), ("tag", "<think>"), ("think", "y"), ("tag", "</think>"), ("tag", "<answer>"), ("answer", "z"),
-    ]  # fmt: skip
-
-
-def test_a_long_text_loses_its_middle():
-    text = shortened("a" * MOST_CHARACTERS + "b" * 5)
-    assert "[... 5 characters left out here ...]" in text and text.startswith("a") and text.endswith("b" * 5)
-    assert shortened("a" * MOST_CHARACTERS) == "a" * MOST_CHARACTERS
 
 
 # Missing pieces
@@ -276,7 +232,7 @@ def test_a_missing_part_is_survived(run, part):
         (folder / part).rmdir()
     else:
         (folder / part).unlink()
-    expected = {"summary.json": "no summary.json yet", "config.yaml": "warnings are left out"}
+    expected = {"summary.json": "no summary.json yet", "config.yaml": "config.yaml could not be read"}
     assert expected.get(part, "No completions were recorded") in page(folder)
 
 
@@ -291,21 +247,19 @@ def test_a_torn_last_line_is_left_out(run, tail):
 
 def test_a_broken_line_in_the_middle_is_counted(run):
     folder = run()
-    (folder / "metrics.jsonl").write_text(line(1) + "nonsense\n" + line(3))
+    (folder / "metrics.jsonl").write_text(metrics_line(1) + "nonsense\n" + metrics_line(3))
     (made,) = read_runs([folder])
     assert list(made.metrics) == [1, 3] and made.notes == [
         "1 line(s) of metrics.jsonl could not be read and are left out"
     ]
 
 
-def test_line_separators_of_other_scripts_do_not_end_a_line(run):
-    assert groups(read_runs([run(rows=[row("a\u2028b\x85c", 1.0)])])[0])[0].samples == 1
-
-
 def test_values_that_cannot_be_drawn_are_gaps(run):
     folder = run()
     (folder / "metrics.jsonl").write_text(
-        line(1) + line(2, grad_norm=float("nan"), reward=float("inf"), entropy=10**400) + line(3)
+        metrics_line(1)
+        + metrics_line(2, grad_norm=float("nan"), reward=float("inf"), entropy=10**400)
+        + metrics_line(3)
     )
     (made,) = read_runs([folder])
     assert [step for step, _ in made.curve("grad_norm")] == [1, 3] == [step for step, _ in made.curve("reward")]
@@ -323,13 +277,13 @@ def test_a_damaged_summary_is_survived(run, text):
 def test_a_config_of_another_version_is_shown_as_it_is(run, text):
     folder = run(config=text)
     html = page(folder)
-    assert "warnings are left out" in html and "config.yaml</summary>" in html
+    assert "config.yaml is not one of this version" in html and "config.yaml</summary>" in html
 
 
 def test_a_summary_older_than_the_run_is_noted(run):
     folder = run()
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write(line(13))
+        file.write(metrics_line(13))
     assert read_runs([folder])[0].notes == ["summary.json is of step 12, the run has gone on since"]
 
 
@@ -356,6 +310,15 @@ def test_long_runs_are_thinned():
     assert len(thinned(points)) <= MOST_POINTS
     assert thinned([(1, 1.0), (2, 3.0), (3, 5.0)], 2) == [(1.5, 2.0), (3, 5.0)]
     assert len(draw([Series("x", points)]).strips) <= MOST_STRIPS + 1
+
+
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-1.5e-05, 2.5e-05), (0.0, 123_456_789.0), (-1e30, 1e30)])
+@pytest.mark.parametrize("box", [Box(), Box(190, 120)])
+def test_the_labels_of_the_axes_have_room(values, box):
+    drawing = draw([Series("x", [(0, values[0]), (2000, values[1])])], box=box)
+    assert all(drawing.left - 6 - 6 * len(text) >= 0 for _, text in drawing.y_ticks)  # six units a character
+    for x, text, anchor in drawing.x_ticks:
+        assert x + (0 if anchor == "end" else 3 * len(text)) <= box.width
 
 
 @pytest.mark.parametrize(
@@ -414,18 +377,3 @@ def test_neither_help_nor_a_page_needs_mlx_or_matplotlib(run, what):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("loaded: []\n")
-
-
-def test_a_conversation_is_shown_message_by_message():
-    from grpo.report.rollouts import _completion
-
-    messages = [
-        {"role": "user", "content": "Play."},
-        {"role": "assistant", "content": "<think>a</think>3"},
-        {"role": "user", "content": "larger"},
-        {"role": "assistant", "content": "7"},
-    ]
-    row = {"completion": "<think>a</think>3\n7", "messages": messages, "turns": [{}, {}], "tokens": 9}
-    shown = "".join(text for _, text in _completion(row).pieces)
-    assert shown == "\n[assistant]\n<think>a</think>3\n[user]\nlarger\n[assistant]\n7"
-    assert "".join(text for _, text in _completion({**row, "turns": None}).pieces) == row["completion"]
