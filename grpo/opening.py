@@ -103,10 +103,11 @@ def _made_of(config: Config, env: envs.Env, path: str, adapter: str | None) -> d
 
 def _refuse_in_memory(config: Config, output: Path) -> None:
     for key in ("data", "model"):
-        if getattr(config, key).startswith(IN_MEMORY):
+        given = getattr(config, key)
+        if isinstance(given, str) and given.startswith(IN_MEMORY):
             raise ConfigError(
-                f"{output} is a run from Python, whose {key} was given there ({getattr(config, key)}): go on with it "
-                f"there, by train(resume=True), or give {key}="
+                f"{output} is a run from Python, whose {key} was given there ({given}): go on with it there, by "
+                f"train(resume=True), or give {key}="
             )
 
 

@@ -161,3 +161,9 @@ def test_an_adapter_that_is_not_there_leaves_no_copy(tmp_path):
     with pytest.raises(ConfigError, match=r"adapter .*none: neither adapters\.safetensors nor"):
         open_run(config, tmp_path, resume=False, say=silent, stop=StopFlag())
     assert not (tmp_path / "start_adapter").exists()
+
+
+def test_several_environments_are_opened_as_one_is(tmp_path):
+    parts = [{"env": "arithmetic", "weight": 1.0}, {"env": "digit_sums", "weight": 1.0}]
+    with StopFlag() as stop, pytest.raises(ConfigError, match="model nowhere: no such directory"):  # past the data
+        open_run(Config(model="nowhere", data=parts), tmp_path, resume=False, say=silent, stop=stop)
