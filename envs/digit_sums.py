@@ -62,27 +62,43 @@ def chain(task: Task, language: str = "en") -> str:
 
 
 def imperfect_chain(
-    task: Task, rng: random.Random, *, wrong: float, mixed: float, broken: float, target_language: str = "en"
+    task: Task,
+    rng: random.Random,
+    *,
+    wrong: float,
+    mixed: float,
+    broken: float,
+    mixed_wrong: float | None = None,
+    target_language: str = "en",
 ) -> str:
-    """A worked solution with three independent faults, each with its probability.
+    """A worked solution with three faults, each with its probability.
 
     wrong: one of the two steps is miscalculated and the answer follows from it. mixed: a step, or all from some
-    word on, is in the other language. broken: a tag is missing, doubled or misplaced.
+    word on, is in the other language. broken: a tag is missing, doubled or misplaced. The faults are independent,
+    unless mixed_wrong is given: then each step is wrong with its own probability, mixed_wrong where its result is in
+    the other language and wrong where it is not.
     """
     if target_language not in LINKS:
         raise DataError(f"digit_sums: target_language must be one of {', '.join(LINKS)}, got {target_language!r}")
     a, b, c = (int(word) for word in str(task.prompt).split() if word.isdecimal())
-    faulty_step = rng.randrange(2) if rng.random() < wrong else None
-    first = _slip(a + b, LARGEST_FIRST, rng) if faulty_step == 0 else a + b
-    second = _slip(first + c, LARGEST, rng) if faulty_step == 1 else first + c
+    switched: range | None = None
+    if mixed_wrong is None:
+        faulty = {rng.randrange(2)} if rng.random() < wrong else set()
+    else:
+        switched = _switched_units(rng, mixed)
+        chances = [mixed_wrong if UNITS_A_STEP * step + RESULT in switched else wrong for step in range(2)]
+        faulty = {step for step, chance in enumerate(chances) if rng.random() < chance}
+    first = _slip(a + b, LARGEST_FIRST, rng) if 0 in faulty else a + b
+    second = _slip(first + c, LARGEST, rng) if 1 in faulty else first + c
     steps = [(a, b, first), (first, c, second)]
-    switched = _switched_units(rng) if rng.random() < mixed else range(0)
+    if switched is None:
+        switched = _switched_units(rng, mixed)
     reasoning = _reasoning(steps, target_language, switched)
     layout = rng.choice(BROKEN_LAYOUTS) if rng.random() < broken else SOUND_LAYOUT
     return layout.format(reasoning=reasoning, answer=second)
 
 
-UNITS_A_STEP = 6  # number, plus, number, is, number, full stop
+UNITS_A_STEP, RESULT = 6, 4  # number, plus, number, is, number, full stop; the last number's place
 SOUND_LAYOUT = "<think> {reasoning} </think> <answer> {answer} </answer>"
 BROKEN_LAYOUTS = (
     "{reasoning} </think> <answer> {answer} </answer>",
@@ -104,8 +120,10 @@ def _slip(number: int, largest: int, rng: random.Random) -> int:
     return rng.choice([number + by for by in (-2, -1, 1, 2) if 0 <= number + by <= largest])
 
 
-def _switched_units(rng: random.Random) -> range:
+def _switched_units(rng: random.Random, mixed: float) -> range:
     """Choose the units of reasoning in the other language: one step, or everything from some unit on."""
+    if rng.random() >= mixed:
+        return range(0)
     if rng.random() < 0.5:
         start = UNITS_A_STEP * rng.randrange(2)
         return range(start, start + UNITS_A_STEP)

@@ -6,11 +6,20 @@ the embedded model, nothing downloaded.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from distill.pipeline.config import CONFIG, PipelineConfig, Stage, check, references_by_name, settings_of
+from distill.pipeline.config import (
+    CONFIG,
+    PipelineConfig,
+    Stage,
+    check,
+    references_by_name,
+    sampled_by,
+    settings_of,
+)
 from grpo.config.layers import build
 from grpo.config.loading import load
 from grpo.config.parsing import read_yaml
@@ -30,12 +39,13 @@ def plan(config: PipelineConfig) -> str:
         settings = settings_of(config, name, references_by_name(config, name))
         sources = [f"{key} from {source}" for key, source in stage.take.items()]
         sources += [f"teacher {stage.teacher}"] if stage.teacher else []
-        sources += [f"as many tokens as {stage.equal_tokens}"] if stage.equal_tokens else []
+        sources += [f"as many tokens as {' + '.join(sampled_by(stage))}"] if stage.equal_tokens else []
         keys = [key for key in SHOWN if getattr(settings, key, None) is not None]
         keys = [key for key in keys if not (key == "steps" and stage.equal_tokens)]
         told = [f"{key} {getattr(settings, key)}" for key in keys]
         start = f" <- {stage.start}" if stage.start else ""
-        lines.append(f"{name} ({stage.kind}){start}: {', '.join([*sources, *told])}".rstrip(": "))
+        kind = f"{stage.kind}, a control" if stage.control else stage.kind
+        lines.append(f"{name} ({kind}){start}: {', '.join([*sources, *told])}".rstrip(": "))
     return "\n".join(lines)
 
 
@@ -50,7 +60,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="YAML file; without it the packaged recipe on the embedded model")
     parser.add_argument("--output", type=Path, help="directory; without it runs/ and the config's name")
     parser.add_argument("--stage", metavar="NAME", help="run this stage alone, again if it is done")
-    parser.add_argument("--dry-run", action="store_true", help="check every stage's settings, say what would be run")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check every stage: settings, files, rewards, memory; run nothing"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=12 stages.zero.config.steps=40")
     return parser.parse_intermixed_args(arguments)
 
@@ -77,6 +89,17 @@ def configure(options: argparse.Namespace) -> tuple[PipelineConfig, Path]:
     return config, options.output or Path(config.output or Path("runs") / name)
 
 
+def _dry_run(config: PipelineConfig) -> int:
+    for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):  # look, don't download
+        os.environ.setdefault(variable, "1")
+    from grpo.cpu.blas import load_blas
+
+    load_blas()  # before anything imports mlx
+    from distill.pipeline.rehearsal import rehearse_pipeline
+
+    return rehearse_pipeline(config)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving."""
     options = parse(arguments)
@@ -86,8 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         return refuse(error)
     if options.dry_run:
-        say(said)
-        return 0
+        say(f"{said}\n")
+        return _dry_run(config)
 
     def work() -> None:
         from distill.pipeline.run import run_pipeline

@@ -5,16 +5,29 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
+from distill.pipeline.sections import (
+    Comparison,
+    Evaluation,
+    GivenModel,
+    HeldOut,
+    MiniatureConfig,
+    MiniatureRows,
+    MiniatureStudent,
+    Pruning,
+    Selecting,
+    WrittenRows,
+)
 from distill.rejection.config import RejectionConfig
 from distill.sft.config import SFTConfig
 from distill.student.config import METHODS
 from grpo.config import Config
 from grpo.config.layers import build
-from grpo.config.sections import ColdStart, ConfigError, Section
+from grpo.config.sections import ConfigError, Section
 
 CONFIG = "config.yaml"
 Kind = Literal[
     "model",
+    "prune",
     "rl",
     "sft",
     "rejection",
@@ -31,111 +44,11 @@ CORPORA = (
     "select",
     "rows",
     "miniature_rows",
-)  # kinds that give a corpus; all others but evaluate give a model
-STARTING = ("model", "rl", "sft", "rejection", "student", "miniature_student")  # kinds that start from a model
-OWN_NAMES = ("replaced", "config.yaml", "stages.md", "stages.json")
-
-
-class MiniatureConfig(ColdStart):
-    """The embedded model: what a base model is to the recipe."""
-
-    seed: int = Field(0, ge=0, description="of its weights and its chains")
-
-
-class MiniatureStudent(Section):
-    """A smaller model with the embedded model's vocabulary, taught on imperfect chains like that one was."""
-
-    like: str = Field(description="directory of the embedded model: vocabulary and tokenizer are its own")
-    hidden_size: int = Field(64, ge=8, description="width; a multiple of its 4 heads")
-    num_hidden_layers: int = Field(2, ge=1, description="blocks")
-    rows: int = Field(4000, ge=1, description="imperfect chains it is taught on")
-    wrong: float = Field(0.3, ge=0, le=1, description="share of chains with a wrong step")
-    mixed: float = Field(0.2, ge=0, le=1, description="share of chains that switch language midway")
-    broken: float = Field(0.3, ge=0, le=1, description="share of chains with a broken format")
-    epochs: float = Field(2.0, gt=0, description="passes over the chains")
-    examples_per_step: int = Field(64, ge=1, description="chains a step")
-    learning_rate: float = Field(3e-3, gt=0, description="peak rate of its AdamW")
-    seed: int = Field(0, ge=0, description="of its weights and its chains")
-
-
-class MiniatureRows(Section):
-    """Rows of the embedded model's task."""
-
-    rows: Literal["clean", "general", "scenarios"] = Field(
-        description="clean: worked solutions; general: figures for number words, without reasoning; scenarios: tasks "
-        "of both kinds for RL"
-    )
-    count: int = Field(100, ge=1, description="rows, if there are that many")
-    seed: int = Field(0, ge=0, description="of their order; the held-out tasks of this seed are left out")
-
-
-class HeldOut(Section):
-    """The problems every stage is measured on, and how."""
-
-    data: str = Field("digit_sums", description="an environment's name, a JSONL file or a hub data set")
-    data_options: dict[str, Any] = Field(default_factory=dict, description="options of the environment")
-    split: str = Field("test", description="of the environment")
-    template: Literal["chat", "plain", "r1_zero"] = Field("chat", description="how a task becomes a prompt")
-    system_prompt: str | None = Field(None, description="system message of the chat template")
-    max_prompt_length: int = Field(1024, ge=1, description="tokens; a longer prompt is left out")
-    tasks: int = Field(200, ge=2, description="problems, if there are that many")
-    samples: int = Field(1, ge=1, description="completions of each")
-    temperature: float = Field(1.0, gt=0, description="of sampling")
-    top_p: float = Field(1.0, gt=0, le=1, description="after the temperature")
-    max_completion_length: int = Field(256, ge=1, description="tokens")
-    max_rows: int = Field(64, ge=1, description="completions decoded together")
-    rewards: list[str] = Field(
-        default_factory=lambda: ["accuracy", "format", "language"], min_length=1, description="the table's columns"
-    )
-    reward_options: dict[str, dict[str, Any]] = Field(default_factory=dict, description="reward -> its options")
-
-
-class Comparison(Section):
-    """Distillation against RL on the same student, stages by name."""
-
-    start: str = Field(description="the student before either")
-    distilled: str = Field(description="the student after distillation")
-    trained: str = Field(description="the student after RL")
-    corpus: str = Field(description="the stage that sampled the corpus: its tokens are the price of distillation")
-
-
-class GivenModel(Section):
-    """A model that is there already: the base of a recipe, with a row of its own in the table."""
-
-    model: str = Field(description="hub id or local MLX directory")
-
-
-class Selecting(Section):
-    """A small set out of a large one, see `distill.select`."""
-
-    data: str = Field(description="corpus: a JSONL, JSON, parquet or CSV file, or a hub data set")
-    count: int = Field(1000, ge=1, description="rows")
-    min_difficulty: int = Field(1, ge=1, le=5, description="of a row that says its difficulty")
-    max_pass_rate: float = Field(1.0, ge=0, le=1, description="of a row that says its prompt's pass rate")
-    min_certainty: float = Field(0.0, ge=0, le=1, description="of a row that says it")
-    min_verdict: float = Field(0.0, ge=0, le=1, description="of every verdict of a row")
-    pool: int = Field(4, ge=1, description="hardest rows a place is chosen from; 1 = hardness alone")
-    distance: Literal["words", "coordinates", "model"] = Field("words", description="what lies near what")
-    embedding_model: str | None = Field(None, description="for distance model")
-
-
-class WrittenRows(Section):
-    """Rows written from an environment's tasks by a pattern: a cold start where the data have worked solutions."""
-
-    data: str = Field(description="an environment's name, a JSONL file or a hub data set")
-    data_options: dict[str, Any] = Field(default_factory=dict, description="options of the environment")
-    split: str = Field("train", description="of the environment")
-    count: int = Field(100, ge=1, description="rows, from the start of the split")
-    completion: str = Field(
-        description="the assistant's text, with the task's columns in braces, e.g. <answer>{answer}</answer>"
-    )
-    seed: int = Field(0, ge=0, description="of the environment")
-
-
-class Evaluation(Section):
-    """Comparisons of the last stage, besides the table of all stages."""
-
-    comparison: Comparison | None = Field(None, description="of distillation with RL; none = no such table")
+)  # kinds that give a corpus
+STARTING = ("model", "prune", "rl", "sft", "rejection", "student", "miniature_student")  # kinds that start from a model
+MODELS = tuple(kind for kind in get_args(Kind) if kind not in (*CORPORA, "evaluate"))  # kinds that give a model
+OWN_NAMES = ("replaced", "config.yaml", "stages.md", "stages.json", "stages.png", "report.html")
+Goal = Literal["rise", "hold", "fall"]
 
 
 class Stage(Section):
@@ -147,9 +60,19 @@ class Stage(Section):
         default_factory=dict, description="config key -> the earlier stage whose corpus file is its value"
     )
     teacher: str | None = Field(None, description="an earlier stage that is the teacher (kind student)")
-    equal_tokens: str | None = Field(
-        None, description="rl: take as many steps as sample about the tokens this earlier stage has sampled"
+    equal_tokens: str | list[str] | None = Field(
+        None,
+        description="rl: take as many steps as sample about the tokens that this earlier stage, or these, have sampled",
     )
+    goals: dict[str, Goal] = Field(
+        default_factory=dict,
+        description="held-out reward -> what the stage is for: rise or fall (the 95% interval of the paired difference "
+        "is on that side of 0), hold (it is not wholly below 0)",
+    )
+    against: str | None = Field(
+        None, description="the earlier stage that the goals and differences are measured against; none = start"
+    )
+    control: bool = Field(False, description="run only with controls=true: what the recipe is compared with")
     note: str = Field("", description="a line for the table: what the stage stands for, and what it is not")
     config: dict[str, Any] = Field(default_factory=dict, description="keys of the kind's command")
 
@@ -161,6 +84,11 @@ class PipelineConfig(Section):
     seed: int = Field(0, ge=0, description="of every stage that does not give its own")
     output: str | None = Field(None, description="directory; none = runs/ and the config's name")
     held_out: HeldOut = Field(default_factory=HeldOut, description="what every stage is measured on")
+    also_held_out: list[HeldOut] = Field(
+        default_factory=list,
+        description="further held-out problems for columns of their own, with rewards of other names",
+    )
+    controls: bool = Field(False, description="also run the stages that are marked as controls")
     defaults: dict[Kind, dict[str, Any]] = Field(
         default_factory=dict, description="kind -> keys for all stages of that kind"
     )
@@ -184,6 +112,7 @@ def config_kind(stage: Stage, settings: Mapping[str, Any]) -> type[Section]:
         return METHODS[method]
     kinds: dict[str, type[Section]] = {
         "model": GivenModel,
+        "prune": Pruning,
         "rl": Config,
         "sft": SFTConfig,
         "rejection": RejectionConfig,
@@ -241,30 +170,71 @@ def _keys(stage: Stage) -> tuple[str, str]:
     return ("like", "adapter") if stage.kind == "miniature_student" else ("model", "adapter")
 
 
+def active(pipeline: PipelineConfig) -> dict[str, Stage]:
+    """The stages that are run: controls only where they are asked for."""
+    return {name: stage for name, stage in pipeline.stages.items() if pipeline.controls or not stage.control}
+
+
+def columns(pipeline: PipelineConfig) -> list[str]:
+    """Every reward that stages are measured by, in the table's order."""
+    return [name for held_out in (pipeline.held_out, *pipeline.also_held_out) for name in held_out.rewards]
+
+
+def sampled_by(stage: Stage) -> list[str]:
+    """The stages whose sampled tokens an RL stage is to match."""
+    return [stage.equal_tokens] if isinstance(stage.equal_tokens, str) else list(stage.equal_tokens or [])
+
+
 def check(pipeline: PipelineConfig) -> None:
     """Everything that can be said before anything runs: references and every stage's keys; ConfigError, one line."""
+    names = columns(pipeline)
+    if len(set(names)) < len(names):
+        raise ConfigError(f"every held-out reward must have one place, got {', '.join(names)}")
     earlier: list[str] = []
     for name, stage in pipeline.stages.items():
         for source in stage.take.values():
             _require(name, "take", source, earlier, pipeline, CORPORA)
-        models = tuple(kind for kind in get_args(Kind) if kind not in (*CORPORA, "evaluate"))
         if stage.teacher is not None:
-            _require(name, "teacher", stage.teacher, earlier, pipeline, models)
+            _require(name, "teacher", stage.teacher, earlier, pipeline, MODELS)
         if stage.start is not None and stage.kind != "model":
-            _require(name, "start", stage.start, earlier, pipeline, models)
+            _require(name, "start", stage.start, earlier, pipeline, MODELS)
         if (stage.start is None) == (stage.kind in STARTING):
             rule = "needs a start" if stage.start is None else "has no start"
             raise ConfigError(f"stage {name}: kind {stage.kind} {rule}")
-        if stage.equal_tokens is not None:
-            if stage.kind != "rl":
-                raise ConfigError(f"stage {name}: equal_tokens is for kind rl, not {stage.kind}")
-            _require(name, "equal_tokens", stage.equal_tokens, earlier, pipeline, ("rejection", "rl"))
+        if stage.equal_tokens is not None and stage.kind != "rl":
+            raise ConfigError(f"stage {name}: equal_tokens is for kind rl, not {stage.kind}")
+        for source in sampled_by(stage):
+            _require(name, "equal_tokens", source, earlier, pipeline, ("rejection", "rl"))
+        _check_goals(name, stage, earlier, pipeline)
         settings = settings_of(pipeline, name, references_by_name(pipeline, name))
         if stage.kind == "evaluate" and settings.comparison is not None:
-            for role in ("start", "distilled", "trained"):
-                _require(name, role, getattr(settings.comparison, role), earlier, pipeline, models)
-            _require(name, "corpus", settings.comparison.corpus, earlier, pipeline, ("rejection",))
+            _check_comparison(name, settings.comparison, earlier, pipeline)
         earlier.append(name)
+
+
+def _check_goals(name: str, stage: Stage, earlier: list[str], pipeline: PipelineConfig) -> None:
+    if stage.against is not None:
+        _require(name, "against", stage.against, earlier, pipeline, MODELS)
+    if not stage.goals:
+        return
+    if stage.kind not in MODELS or (stage.against is None and (stage.start is None or stage.kind == "model")):
+        raise ConfigError(f"stage {name}: goals need a model that has another to be measured against")
+    unknown = [column for column in stage.goals if column not in columns(pipeline)]
+    if unknown:
+        raise ConfigError(
+            f"stage {name}: goals names {unknown[0]}, which is not measured; held_out has "
+            f"{', '.join(columns(pipeline))}"
+        )
+
+
+def _check_comparison(name: str, comparison: Comparison, earlier: list[str], pipeline: PipelineConfig) -> None:
+    for role in ("start", "distilled", "trained"):
+        _require(name, role, getattr(comparison, role), earlier, pipeline, MODELS)
+    _require(name, "corpus", comparison.corpus, earlier, pipeline, ("rejection",))
+    for control in comparison.controls:
+        if control not in earlier or not pipeline.stages[control].control:
+            raise ConfigError(f"stage {name}: controls must be earlier stages with control: true, got {control}")
+        _require(name, "controls", control, earlier, pipeline, MODELS)
 
 
 def _require(
@@ -279,3 +249,5 @@ def _require(
             f"stage {name}: {key} must be a stage of kind {' or '.join(kinds)}, "
             f"{source} is {pipeline.stages[source].kind}"
         )
+    if pipeline.stages[source].control and not pipeline.stages[name].control and key != "controls":
+        raise ConfigError(f"stage {name}: {key} {source} is a control, which is not always run")

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 import envs
-from distill.pipeline.config import HeldOut
 from distill.pipeline.products import Product, digest, hash_of, named_files
+from distill.pipeline.sections import HeldOut
 from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.evaluate.intervals import interval
 from grpo.model.frozen import load_teacher
+from grpo.model.policy import Policy
 from grpo.opening import reward_set
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.prompts import fitting
@@ -67,9 +68,9 @@ def normal(values: Sequence[float]) -> Figure:
     return Figure(mean, mean - half, mean + half)
 
 
-def measured(product: Product, held_out: HeldOut, folder: Path, seed: int) -> Measured:
+def measured(product: Product, sets: Sequence[HeldOut], folder: Path, seed: int) -> Measured:
     """The figures in `folder`, measured if they are not there for this model and these problems."""
-    settings = held_out.model_dump(mode="json")
+    settings = [held_out.model_dump(mode="json") for held_out in sets]
     key = hash_of([digest(product), settings, named_files(settings), seed])
     try:
         found = Measured(**json.loads((folder / FILE).read_text()))
@@ -77,16 +78,26 @@ def measured(product: Product, held_out: HeldOut, folder: Path, seed: int) -> Me
             return found
     except (OSError, ValueError, TypeError):
         pass
-    result = Measured(key, measure(product, held_out, seed))
+    result = Measured(key, measure(product, sets, seed))
     write_text(folder / FILE, json.dumps(asdict(result)))
     return result
 
 
-def measure(product: Product, held_out: HeldOut, seed: int) -> dict[str, list[float | None]]:
-    """Sample and score; Interrupted on a signal, ConfigError or envs.DataError for what the user can put right."""
-    config = _config(held_out, seed)
-    env = envs.make(held_out.data, **{"seed": seed, **held_out.data_options})
+def measure(product: Product, sets: Sequence[HeldOut], seed: int) -> dict[str, list[float | None]]:
+    """Sample and score each set of held-out problems; the length is of the first.
+
+    Raises Interrupted on a signal, ConfigError or envs.DataError for what the user can put right.
+    """
     policy = load_teacher(str(product.model), product.adapter)
+    tasks: dict[str, list[float | None]] = {}
+    for held_out in reversed(sets):
+        tasks |= _measured(policy, held_out, seed)
+    return tasks
+
+
+def _measured(policy: Policy, held_out: HeldOut, seed: int) -> dict[str, list[float | None]]:
+    config = rendering_of(held_out, seed)
+    env = envs.make(held_out.data, **{"seed": seed, **held_out.data_options})
     prompts, _ = fitting(env.tasks(held_out.split)[: held_out.tasks], policy.tokenizer, config, held_out.split)
     if len(prompts) < 2:
         raise ConfigError(f"held_out: {held_out.data} has {len(prompts)} problems in {held_out.split}, needs 2 or more")
@@ -119,10 +130,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(present)) if present else None
 
 
-def _config(held_out: HeldOut, seed: int) -> Config:
-    """The settings that rendering and rewards read."""
+def rendering_of(held_out: HeldOut, seed: int) -> Config:
+    """Return the settings that rendering and rewards read."""
     return Config(
         data=held_out.data,
+        data_options=held_out.data_options,
         template=held_out.template,
         system_prompt=held_out.system_prompt,
         max_prompt_length=held_out.max_prompt_length,

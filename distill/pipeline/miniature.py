@@ -1,6 +1,5 @@
 """The embedded model's parts of a pipeline: its base, a smaller student's start, and rows of its task."""
 
-import itertools
 import json
 import random
 import shutil
@@ -9,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from distill.corpus.row import CorpusRow, write_corpus, write_lines
-from distill.pipeline.config import MiniatureConfig, MiniatureRows, MiniatureStudent
+from distill.pipeline.direct import direct
 from distill.pipeline.products import CORPUS, MODEL, TASKS, fuse
+from distill.pipeline.sections import MiniatureConfig, MiniatureRows, MiniatureStudent
 from distill.sft.config import SFTConfig
 from envs import Task
-from envs.digit_sums import LARGEST, chain, digit_sums, imperfect_chain, number_words
+from envs.digit_sums import chain, digit_sums, imperfect_chain
 
 BLANK, IMPERFECT = "blank", "imperfect.jsonl"
 
@@ -96,30 +96,18 @@ def run_miniature_rows(config: MiniatureRows, folder: Path) -> dict[str, Any]:
     tasks = list(digit_sums(seed=config.seed).tasks("train"))
     rng.shuffle(tasks)
     if config.rows == "clean":
-        rows = [_row(str(task.prompt), chain(task), str(task.columns["answer"])) for task in tasks[: config.count]]
+        rows = [_row(task, chain(task)) for task in tasks[: config.count]]
         write_corpus(folder / CORPUS, rows)
         return {"rows": len(rows)}
-    general = list(_general())
-    rng.shuffle(general)
+    general = list(direct(seed=config.seed).tasks("train"))
     if config.rows == "general":
-        write_corpus(folder / CORPUS, [_row(prompt, reply(n), str(n)) for prompt, n in general[: config.count]])
-        return {"rows": min(config.count, len(general))}
-    mixed = [{"prompt": task.prompt, **task.columns} for task in tasks[: config.count]]
-    mixed += [{"prompt": prompt, "answer": str(n), "language": "en", "reply": str(n)} for prompt, n in general]
+        rows = [_row(task, f"<answer> {task.columns['reply']} </answer>") for task in general[: config.count]]
+        write_corpus(folder / CORPUS, rows)
+        return {"rows": len(rows)}
+    mixed = [{"prompt": task.prompt, **task.columns} for task in [*tasks[: config.count], *general]]
     rng.shuffle(mixed)
     write_lines(folder / TASKS, (json.dumps(row, ensure_ascii=False) + "\n" for row in mixed))
     return {"rows": len(mixed)}
-
-
-def reply(number: int) -> str:
-    """Return the answer, without reasoning, to a task that asks for a number in figures."""
-    return f"<answer> {number} </answer>"
-
-
-def _general() -> Iterator[tuple[str, int]]:
-    """Prompts that need no reasoning, `twenty one =`, with their numbers."""
-    for number, language in itertools.product(range(LARGEST + 1), ("en", "zh")):
-        yield f"{number_words(number, language)} =", number
 
 
 def _repeated(tasks: list[Task], count: int, rng: random.Random) -> Iterator[Task]:
@@ -130,12 +118,17 @@ def _repeated(tasks: list[Task], count: int, rng: random.Random) -> Iterator[Tas
         yield from order
 
 
-def _row(prompt: str, completion: str, reference: str) -> CorpusRow:
+def _row(task: Task, completion: str) -> CorpusRow:
     reasons = "<think>" in completion
     return CorpusRow(
-        prompt=prompt, completion=completion, reference=reference, domain="math" if reasons else "general",
-        requires_reasoning=reasons, language="en", source="digit_sums",
-    )  # fmt: skip
+        prompt=str(task.prompt),
+        completion=completion,
+        reference=str(task.columns["answer"]),
+        domain="math" if reasons else "general",
+        requires_reasoning=reasons,
+        language="en",
+        source="digit_sums",
+    )
 
 
 def _line(task: Task, rng: random.Random, config: MiniatureStudent) -> str:

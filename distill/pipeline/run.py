@@ -7,20 +7,24 @@ from typing import Any
 
 import mlx.core as mx
 
-from distill.pipeline.cache import Record, begin, finish, finished
+from distill.pipeline.cache import BEGUN, Record, begin, finish, finished
 from distill.pipeline.config import (
     CONFIG,
     CORPORA,
     PipelineConfig,
+    active,
     check,
+    columns,
     gives_adapter,
     references_by_name,
+    sampled_by,
     settings_of,
 )
 from distill.pipeline.evaluation import LENGTH, Measured, measured
 from distill.pipeline.products import CORPUS, MODEL, TASKS, Product, digest, fuse, hash_of, named_files
+from distill.pipeline.report import draw, render
 from distill.pipeline.stages import KINDS, steps_for
-from distill.pipeline.tables import comparison_table, figures_of, page, shown, stages_table
+from distill.pipeline.tables import comparison_table, figures_of, page, short, shown, stages_table, steps_table
 from envs import DataError
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
@@ -28,9 +32,11 @@ from grpo.runs import checkpoint
 from grpo.runs.command import say
 from grpo.runs.interrupt import StopFlag
 
-TABLES, NUMBERS = "stages.md", "stages.json"
+TABLES, NUMBERS, PICTURE, REPORT = "stages.md", "stages.json", "stages.png", "report.html"
 # keys that change what is evaluated and kept, not what is made
 WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project"}
+# what a stage took: not in the tables, which a kill must not change
+COST = ("seconds", "cpu_seconds", "peak_bytes", "resumed")
 
 
 class PipelineRun:
@@ -50,13 +56,22 @@ class PipelineRun:
             say(f"[{name}] done already")
             self._measure(name)
             return
+        resumed = (folder / BEGUN).exists()
         moved = begin(folder, inputs, of, again=record is not None)  # a finished stage: asked for again, or damaged
         say(f"\n[{name}] {self.config.stages[name].kind}" + (f"; {moved}" if moved else ""))
+        cpu = time.process_time()
+        mx.reset_peak_memory()
         figures = self._work(name, folder)
         product = digest(self.product(name))
         if product is None:
             raise ConfigError(f"stage {name} has ended without {self.product(name)}")
-        finish(folder, Record(inputs, product, figures | {"seconds": round(time.monotonic() - start, 1)}))
+        cost = {
+            "seconds": round(time.monotonic() - start, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "peak_bytes": mx.get_peak_memory(),
+            "resumed": resumed and moved is None,  # then the times are those of the last part
+        }
+        finish(folder, Record(inputs, product, figures | cost))
         self._measure(name)
         say(f"[{name}] {time.monotonic() - start:.0f} s")
 
@@ -74,12 +89,12 @@ class PipelineRun:
     def figures(self) -> dict[str, dict[str, Any]]:
         """Return every stage's record without its seconds; ConfigError if one is not done."""
         found = {}
-        for name, stage in self.config.stages.items():
+        for name, stage in active(self.config).items():
             if stage.kind != "evaluate":
                 record = finished(self.output / name)
                 if record is None or record.inputs != hash_of(self._inputs(name)):
                     raise ConfigError(f"stage {name} is not done with these settings: run the pipeline without --stage")
-                found[name] = {key: value for key, value in record.figures.items() if key != "seconds"}
+                found[name] = {key: value for key, value in record.figures.items() if key not in COST}
         return found
 
     def measured(self) -> dict[str, Measured]:
@@ -132,24 +147,28 @@ class PipelineRun:
         return of
 
     def _equal_steps(self, name: str, settings: Any) -> int:
-        """Steps that sample about the tokens another stage has, at the length the start writes."""
+        """Return the steps that sample about the tokens other stages have, at the length the start writes."""
         stage = self.config.stages[name]
-        record = finished(self.output / str(stage.equal_tokens))
-        if record is None:
-            raise ConfigError(f"stage {name} needs {stage.equal_tokens}, which is not done")
+        tokens = 0
+        for source in sampled_by(stage):
+            record = finished(self.output / source)
+            if record is None:
+                raise ConfigError(f"stage {name} needs {source}, which is not done")
+            tokens += record.figures["sampled_tokens"]
         length = self._measured(str(stage.start)).figure(LENGTH)
-        return steps_for(record.figures["sampled_tokens"], settings.batch, length.mean if length else 1.0)
+        return steps_for(tokens, settings.batch, length.mean if length else 1.0)
 
     def _measured(self, name: str) -> Measured:
         folder = self.output / name
-        return measured(self.product(name), self.config.held_out, folder, self.config.seed)
+        sets = [self.config.held_out, *self.config.also_held_out]
+        return measured(self.product(name), sets, folder, self.config.seed)
 
     def _measure(self, name: str) -> None:
         """Say a model's held-out figures."""
         if self.product(name).model is not None:
             result = self._measured(name)
-            columns = [*self.config.held_out.rewards, LENGTH]
-            said = "  ".join(f"{column} {shown(result.figure(column), column)}" for column in columns)
+            names = [*columns(self.config), LENGTH]
+            said = "  ".join(f"{short(column)} {shown(result.figure(column), column)}" for column in names)
             say(f"[{name}] held out: {said}")
 
 
@@ -163,7 +182,7 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
     with checkpoint.lock(output), StopFlag() as stop:
         checkpoint.write_text(output / CONFIG, to_yaml(config.model_copy(update={"output": str(output)})))
         start, run = time.monotonic(), PipelineRun(config, output)
-        for name, stage in config.stages.items():
+        for name, stage in active(config).items():
             if only is None or name == only:
                 stop.check()
                 if stage.kind == "evaluate":
@@ -177,11 +196,12 @@ def run_pipeline(config: PipelineConfig, output: Path, *, only: str | None = Non
 def _write_tables(run: PipelineRun, name: str, output: Path) -> None:
     config = run.config
     figures, measured = run.figures(), run.measured()
-    tables = [stages_table(config, figures, measured)]
     comparison = settings_of(config, name, {}).comparison
-    if comparison is not None:
-        tables.append(comparison_table(comparison, config.held_out, figures, measured))
+    compared = None if comparison is None else comparison_table(config, comparison, figures, measured)
     checkpoint.write_text(output / NUMBERS, json.dumps(figures_of(config, figures, measured), indent=1))
-    text = page(config, name, tables)
+    steps = steps_table(config, measured)
+    text = page(config, name, stages_table(config, figures, measured), steps, compared)
     checkpoint.write_text(output / TABLES, text)
-    say(f"\n{text}\nthe table: {output / TABLES}; as numbers: {output / NUMBERS}")
+    draw(config, measured, output / PICTURE)
+    checkpoint.write_text(output / REPORT, render(text, (output / PICTURE).read_bytes()))
+    say(f"\n{text}\nthe table: {output / TABLES}; as numbers: {output / NUMBERS}; with its picture: {output / REPORT}")

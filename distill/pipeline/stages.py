@@ -5,18 +5,20 @@ To add a kind: its config in `distill.pipeline.config`, a function here, a line 
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distill.pipeline.config import GivenModel, Selecting, WrittenRows
 from distill.pipeline.miniature import run_miniature, run_miniature_rows, run_miniature_student
-from distill.pipeline.products import CORPUS
+from distill.pipeline.products import CORPUS, MODEL
+from distill.pipeline.sections import GivenModel, Pruning, Selecting, WrittenRows
 from distill.rejection.config import RejectionConfig
 from distill.rejection.run import run_rejection
 from distill.sft.config import SFTConfig
 from distill.sft.run import run_sft
 from distill.student.config import Student
+from distill.student.prune import prune
 from distill.student.run import run_student
 from grpo.config import Config
 from grpo.config.sections import ConfigError
@@ -69,6 +71,15 @@ def _rejection(config: RejectionConfig, folder: Path) -> dict[str, Any]:
     return {**{key: summary[key] for key in ("sampled", "kept", "mixed_in", "rows")}, "sampled_tokens": tokens}
 
 
+def _prune(config: Pruning, folder: Path) -> dict[str, Any]:
+    partial = folder / f".partial_{MODEL}"
+    shutil.rmtree(partial, ignore_errors=True)
+    figures = prune(config.model, config.blocks, partial)
+    shutil.rmtree(folder / MODEL, ignore_errors=True)
+    partial.rename(folder / MODEL)
+    return dict(figures)
+
+
 def _select(config: Selecting, folder: Path) -> dict[str, Any]:
     from distill.select import Wish, run_select
 
@@ -89,11 +100,18 @@ def _rows(config: WrittenRows, folder: Path) -> dict[str, Any]:
     rows = []
     for task in env.tasks(config.split)[: config.count]:
         try:
-            said = config.completion.format_map({"prompt": prompt_text(task.prompt), **task.columns})
+            said = config.completion.format_map({"prompt": prompt_text(task.prompt), "id": task.id, **task.columns})
         except (KeyError, IndexError, ValueError, AttributeError) as error:
-            known = ", ".join(["prompt", *task.columns])
+            known = ", ".join(["prompt", "id", *task.columns])
             raise ConfigError(f"completion can't be written: {error}; a task of {config.data} has {known}") from None
-        rows.append(CorpusRow(prompt=prompt_text(task.prompt), completion=said, source=config.data))
+        rows.append(
+            CorpusRow(
+                prompt=prompt_text(task.prompt),
+                completion=said,
+                requires_reasoning="<think>" in said,
+                source=config.data,
+            )
+        )
     write_corpus(folder / CORPUS, rows)
     return {"rows": len(rows)}
 
@@ -108,6 +126,7 @@ KINDS: dict[str, Callable[[Any, Path], dict[str, Any]]] = {
     "sft": _sft,
     "student": _student,
     "rejection": _rejection,
+    "prune": _prune,
     "select": _select,
     "rows": _rows,
     "miniature": run_miniature,

@@ -76,6 +76,13 @@ class ColdStart(Section):
     learning_rate: float = Field(3e-3, gt=0, description="peak rate of its AdamW")
     wrong: float = Field(0.3, ge=0, le=1, description="share of chains with a wrong step")
     mixed: float = Field(0.15, ge=0, le=1, description="share of chains that switch language midway")
+    mixed_wrong: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="if given, each step is wrong with a probability of its own: this where its result is in the other "
+        "language, `wrong` where it is not",
+    )
     broken: float = Field(0.3, ge=0, le=1, description="share of chains with a broken format")
 
 

@@ -120,7 +120,14 @@ def _batch(
     prompts, chains = [], []
     for _ in range(settings.batch):
         task = rng.choice(tasks)
-        text = imperfect_chain(task, rng, wrong=settings.wrong, mixed=settings.mixed, broken=settings.broken)
+        text = imperfect_chain(
+            task,
+            rng,
+            wrong=settings.wrong,
+            mixed=settings.mixed,
+            broken=settings.broken,
+            mixed_wrong=settings.mixed_wrong,
+        )
         prompts.append([words[word] for word in str(task.prompt).split()])
         chains.append([words[word] for word in text.split()] + [words[END]])
     return prompts, chains

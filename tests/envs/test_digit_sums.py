@@ -91,6 +91,20 @@ def test_without_faults_answer_format_and_language_are_right():
         assert not CHINESE & set(text.split())
 
 
+def test_a_step_can_be_wrong_only_where_its_result_is_in_one_language():
+    found = chains(count=600, wrong=0.5, mixed=0.6, mixed_wrong=0.0)
+    seen = {"en": [], "zh": []}
+    for task, text in found:
+        first = reasoning_of(text).split(" .")[0].split()
+        a, b = (int(digit) for digit in task.prompt.split()[:3:2])
+        link = next(word for word in first if word in ("is", "等于"))
+        said = " ".join(first[first.index(link) + 1 :])
+        language = "zh" if set(said.split()) & CHINESE else "en"
+        seen[language].append(said == number_words(a + b, language))
+    assert all(seen["zh"]) and len(seen["zh"]) > 100
+    assert 0.4 < sum(seen["en"]) / len(seen["en"]) < 0.6  # each wrong with a half
+
+
 def test_a_wrong_step_gives_a_wrong_answer_in_sound_format():
     for task, text in chains(wrong=1.0):
         assert answer_of(text) != task.columns["answer"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from distill.pipeline import __main__ as pipeline
-from distill.pipeline.config import PipelineConfig, check, gives_adapter, references_by_name
+from distill.pipeline.config import PipelineConfig, active, check, gives_adapter, references_by_name
 from grpo.config.layers import build
 from grpo.config.loading import load
 from grpo.config.sections import ConfigError
@@ -95,10 +95,8 @@ def test_the_seed_reaches_every_stage_that_gives_none():
 
 
 @pytest.mark.parametrize("path", PIPELINES, ids=lambda path: path.stem)
-def test_every_checked_in_pipeline_is_whole(path, capsys):
-    check(load(PipelineConfig, path))
-    assert pipeline.main(["--config", str(path), "--dry-run"]) == 0
-    assert "evaluate (evaluate)" in capsys.readouterr().out
+def test_every_checked_in_pipeline_is_whole(path):
+    assert "evaluate (evaluate)" in pipeline.plan(load(PipelineConfig, path))
 
 
 def test_there_are_pipelines_to_check():
@@ -110,3 +108,72 @@ def test_there_are_pipelines_to_check():
 def test_an_unknown_stage_is_refused(capsys):
     assert pipeline.main(["--stage", "nought"]) == 2
     assert "--stage must be one of base, zero" in capsys.readouterr().err
+
+
+GOALS = {"accuracy": "rise"}
+ROWS = {"kind": "rows", "config": {"data": "digit_sums", "completion": "{answer}"}}
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        (
+            {"b": BASE, "z": {"kind": "rl", "start": "b", "goals": {"beauty": "rise"}}},
+            "goals names beauty, which is not measured; held_out has accuracy, format, language",
+        ),
+        ({"r": {**ROWS, "goals": GOALS}}, "stage r: goals need a model that has another to be measured against"),
+        ({"b": {**BASE, "goals": GOALS}}, "stage b: goals need a model"),
+        ({"b": BASE, "z": {"kind": "rl", "start": "b", "against": "y"}}, "against must be an earlier stage (b), got y"),
+        (
+            {"b": {**BASE, "control": True}, "z": {"kind": "rl", "start": "b"}},
+            "stage z: start b is a control, which is not always run",
+        ),
+        (
+            {"b": BASE, "z": {"kind": "rl", "start": "b", "equal_tokens": ["y"]}},
+            "equal_tokens must be an earlier stage (b), got y",
+        ),
+    ],
+)
+def test_goals_and_controls_that_cannot_be_are_refused(stages, said):
+    with pytest.raises(ConfigError) as error:
+        check(made(**stages))
+    assert said in str(error.value)
+
+
+def test_controls_are_run_only_where_they_are_asked_for():
+    stages = {"b": BASE, "z": {"kind": "rl", "start": "b"}, "c": {"kind": "rl", "start": "b", "control": True}}
+    assert list(active(made(**stages))) == ["b", "z"]
+    assert list(active(build(PipelineConfig, {"stages": stages, "controls": True}, source="t"))) == ["b", "z", "c"]
+
+
+def test_a_reward_is_measured_in_one_place():
+    twice = {"stages": {"b": BASE}, "also_held_out": [{"rewards": ["accuracy"]}]}
+    with pytest.raises(ConfigError, match="every held-out reward must have one place"):
+        check(build(PipelineConfig, twice, source="t"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("stages.base={kind: model, start: /no/such/model}", "model /no/such/model: no such directory"),
+        ("stages.cold_start.config.validation_data=none.jsonl", "validation_data none.jsonl: no such file"),
+        ("held_out.rewards=[acuracy]", "acuracy"),
+        ("stages.zero.config.reward_weights={nosuch: 1.0}", "nosuch"),
+    ],
+)
+def test_a_dry_run_finds_what_a_stage_lacks(change, said, tmp_path, capsys):
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "stages:\n  base: {kind: miniature}\n  zero: {kind: rl, start: base, config: {template: plain}}\n"
+        "  rows: {kind: miniature_rows, config: {rows: clean}}\n"
+        "  cold_start: {kind: sft, start: base, take: {data: rows}}\n  evaluate: {kind: evaluate}\n"
+    )
+    assert pipeline.main(["--config", str(path), "--dry-run", change]) == 2
+    assert said in capsys.readouterr().out
+
+
+def test_a_dry_run_says_the_memory_of_every_stage_that_computes(capsys):
+    assert pipeline.main(["--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for name in ("zero (rl)", "cold_start (sft)", "rejection (rejection)", "distill (student)"):
+        assert "at most about" in said.partition(f"{name}:")[2].partition("\n\n")[0], name

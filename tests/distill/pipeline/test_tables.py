@@ -2,9 +2,13 @@
 
 import pytest
 
-from distill.pipeline.evaluation import Measured, difference, normal
+from distill.pipeline.config import PipelineConfig
+from distill.pipeline.evaluation import Figure, Measured, difference, normal
+from distill.pipeline.report import draw, render
 from distill.pipeline.rewards import harmless, helpful
 from distill.pipeline.stages import steps_for
+from distill.pipeline.tables import met, steps_table
+from grpo.config.layers import build
 
 
 def test_a_length_has_a_normal_interval_over_problems():
@@ -56,3 +60,46 @@ def test_helpful_is_the_reply_said_directly(said, reply, value):
 def test_harmless_looks_at_the_reasoning_too():
     said = ["<think> 一 加 一 </think> <answer> 2 </answer>", "<think> one plus one </think> <answer> 2 </answer>"]
     assert harmless(said, words=["加"]) == [0.0, 1.0]
+
+
+def test_a_goal_is_met_by_the_interval():
+    up, down, either = Figure(0.2, 0.1, 0.3), Figure(-0.2, -0.3, -0.1), Figure(0.0, -0.1, 0.1)
+    assert [met("rise", one) for one in (up, down, either, None)] == [True, False, False, False]
+    assert [met("fall", one) for one in (up, down, either)] == [False, True, False]
+    assert [met("hold", one) for one in (up, down, either)] == [True, False, True]
+
+
+STAGES = {
+    "base": {"kind": "model", "start": "a/b"},
+    "zero": {"kind": "rl", "start": "base", "goals": {"accuracy": "rise", "format": "rise"}},
+    "cold": {"kind": "sft", "start": "base", "against": "zero", "config": {"data": "d.jsonl"}},
+    "evaluate": {"kind": "evaluate"},
+}
+
+
+def held(accuracy, form):
+    return Measured("", {"accuracy": accuracy, "format": form, "length": [3.0] * len(accuracy)})
+
+
+@pytest.fixture
+def three():
+    pipeline = build(PipelineConfig, {"stages": STAGES, "held_out": {"rewards": ["accuracy", "format"]}}, source="test")
+    worse, better = [0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 1.0]
+    return pipeline, {"base": held(worse, worse), "zero": held([1.0] * 4, worse), "cold": held(better, better)}
+
+
+def test_the_table_of_changes_says_which_goals_are_met(three):
+    text = steps_table(*three)
+    # accuracy: 1, 1, 1, 0: mean 3/4, ddof 1: (3 * 1/16 + 9/16) / 3 = 1/4, std 1/2; 1.96 / 4 = 0.49
+    assert "| zero | base | +0.750 [+0.260, +1.240] **rises** | +0.000 [+0.000, +0.000] (goal: rise, not met) |" in text
+    # cold is set against zero, not its start: accuracy 0, 0, -1, 0
+    assert "| cold | zero | -0.250 [-0.740, +0.240] |" in text
+
+
+def test_the_report_holds_every_cell_and_escapes_it(three, tmp_path):
+    pipeline, measured = three
+    draw(pipeline, measured, tmp_path / "stages.png")
+    html = render("# A <b>title</b>\n\n" + steps_table(*three), (tmp_path / "stages.png").read_bytes())
+    assert "<h1>A &lt;b&gt;title&lt;/b&gt;</h1>" in html
+    assert "<td>+0.750 [+0.260, +1.240] <b>rises</b></td>" in html
+    assert 'src="data:image/png;base64,iVBOR' in html
