@@ -25,6 +25,7 @@ from typing import Any
 
 from rewards.base import Completion, Judged, Reward, completion_text
 from rewards.combine import LARGEST, Combination, Missing, Values, read_gates
+from rewards.imports import one_line
 from rewards.users.arguments import CallState, Logged
 from rewards.users.placement import Where, place
 from rewards.users.watchdog import Watchdog
@@ -237,9 +238,8 @@ class _Run:
         try:
             self.result = checked(self._reward(**self._call), self._rows)
         except BaseException as error:  # the boundary: whatever a reward does is recorded, not raised
-            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             self.traceback = traceback.format_exc()
-            self.result = all_failed(self._rows, "raised", f"raised {text}")
+            self.result = all_failed(self._rows, "raised", f"raised {one_line(error)}")
 
 
 def _own_copy(call: Mapping[str, Any]) -> dict[str, Any]:

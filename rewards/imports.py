@@ -30,8 +30,12 @@ def user_object(reference: str, what: str) -> Any:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's type and text."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    """Return an exception's type and text; its `__str__` may be anybody's."""
+    try:
+        text = str(error)
+    except BaseException:
+        text = "its text can't be had"
+    return " ".join(f"{type(error).__name__}: {text}".split())[:300]
 
 
 def raised_at(error: BaseException) -> str:

@@ -24,6 +24,14 @@ TURN_MARKS = (
     "[INST]",
     "</s>",
 )
+# What a completion may begin with that was sampled with its own turn's opening.
+OPENINGS = (
+    "<|im_start|>assistant",
+    "<|start_header_id|>assistant<|end_header_id|>",
+    "<start_of_turn>model",
+    "<|assistant|>",
+    "<｜Assistant｜>",
+)
 # Plain-text turns, as a base model continues "User: ... Assistant: ..."; in the reasoning they are only talk.
 PLAIN_TURNS = ("\nUser:", "\nHuman:", "\nAssistant:")
 
@@ -43,6 +51,10 @@ def opened_by_prompt(prompt: str) -> bool:
 
 def first_turn(text: str) -> str:
     """The text up to the first special token of a chat template, or, after the reasoning, the next speaker's name."""
+    start = text.lstrip()[:60]
+    for opening in OPENINGS:
+        if start.startswith(opening):
+            text = text.lstrip()[len(opening) :]
     ends = [at for at in (text.find(mark) for mark in TURN_MARKS) if at >= 0]
     reasoned = max(text.find("</think>"), 0)
     ends += [at for at in (text.find(mark, reasoned) for mark in PLAIN_TURNS) if at >= 0]

@@ -28,6 +28,7 @@ from grpo.report.page import render
 from grpo.rollout.source import RolloutSource
 from grpo.runs import checkpoint, fingerprints
 from grpo.runs.command import free_directory
+from grpo.runs.command import say as told
 from grpo.runs.directory import claim
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
@@ -131,9 +132,9 @@ class GRPOTrainer:
         if self.config.output is None:
             self.output = free_directory(DEFAULT_OUTPUT, resume=resume)
         log = RunLog(self.output)
-        say = log.heard(functools.partial(print, flush=True))
+        say = log.heard(told)
         with checkpoint.lock(self.output), StopFlag() as stop:
-            start = claim(self.config, self.output, resume=resume, say=print)
+            start = claim(self.config, self.output, resume=resume, say=told)
             log.begin()
             with log.failures(), reward_set(self.config, self._functions) as rewards:
                 for line in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:

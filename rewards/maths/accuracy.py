@@ -34,6 +34,7 @@ _BLANK = re.compile(r"\s|\\[,;!:]|\\(?:left|right|displaystyle)(?![A-Za-z])|[{}$
 _ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
 _OPERATOR = re.compile(r"[\\+*/^]|(?<=.)-")
 _MATHS = re.compile(r"[\\=^_+*/<>|]")
+_NAMED = re.compile(r"\s*(?:A|Ans|ANS)[.:]\s+(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -110,10 +111,11 @@ class AccuracyReward:
 
     def _judge(self, gold: Gold, taken: Answer | None, part: str, question: str) -> str | Item:
         """The outcome against one reference, or what the worker has to compare."""
-        if gold.letter is not None:
+        wanted = gold.letter or (letter_of_answer(gold.text, listed=True) if lists_options(question) else None)
+        if wanted is not None:
             letter = self._letter(taken, part, question)
             if letter is not None or taken is None:
-                return "ok" if letter == gold.letter else "wrong"
+                return "ok" if letter == wanted else "wrong"
         if taken is None:
             return "unparsed"
         answer = read(taken.text)
@@ -170,6 +172,8 @@ def _read_one(gold: str) -> Gold | None:
         text = text.rpartition("####")[2]
     elif (boxed := boxed_answer(text)) is not None:
         text = boxed
+    elif named := _NAMED.match(text):
+        text = text[named.end() :]
     elif len(text) > 40 and "answer is" in text.lower():
         taken = final_answer(text)
         text = taken.text if taken is not None else text

@@ -102,7 +102,19 @@ class Atoms:
         self._at += 1
         if braced:
             self._expect(closing)
+        while self._take("dot"):  # 0.\dot{2}\dot{7}
+            digits += self._digits()
         return Node("number", number=repeating(text, digits))
+
+    def _digits(self) -> str:
+        """Digits in braces or bare."""
+        braced, digits = self._take("{"), self._next()
+        if self._kind() != "number" or not digits.isdigit():
+            raise Unknown
+        self._at += 1
+        if braced:
+            self._expect("}")
+        return digits
 
     def _based(self, digits: str) -> Node:
         """A number in another base: 52_8, 52_{8}, 52_{\\text{eight}}."""

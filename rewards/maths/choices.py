@@ -14,13 +14,18 @@ _WHOLE = re.compile(
 _LOWER = re.compile(r"^\(?([a-j])(?:\)|[.):] .*)?$", re.DOTALL)
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?A[).:].*?(?:\n|\s)\(?B[).:]", re.DOTALL)
 _SAID = re.compile(
-    r"(?:\b(?:answer|option|choice|choose|select|pick|antwort|r[ée]ponse|respuesta|risposta|resposta|opci[oó]n"
-    r"|opção|opzione|odpowiedź|ответ|go with)\b"
+    r"(?:\b(?:answer|option|choice|choose|select|pick|antwort|antwoord|svar|cevap|đáp án|उत्तर|الجواب|الإجابة|r[ée]ponse"
+    r"|respuesta|risposta|resposta|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
     r"|答案|答え|正解|选|選|정답|\b(?:is|it's)(?= ))"
     r"(?:[\s:：(]{0,3}(?:is|are|looks?|seems?|appears?|to|be|must|should|would|the|option|choice|letter|correct[ae]?o?"
-    r"|correcto|corretta|correta|es|est|ist|è|é|die|la|le|a|richtige?|bonne)(?![A-Za-zÀ-ÿ])|[是为為は项項은는이]){0,6}"
+    r"|correcto|corretta|correta|es|est|ist|lautet|là|هو|هي|है|è|é|die|la|le|a|richtige?|bonne)(?![A-Za-zÀ-ÿ])"
+    r"|[是为為は项項은는이]){0,6}"
     rf"[\s:：]{{0,3}}{_LETTER}",
     re.IGNORECASE,
+)
+_IS_RIGHT = re.compile(  # "so (B) is the correct option"; not "neither A nor B is right"
+    r"(?<!\bor )(?<!\bnor )(?<!\band )(?<!\bif )(?<!\bwhether )(?<!\bwhy )(?<![A-Za-z0-9'’-])"
+    r"\(?([A-J])\)? (?:is|must be) (?:the |clearly |therefore |thus )*(?:correct|right|best)\b"
 )
 _ARTICLE = re.compile(r"\s+(?!because|since|as\b|and\b|for\b|is\b)[a-z]")
 _ALTERNATIVE = re.compile(r"\s*(?:or|and|/|&|,\s*(?:or|and)?)\s*\(?[A-J]\)?(?![A-Za-z])")
@@ -52,14 +57,17 @@ def letter_of_answer(text: str, *, listed: bool) -> str | None:
 def letter_said(text: str) -> str | None:
     """The last choice that prose states: "Answer: D", "the correct option is (B)", "la respuesta correcta es C"."""
     tail = _bare(text[-TAIL:])
-    said: str | None = None
+    said, end = None, -1
     for match in _SAID.finditer(tail):
         letter = match[1]
         if not letter.isupper() or _ALTERNATIVE.match(tail, match.end()):
             continue
         if letter in "AI" and _ARTICLE.match(tail, match.end()):
             continue
-        said = letter
+        said, end = letter, match.end()
+    for match in _IS_RIGHT.finditer(tail):
+        if match.end() > end:
+            said = match[1]
     return said
 
 

@@ -6,6 +6,8 @@ worker process gives. So the fast path agrees with the slow one: it is the same 
 docs/answers.md.
 """
 
+import math
+
 from rewards.maths.chains import (
     NAMES,
     assignable,
@@ -15,7 +17,8 @@ from rewards.maths.chains import (
     renaming,
     solvable,
 )
-from rewards.maths.numbers import real
+from rewards.maths.exact import Exact
+from rewards.maths.numbers import plain_number, real
 from rewards.maths.prose import is_sentence, plain, same_text
 from rewards.maths.quantities import Quantities, Undecided
 from rewards.maths.sets import Interval, intervals
@@ -41,6 +44,8 @@ class Comparison(Quantities):
     def _same(self, gold: Node, answer: Node) -> bool:
         if gold == answer:
             return True
+        if {gold.kind, answer.kind} == {"group", "set"} and "()" in (gold.name, answer.name):
+            return False  # a point is no set of numbers
         golds, answers = _members(gold), _members(answer)
         if len(golds) != len(answers):
             golds, answers = _spread(golds, answers), _spread(answers, golds)
@@ -53,7 +58,7 @@ class Comparison(Quantities):
             return self._one_against_many(golds, answers)
         if len(golds) != len(answers) and all(one.kind == "group" for one in golds):  # tuples said twice
             golds, answers = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
-        if len(golds) == len(answers) and _only_gold_named(golds, answers):
+        if len(golds) == len(answers) and (_only_first_named(golds, answers) or _counted(answers, golds)):
             return all(self._same_item(wanted, given) for wanted, given in zip(golds, answers, strict=True))
         return self._matched(golds, answers)
 
@@ -200,13 +205,7 @@ class Comparison(Quantities):
         kinds = {gold.kind, answer.kind}
         if kinds == {"group"} or not kinds & {"relation", "union", "difference", "builder", "group", "symbol", "list"}:
             return None
-        if (
-            self.strict
-            and gold.kind == "relation"
-            and gold.name == "in"
-            and answer.kind == "relation"
-            and (answer.name != "in")
-        ):
+        if gold.kind == "relation" and gold.name == "in" and answer.kind == "relation" and (answer.name != "in"):
             return False  # math-verify's default: a gold `x \in S` asks for a set
         mine, theirs = intervals(gold), intervals(answer)
         if mine is None or theirs is None:
@@ -235,6 +234,7 @@ class Comparison(Quantities):
 
     def _same_structure(self, gold: Node, answer: Node) -> bool | None:
         """Tuples, sets, matrices, entry by entry; None if neither is one."""
+        gold, answer = _multiplied(gold), _multiplied(answer)
         kinds = {gold.kind, answer.kind}
         if kinds == {"matrix"}:
             if [len(row.parts) for row in gold.parts] != [len(row.parts) for row in answer.parts]:
@@ -285,7 +285,12 @@ class Comparison(Quantities):
         )
 
 
-def _only_gold_named(golds: list[Node], answers: list[Node]) -> bool:
+def _counted(answers: list[Node], golds: list[Node]) -> bool:
+    """Whether an answer says what each of its numbers counts, and the gold doesn't: 9 chickens and 10 rabbits."""
+    return all(node.kind == "quantity" for node in answers) and _only_first_named(answers, golds)
+
+
+def _only_first_named(golds: list[Node], answers: list[Node]) -> bool:
     """Return whether a gold names each of its values and the answer none: then their order tells them apart."""
     names = {_name_of(node) for node in golds}
     return "" not in names and len(names) == len(golds) and not any(_name_of(node) for node in answers)
@@ -364,6 +369,23 @@ def _subjects(relation: Node) -> set[str]:
 def _rows(node: Node) -> list[tuple[Node, ...]]:
     """The rows of a matrix, or of [[1, 0], [0, 1]]."""
     return [row.parts for row in node.parts]
+
+
+def _multiplied(node: Node) -> Node:
+    """A matrix for a product of one with numbers."""
+    if node.kind != "product" or sum(part.kind == "matrix" for part in node.parts) != 1:
+        return node
+    matrix = next(part for part in node.parts if part.kind == "matrix")
+    factors = tuple(part for part in node.parts if part is not matrix)
+    rows = (tuple(_worked_out(Node("product", (*factors, cell))) for cell in row.parts) for row in matrix.parts)
+    return Node("matrix", tuple(Node("row", row) for row in rows))
+
+
+def _worked_out(product: Node) -> Node:
+    """A product of plain numbers as the number that it is."""
+    numbers = [plain_number(part) for part in product.parts]
+    values = [number.value for number in numbers if number is not None]
+    return Node("number", number=Exact(math.prod(values))) if len(values) == len(numbers) else product
 
 
 def _cells(matrix: Node) -> tuple[Node, ...]:

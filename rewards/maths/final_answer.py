@@ -12,8 +12,8 @@ from typing import Literal, get_args
 
 from rewards.maths.box_context import in_context
 from rewards.maths.grammar import read
-from rewards.maths.tokens import MAX_ANSWER, closing_brace, strip_end
-from rewards.maths.words import changes, denies
+from rewards.maths.tokens import MAX_ANSWER, clean_characters, closing_brace, strip_end
+from rewards.maths.words import changes, denies, states
 from rewards.sections import first_turn, split
 
 Extract = Literal["auto", "last_number", "boxed", "tag", "hash"]
@@ -21,7 +21,8 @@ EXTRACTS: tuple[str, ...] = get_args(Extract)
 
 _TAIL = 6000  # characters from the end in which an answer without box or tag is looked for
 _NUMBER = re.compile(
-    r"(?<![0-9A-Za-z_^.,])(?:(?<![0-9A-Za-z)}\]]) ?-)?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
+    r"(?<![0-9A-Za-z_^.,:])[0-9]{1,2}:[0-5][0-9](?![0-9:])(?: ?[aApP]\.?[mM]\b\.?)?"
+    r"|(?<![0-9A-Za-z_^.,])(?:(?<![0-9A-Za-z)}\]]) ?-)?\$?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?"
     r"(?: [0-9]{1,4}/[0-9]{1,4}(?![0-9/])|/[0-9]+(?:\.[0-9]+)?)?%?|(?<![0-9A-Za-z_^])-?\.[0-9]+"
 )
 _MONEY = re.compile(r"(?<![0-9.,])[0-9]+(?:[.,][0-9]+)*(?= ?[$€£¥])|(?<=[$€£¥])[0-9]+(?:[.,][0-9]+)*")
@@ -242,7 +243,7 @@ def _from_tag(inside: str, *, lenient: bool) -> Answer | None:
     if anchors == 1 or (anchors and lenient):
         return _after_anchor(inside)
     said = _STATEMENT.fullmatch(strip_end(inside)) if len(inside) <= 200 else None
-    if said and not denies(said[1]) and not changes(said[4]) and "," not in said[4]:
+    if said and states(said[1]) and not changes(said[4]) and "," not in said[4]:
         return Answer(said[3], "number")
     return Answer(inside, "tag")
 
@@ -344,6 +345,8 @@ def _last_formula(text: str) -> Answer | None:
 def _last_number(text: str, *, lenient: bool) -> Answer | None:
     """The last number; strict: none that is guessed ("it may be 3"), and with the list that it ends."""
     tail, last = text[-_TAIL:], None
+    if not tail.isascii():
+        tail = clean_characters(tail)
     for match in _NUMBER.finditer(tail):
         last = match
     if last is not None and not lenient:

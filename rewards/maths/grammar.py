@@ -12,7 +12,7 @@ from rewards.maths.atoms import NO_FACTOR, is_minus_one
 from rewards.maths.phrases import Phrases, ends_in_word
 from rewards.maths.tokens import Token, Unknown, strip_end, tokens_of
 from rewards.maths.tree import Node, Reading, both_signs, joined
-from rewards.maths.words import DISTORTING, FILLERS, MEANINGS, NEGATION, is_english, phrase
+from rewards.maths.words import FILLERS, MEANINGS, is_english, phrase, states
 
 MAX_DEPTH = 40
 MAX_NESTED = 80  # operators that put a node around what stands before them
@@ -128,7 +128,7 @@ class Parser(Phrases):
         colon = sign == ":" and any(len(word) > 1 for word in words)
         if not sign or not (said or colon or (sign == "=" and spoken)):
             return ""
-        if any(word in DISTORTING or word in NEGATION for word in words):
+        if not states(" ".join(words)):
             raise Unknown
         self._at = at + (not said or sign == ":")
         return " ".join(words)
@@ -173,7 +173,8 @@ class Parser(Phrases):
 
     def _after(self, left: Node, operator: str, binds: int) -> Node:
         if operator == "next":
-            if self._kind() == "number" and self._tokens[self._at - 1].kind == "number" and left.kind != "power":
+            last = left.parts[-1] if left.kind == "product" else left
+            if self._kind() == "number" and self._tokens[self._at - 1].kind == "number" and last.kind != "power":
                 raise Unknown  # "2 3" is a mixed number, a misprint; not a product
             if left.kind == "quantity" or (
                 self._kind() == "word" and self._tokens[self._at].spaced and ends_in_word(left)
@@ -216,7 +217,7 @@ class Parser(Phrases):
 
     def _starts_factor(self) -> bool:
         kind, token = self._kind(), self._next()
-        if kind in ("number", "letter"):
+        if kind in ("number", "letter", "begin"):
             return True
         if kind == "word":
             return not self._tokens[self._at].textual and len(token) <= 3 and not is_english(token)
@@ -293,6 +294,9 @@ class Parser(Phrases):
         if len(items) == 1 and opening != "<(":
             if brackets not in ("()", "[]"):
                 raise Unknown
+            number = items[0].number
+            if number is not None and number.value.denominator == 1 and self._mark("_"):  # (1203)_4
+                return self._based(str(number.value))
             return items[0]
         return Node("group", items, brackets)
 

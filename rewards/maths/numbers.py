@@ -59,16 +59,14 @@ def unreduced(node: Node) -> bool:
 
 
 def same_percent(gold: Exact, answer: Exact, percents: tuple[bool, bool], *, strict: bool) -> bool:
-    """Gold 28%: 28%, 28, 0.28. Gold 0.28: 28% only if not strict (the question's percent is dealt with before)."""
+    """Gold 28%: 28%, 28, 0.28. Gold 0.28: not 28% (a question that asks for percent is dealt with before)."""
     if percents[0] and percents[1]:
         return same_number(gold, answer, lenient=not strict)
     if percents[0]:
         places = 2 if gold.decimals is None else gold.decimals + 2
         hundredth = Exact(gold.value / 100, places, gold.significant)
         return same_number(gold, answer) or same_number(hundredth, answer)
-    if strict:
-        return False
-    return gold.value == answer.value / 100
+    return False
 
 
 def rounds_to_percent(gold: Exact, answer: Node) -> bool:
@@ -90,6 +88,8 @@ def same_based(gold: Node, answer: Node) -> bool:
 
 def clock(node: Node) -> tuple[int, ...] | None:
     """The parts of a time of day: 8:34, 4:51:06; None if it is none, as 2:1."""
+    if node.number is not None and node.number.value.denominator == 1 and 0 < node.number.value <= 12:  # 9 a.m.
+        return int(node.number.value), 0
     numbers = [part.number for part in node.parts if part.number is not None and part.number.value.denominator == 1]
     if node.kind != "ratio" or len(numbers) != len(node.parts) or len(numbers) > 3:
         return None
@@ -103,7 +103,7 @@ def same_time(gold: Node, answer: Node) -> bool:
     """Times of day: 8:34 p.m. is 20:34, and 8:34 where only one says which half of the day."""
     halves = [node.name if node.kind == "quantity" else "" for node in (gold, answer)]
     clocks = [clock(node.parts[0] if node.kind == "quantity" else node) for node in (gold, answer)]
-    if clocks[0] is None or clocks[1] is None or not set(halves) <= {"", *HALVES}:
+    if clocks[0] is None or clocks[1] is None or not set(halves) <= {"", *HALVES} or not any(halves):
         return False
     if "" in halves and clocks[0] == clocks[1]:
         return True

@@ -90,7 +90,7 @@ class Phrases(Atoms):
                 words.append("per")
                 self._at += 1
         name = unit_name(words)
-        if "percent" in name.split() and name != "percent":
+        if name in ("square", "cubic", "per") or ("percent" in name.split() and name != "percent"):
             raise Unknown
         if name == "percent":
             return Node("percent", (value,))

@@ -94,7 +94,7 @@ class Quantities(ABC):
             return None
         if given is not None:
             exact = wanted.decimals is None and wanted.value.denominator > 1
-            if self.strict and exact and unreduced(bare[1]) and not unreduced(bare[0]):
+            if exact and unreduced(bare[1]) and not unreduced(bare[0]):
                 return False
             if any(percents):
                 return same_percent(wanted, given, percents, strict=self.strict)

@@ -34,6 +34,8 @@ _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 # (3,331) and [1,006,2]: in brackets a comma without a blank anywhere separates
 _BRACKETS = re.compile(r"[(\[\]][^()\[\]]*[)\[\]]|\\\{[^{}]*\\\}")
 _TIGHT = re.compile(r",(?=[0-9])")
+_DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{1,2}(?![0-9])|[0-9]{4})")  # of TeX, where a bare comma separates
+_PLAIN_TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10\^)")
 _EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 
 
@@ -142,6 +144,10 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     text = strip_end(clean_characters(text))
     if text.startswith("~"):  # about; elsewhere it is a blank of TeX
         text = "\\approx " + text[1:]
+    if "{,}" in text:
+        text = _DECIMAL_COMMA.sub(".", text)
+    if "x" in text:
+        text = _PLAIN_TIMES.sub(r"\\times ", text)
     if "\\\\" in text and "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     if "," in text:
@@ -273,7 +279,9 @@ def _styled(text: str, at: int, name: str, found: list[Token], spaced: bool, tex
     end = _group_end(text, at)
     inside = text[at : end + 1].strip()
     inside = inside[1:-1] if inside.startswith("{") else inside
-    words = name in _TEXTUAL or (len(inside.strip()) > 1 and inside.replace("/", "").replace(" ", "").isalpha())
+    words = name in _TEXTUAL or (
+        len(inside.strip()) > 1 and inside.replace("/", "").replace("~", "").replace(" ", "").isalpha()
+    )
     before = len(found)
     if words:
         _scan(inside, found, textual=True)

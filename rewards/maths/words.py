@@ -95,7 +95,9 @@ SCALES |= {f"{word}s": value for word, value in SCALES.items()}
 _IN_ORDER = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen twenty"""
 NUMBERS = {word: value for value, word in enumerate(_IN_ORDER.split())}
-FILLERS = word_set("only exactly in total altogether overall all respectively the of a an each")
+FILLERS = word_set(
+    "only exactly in total altogether overall all respectively the of a an each long tall wide deep left"
+)
 CHANGING = word_set(  # a number beside one of these says something else
     """or any maybe perhaps possibly either not unless about approximately around roughly nearly almost anything
     everything none unknown no neither between more less than least most up fewer too short but except if half halves
@@ -104,7 +106,7 @@ CHANGING = word_set(  # a number beside one of these says something else
     above below negative base mod modulo factorial choose power raised some several as to versus vs ratio guess think
     might could would should probably wo ish larger smaller bigger older younger
     taller longer shorter greater further later earlier higher lower digits before
-    after yesterday then when mille"""
+    after yesterday then when mille itself themselves"""
 ) | frozenset(SCALES)
 _SHORT = word_set(  # words of three letters or less, which are no product of variables
     """the is it we he she has was are all any can his her our you yes its an as at be by do for go in me my of on so
@@ -127,6 +129,11 @@ MEANINGS = {
     "does not exist": ("text", "dne"), "d . n . e": ("text", "dne"),
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
+_SUBJECT = re.compile(r"\b(?:i|we|you|he|she|it|they|who|someone|somebody|everyone|everybody|people)\b", re.IGNORECASE)
+_CONNECTIVE = re.compile(
+    r"(?:so|thus|therefore|hence|then|and|now|finally|in (?:total|all)|altogether|overall|as a result)\b[ ,]*",
+    re.IGNORECASE,
+)
 
 
 def is_english(run: str) -> bool:
@@ -152,6 +159,13 @@ def denies(text: str) -> bool:
     """Return whether a text denies, doubts or distorts what it says."""
     words = [word.lower() for word in _WORD.findall(text)]
     return any(word in NEGATION or word in DISTORTING for word in words) or "n't" in text or "?" in text
+
+
+def states(subject: str) -> bool:
+    """Return whether the words before "is 3" state it: "So the sum", not "They claim it" nor "twice the sum"."""
+    while found := _CONNECTIVE.match(subject):
+        subject = subject[found.end() :]
+    return not denies(subject) and all(match.start() == 0 for match in _SUBJECT.finditer(subject))
 
 
 def changes(text: str) -> bool:

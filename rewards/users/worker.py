@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from rewards.base import Reward, adapt, get
 from rewards.compose import all_failed, checked
+from rewards.imports import one_line
 from rewards.users.arguments import Logged
 from rewards.users.packing import unpack
 
@@ -46,7 +47,7 @@ def main() -> None:
             rewards[name] = adapt(unpack(made_of), name) if isinstance(made_of, bytes) else get(name, **made_of)
             _write(outbox, {"failed": None, "required_columns": sorted(getattr(rewards[name], "required_columns", ()))})
         except BaseException as error:  # the user's module may fail in any way while it is imported
-            said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            said = str(error) if type(error) is ValueError else one_line(error)
             _write(outbox, {"failed": said})
     own = os.getpid()
     while (header := _read(inbox)) is not None:
@@ -70,7 +71,7 @@ def _call(reward: Reward, batch: dict[str, Any]) -> dict[str, Any]:
         returned = reward(**pickle.loads(batch["call"]), **logged.arguments(batch["state"]))
         judged = checked(returned, batch["rows"])
     except BaseException as error:  # the boundary: whatever a reward does is recorded, not raised
-        text, trace = " ".join(f"{type(error).__name__}: {error}".split())[:300], traceback.format_exc()
+        text, trace = one_line(error), traceback.format_exc()
         judged = all_failed(batch["rows"], "raised", f"raised {text}")
     return {
         "values": list(judged),

@@ -3,21 +3,18 @@
 import pytest
 
 import rewards
+from tests.rewards.maths.fresh_kinds import FRESH_KINDS, L
 from tests.rewards.maths.kinds import KINDS, B
 from tests.rewards.maths.more_kinds import MORE_KINDS
 
 ALL = KINDS | MORE_KINDS
-# What lenient pays on purpose: numbers that are not worked out or in lowest terms, percent, a set for a list.
+# What lenient pays on purpose: numbers that are not worked out, a set for a list.
 LENIENT_TOO = {
     B("~3"),
-    B(r"12.5\%"),
-    B(r"50\%"),
     B("1.41"),
     B("√4"),
     B("2^3 3^2"),
     B(r"e^{i\pi}"),
-    B(r"\frac{6}{8}"),
-    B(r"75\%"),
     B(r"\{1,2\}"),
 }
 
@@ -37,3 +34,12 @@ def test_answers_of_a_kind(profiles, kind):
     assert [row[:3] for row, value in zip(rows, strict, strict=True) if value != row[2]] == []
     wrong = [row[:3] for row, value in zip(rows, lenient, strict=True) if value != row[2]]
     assert [row for row in wrong if row[2] or row[1] not in LENIENT_TOO] == []
+
+
+@pytest.mark.parametrize("kind", FRESH_KINDS)
+def test_other_answers_of_a_kind(profiles, kind):
+    rows = [(*row, "What is it?")[:4] for row in FRESH_KINDS[kind]]
+    prompts, completions, golds = ([row[at] for row in rows] for at in (3, 1, 0))
+    for profile, paid in zip(profiles, ((1,), (1, L)), strict=True):
+        values = profile(prompts, completions, answer=golds)
+        assert [row[:3] for row, value in zip(rows, values, strict=True) if (value == 1.0) != (row[2] in paid)] == []

@@ -61,6 +61,7 @@ def test_alarms_work_for_it_is_a_main_thread():
         ("kills_itself", "died", "it crashed its process, SIGKILL"),
         ("exits_politely", "raised", "raised SystemExit: 3"),
         ("raises", "raised", "raised RuntimeError: API down 4711"),
+        ("raises_without_text", "raised", "raised Mute: its text can't be had"),
     ],
 )
 def test_what_goes_wrong_costs_one_batch_of_that_reward(function, kind, said):
