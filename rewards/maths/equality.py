@@ -7,6 +7,7 @@ docs/answers.md.
 """
 
 import math
+from fractions import Fraction
 
 from rewards.maths.chains import (
     NAMES,
@@ -385,7 +386,9 @@ def _worked_out(product: Node) -> Node:
     """A product of plain numbers as the number that it is."""
     numbers = [plain_number(part) for part in product.parts]
     values = [number.value for number in numbers if number is not None]
-    return Node("number", number=Exact(math.prod(values))) if len(values) == len(numbers) else product
+    return (
+        Node("number", number=Exact(math.prod(values, start=Fraction(1)))) if len(values) == len(numbers) else product
+    )
 
 
 def _cells(matrix: Node) -> tuple[Node, ...]:
