@@ -21,13 +21,14 @@ from distill.pipeline.config import (
     settings_of,
 )
 from distill.pipeline.evaluation import LENGTH, Measured, measured
+from distill.pipeline.picture import draw
 from distill.pipeline.products import CORPUS, MODEL, TASKS, Product, digest, fuse, hash_of, named_files
-from distill.pipeline.report import draw, render
 from distill.pipeline.stages import KINDS, steps_for
 from distill.pipeline.tables import comparison_table, figures_of, page, short, shown, stages_table, steps_table
 from envs import DataError
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
+from grpo.report.page import render
 from grpo.runs import checkpoint
 from grpo.runs.command import say
 from grpo.runs.interrupt import StopFlag
@@ -203,5 +204,6 @@ def _write_tables(run: PipelineRun, name: str, output: Path) -> None:
     text = page(config, name, stages_table(config, figures, measured), steps, compared)
     checkpoint.write_text(output / TABLES, text)
     draw(config, measured, output / PICTURE)
-    checkpoint.write_text(output / REPORT, render(text, (output / PICTURE).read_bytes()))
-    say(f"\n{text}\nthe table: {output / TABLES}; as numbers: {output / NUMBERS}; with its picture: {output / REPORT}")
+    checkpoint.write_text(output / REPORT, render([output]))
+    say(f"\n{text}\nthe table: {output / TABLES}; as numbers: {output / NUMBERS}; as a picture: {output / PICTURE}")
+    say(f"the stages step by step, and their completions: {output / REPORT}")

@@ -16,7 +16,7 @@ from grpo.report.table import KINDS, Part, Table
 
 FOLDERS = {"completions": "training", "evaluations": "held out", "probes": "probe"}
 GREEDY = "_greedy"
-PUBLISH_EVERY = 200  # files after which a table of what has been read is handed out
+PUBLISH_FROM = 128  # files after which a table of what has been read is handed out; then after twice as many
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Index:
             for file in stale:
                 self.parts[file.path] = read_part(file, signatures[file.path])
                 self.read += 1
-                if self.read % PUBLISH_EVERY == 0:
+                if self.read >= PUBLISH_FROM and self.read & (self.read - 1) == 0:  # a power of two
                     self._publish(files, published)
             if stale or gone:
                 self._publish(files, published)

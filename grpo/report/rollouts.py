@@ -43,6 +43,7 @@ def shown(table: Table, row: int, *, most: int = CLIPPED, tokens: bool = False) 
         "step": part.step,
         "file": f"{part.path.parent.name}/{part.path.name}",
         "group": f"{part.run}/{part.path.name}/{part.kind}/{table.places[row, GROUP]}",
+        "order": int(table.group[row]),  # of its group among all
         "sample": int(table.places[row, SAMPLE]),
         "task": shortened(str(raw.get("task", "")), most),
         "prompt": shortened(str(raw.get("prompt", "")), most),

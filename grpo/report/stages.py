@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from grpo.evaluate.intervals import interval
+from grpo.report.markdown import Block, blocks
 from grpo.report.reading import ReportError, Row, Run, labels, number, read_run, read_yaml
 
-HELD_OUT = "held_out.json"
+HELD_OUT, TABLE = "held_out.json", "stages.md"
 Z = 1.96  # standard errors of a 95% interval
 Figure = tuple[float, float, float]  # mean, low, high
 
@@ -33,6 +34,7 @@ class Pipeline:
     path: Path
     title: str
     stages: list[Stage]
+    table: list[Block]  # of stages.md; empty before it is written
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,14 @@ def read_pipeline(path: Path) -> Pipeline:
     shown = [stage for stage in stages if stage.run is not None or stage.held_out]
     if not shown:
         raise ReportError(f"no stage of {path} has made a step yet")
-    return Pipeline(path, str(config.get("title", path.name)), shown)
+    return Pipeline(path, str(config.get("title", path.name)), shown, _table(path / TABLE))
+
+
+def _table(path: Path) -> list[Block]:
+    try:
+        return blocks(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError:  # it comes with the last stage
+        return []
 
 
 def _stage(folder: Path, name: str, stage: Row) -> Stage:

@@ -77,6 +77,7 @@ class Watched:
         return {"version": self.version, "indexing": indexing, "facets": facets(index.table)}
 
     def _follow(self) -> None:
+        self.page()  # made before the completions are read, so that it is there at once
         while not self._stopped.is_set():
             self.refresh()
             self._stopped.wait(POLL)

@@ -26,7 +26,7 @@ async function answered(response) {
 
 const byStep = (sign) => (a, b) =>
   sign * (a.step - b.step) ||
-  a.group.localeCompare(b.group, "en", { numeric: true }) ||
+  a.order - b.order ||
   (b.advantage ?? -Infinity) - (a.advantage ?? -Infinity) ||
   a.sample - b.sample;
 const byValue = (sign, value) => (a, b) => {

@@ -95,6 +95,7 @@ def copied(done, tmp_path):
 
 
 def test_the_table_has_every_stage_with_its_figures_and_intervals(done):
+    assert '<th scope="col">zero ' in (done / "report.html").read_text()
     text = (done / "stages.md").read_text()
     for name in ("base", "zero", "sft", "distill", "student_rl"):
         row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))

@@ -3,6 +3,7 @@
 import pytest
 
 from grpo.report.families import families
+from grpo.report.markdown import blocks
 from grpo.report.page import render
 from grpo.report.panels import panels
 from grpo.report.reading import ReportError, read_runs
@@ -27,6 +28,20 @@ def test_the_story_has_a_column_a_stage(tmp_path):
         assert f'<th scope="row">{measure}<br>' in html
     assert "held out 0.25" in html and "held out 0.75" in html
     assert "0.5 → 0.5" in html  # every step has one completion of two that re-checks
+
+
+def test_the_table_of_a_finished_pipeline_is_on_the_page_and_escaped(tmp_path):
+    folder = pipeline(tmp_path / "p")
+    table = "| stage | accuracy |\n|---|---|\n| <b>zero | 0.5 **rises** |\n"
+    (folder / "stages.md").write_text(f"# Title\n\nWhat it is.\n\n{table}\n## More\n\n- one: <i>\n")
+    html = render([folder])
+    assert '<tr><th scope="row">&lt;b&gt;zero</th><td>0.5 <b>rises</b></td></tr>' in html
+    assert "<p>What it is.</p>" in html and "<h3>More</h3>" in html and "<li>one: &lt;i&gt;</li>" in html
+
+
+def test_empty_cells_keep_their_place():
+    (block,) = blocks("| a | b | c |\n|---|---|---|\n| x |  | y |")
+    assert block.rows[1] == [[(False, "x")], [], [(False, "y")]]
 
 
 def test_a_pipeline_without_a_step_is_refused(tmp_path):
