@@ -9,7 +9,7 @@ from importlib.util import find_spec
 DISTRIBUTION = "grpo-mlx"
 COMMANDS = {
     "train": ("grpo.train", "GRPO from a config to a trained adapter; without arguments the quickstart"),
-    "doctor": ("grpo.doctor", "check machine, data, model and rewards before a run"),
+    "doctor": ("grpo.doctor", "check machine, data and model before a run; doctor RUN: what is wrong with a run"),
     "evaluate": ("grpo.evaluate", "a run, an adapter or a bare model on held-out tasks"),
     "report": ("grpo.report", "one HTML page of one or several runs"),
     "watch": ("grpo.watch", "the same page live, with every completion"),

@@ -130,8 +130,13 @@ def logged_metrics(scored: Sequence[GroupScores], taken: Collection[str] = ()) -
     return {name: float(np.mean(values)) for name, values in logged.items()}
 
 
-def learner_metrics(totals: Mapping[str, float], norms: Sequence[float], config: Config, step: int) -> dict[str, float]:
-    """Return the metrics of a step's updates, from the sums over them all and each one's gradient norm."""
+def learner_metrics(
+    totals: Mapping[str, float], norms: Sequence[float], config: Config, step: int, first: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the metrics of a step's updates, from the sums over them all and each one's gradient norm.
+
+    `first` are the sums of the first update alone, before which the policy is still the one that sampled.
+    """
     tokens = max(totals["tokens"], 1)
     metrics = {
         "loss": totals["loss"] / len(norms),
@@ -142,6 +147,7 @@ def learner_metrics(totals: Mapping[str, float], norms: Sequence[float], config:
         "clip_ratio/region_mean": (totals["clip_low"] + totals["clip_high"]) / tokens,
         "sampling/sampling_logp_difference/mean": totals["difference"] / tokens,
         "sampling/mismatch_k3": totals["mismatch_k3"] / tokens,
+        **({"sampling/first_update_k3": first["mismatch_k3"] / first["tokens"]} if first.get("tokens") else {}),
         "updates/dropped": totals["dropped_updates"],
         "updates/skipped": totals["skipped_updates"],
     }

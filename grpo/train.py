@@ -92,6 +92,7 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from grpo.doctor.findings.judgement import lines_of
     from grpo.report.page import render
     from grpo.runs import checkpoint
     from grpo.runs.log import RunLog
@@ -107,7 +108,9 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
             log.write(f"{label}: {first:.3f} before, {last:.3f} after")
         console.print(table)
     checkpoint.write_text(output / "report.html", render([output]))
-    show = log.heard(functools.partial(console.print, soft_wrap=True, highlight=False))
+    show = log.heard(functools.partial(console.print, soft_wrap=True, highlight=False, markup=False))
+    for line in lines_of(summary["verdict"], output):
+        show(line)
     show(f"curves, rollouts, warnings: {output}/report.html   tensorboard --logdir {output}")
     show(f"every completion: {output}/completions/   the adapter: {output}/adapters.safetensors")
 

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from grpo.algorithms.turns import turn_credit
 from grpo.config import Config
 from grpo.config.presets import odd_mixtures
 from grpo.config.sections import ConfigError
+from grpo.doctor.findings.judgement import conclude
 from grpo.evaluate.measure import before_and_after, evaluate
 from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
@@ -133,6 +134,7 @@ class Trainer(Loop[TrainerState]):
         return self.seams.group_filter or (None if name == "spread" else user_function("group_filter", name))
 
     def _begin(self) -> None:
+        self.logger.watch()
         if self.state.before is None and self.eval_prompts:
             self.state.before = self._evaluate(0, "before", greedy=self.config.eval_greedy)
         if self.state.step == 0:
@@ -173,6 +175,8 @@ class Trainer(Loop[TrainerState]):
         metrics |= logged_metrics(scored, metrics)
         if self.config.completions_every and step % self.config.completions_every == 0:
             self.logger.completions(step + 1, groups, scored, advantages)
+        if self.logger.view is not None:
+            self.logger.view.completions(groups, scored)
         self.state.unlogged = metrics
         self._log(metrics)
 
@@ -190,6 +194,8 @@ class Trainer(Loop[TrainerState]):
         self.logger.step(step, metrics)
         for warning in self.coach.look(step, metrics):
             self.logger.say(f"  warning: {warning}")
+        if self.logger.view is not None:
+            self.logger.view.update(step, metrics, self.coach.found)
         for callback in self.seams.callbacks:
             callback(step, dict(metrics))
 
@@ -351,7 +357,7 @@ class Trainer(Loop[TrainerState]):
         if self.eval_prompts:
             after = self._evaluate(self.config.steps, "after", greedy=self.config.eval_greedy)
         self._save()
-        return {
+        summary = {
             "before": self.state.before,
             "after": after,
             "seconds": round(self.state.seconds, 1),
@@ -360,6 +366,9 @@ class Trainer(Loop[TrainerState]):
             "tokens": self.state.tokens,
             "control": self.config.control,
         }
+        found, verdict = conclude(self.output, summary)
+        self.logger.conclude(self.state.step, verdict, found)
+        return summary | {"verdict": asdict(verdict)}
 
     def close(self) -> None:
         """Free threads, workers and files."""

@@ -15,7 +15,7 @@ from rewards.printable import masked
 if TYPE_CHECKING:
     from distill.export.config import ExportConfig
 
-HIDDEN = {"output", "wandb_project", "save_every", "keep_checkpoints", "teacher_cache"}
+HIDDEN = {"output", "wandb_project", "trackio_project", "save_every", "keep_checkpoints", "teacher_cache"}
 PLACES = {"model", "data", "validation_data", "teacher", "teacher_adapter", "adapter"}  # shown by name, not path
 _PATH = re.compile(r"(?<![\w.:/<~])~?/(?:[\w.@+-]+/)+[\w.@+-]+")  # absolute, of two parts or more
 

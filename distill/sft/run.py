@@ -38,7 +38,7 @@ def run_sft(config: SFTConfig, output: Path, *, resume: bool = False, accept_cha
 
 
 # what may differ when a run is resumed: how it is looked at and kept, not what is learned
-FREE_TO_CHANGE = {"output", "save_every", "keep_checkpoints", "wandb_project", "patience"}
+FREE_TO_CHANGE = {"output", "save_every", "keep_checkpoints", "wandb_project", "trackio_project", "patience"}
 
 
 MakeObjective = Callable[[Policy, Path], Objective]

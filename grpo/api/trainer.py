@@ -21,6 +21,7 @@ from grpo.api.use import evaluated, generated
 from grpo.config import Config
 from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
+from grpo.doctor.findings.judgement import lines_of
 from grpo.model.loading import adapt, load_policy
 from grpo.model.policy import Policy
 from grpo.opening import IN_MEMORY, reward_set, try_rewards
@@ -149,6 +150,8 @@ class GRPOTrainer:
                 summary = trainer.train(stop)
             checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
             checkpoint.write_text(self.output / "report.html", render([self.output]))
+            for line in lines_of(summary["verdict"], self.output):
+                say(line)
             say(f"curves, rollouts, warnings: {self.output}/report.html")
         return summary
 

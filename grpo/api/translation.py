@@ -263,9 +263,13 @@ def _report(done: Translated, theirs: Mapping[str, Any]) -> None:
     for place in [wanted] if isinstance(wanted, str) else wanted or []:
         if place == "wandb":
             done.tree.setdefault("wandb_project", os.environ.get("WANDB_PROJECT", "grpo"))
+        elif place == "trackio":
+            done.tree.setdefault("trackio_project", os.environ.get("TRACKIO_PROJECT", "grpo"))
         elif place == "none":
             done.notes.append(
                 "report_to='none': metrics.jsonl and TensorBoard's files are written to output_dir anyway"
             )
         elif place not in ("tensorboard", "all"):
-            raise ConfigError(f"report_to={place!r} has no equivalent here: there are tensorboard, wandb and none")
+            raise ConfigError(
+                f"report_to={place!r} has no equivalent here: there are tensorboard, wandb, trackio and none"
+            )

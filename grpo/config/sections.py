@@ -173,6 +173,9 @@ class RunSettings(Section):
     wandb_project: str | None = Field(
         None, description="also log to this Weights & Biases project (pip install 'grpo-mlx[wandb]')"
     )
+    trackio_project: str | None = Field(
+        None, description="also log to this trackio project, kept on this machine (pip install 'grpo-mlx[trackio]')"
+    )
 
 
 class LoggedRun(Schedule, RunSettings):

@@ -2,6 +2,9 @@
 
 One line an item, marked ok, warn or FAIL. Exit code 0 = it can run, 2 = the config, model or data is wrong, 1 = it does
 not fit or something is missing on the machine. Nothing is downloaded and no weights are loaded.
+
+`python -m grpo.doctor RUN`, with a run directory: what is wrong with that run, finished or not, with the evidence and
+the remedy, the most probable cause first; and its verdict.
 """
 
 import argparse
@@ -33,13 +36,25 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, help="YAML file; without it the packaged quickstart")
     parser.set_defaults(output=None, resume=False)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. steps=100 lora.rank=8")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="RUN | key=value",
+        help="run directories to diagnose, or config keys, e.g. steps=100 lora.rank=8",
+    )
     return parser.parse_intermixed_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = parse(arguments)
+    runs = [word for word in options.overrides if "=" not in word or Path(word).is_dir()]
+    if runs:
+        if len(runs) < len(options.overrides) or options.config is not None:
+            return _conclude_wrong([f"run directory {runs[0]} stands beside settings: diagnose runs without any"])
+        from grpo.doctor.findings.show import show
+
+        return show([Path(run) for run in runs])
     try:
         settled = configure(options, Config, "quickstart", packaged=quickstart)
     except ConfigError as error:

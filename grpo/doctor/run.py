@@ -158,8 +158,9 @@ def disk(report: Report, config: Config, facts: "ModelFacts | None") -> None:
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         report.refuse("output", f"output {output}: {existing} can't be written to")
         return
-    if config.wandb_project and importlib.util.find_spec("wandb") is None:
-        report.refuse("wandb", "wandb_project is set but wandb is not installed: pip install 'grpo-mlx[wandb]'")
+    for name, project in (("wandb", config.wandb_project), ("trackio", config.trackio_project)):
+        if project and importlib.util.find_spec(name) is None:
+            report.refuse(name, f"{name}_project is set but {name} is not installed: pip install 'grpo-mlx[{name}]'")
     free, need = shutil.disk_usage(existing).free, SPARE_DISK_BYTES
     if facts is not None:
         trained = estimate(config, facts, on_cpu=False).optimizer // 2

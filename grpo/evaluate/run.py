@@ -23,8 +23,8 @@ from grpo.rollout.prompts import fitting
 from grpo.rollout.stopping import stops
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import StopFlag
+from grpo.runs.live import token_bar
 from grpo.runs.log import RunLog, versions
-from grpo.runs.logger import token_bar
 from grpo.runs.rows import completion_rows, to_line
 from grpo.scoring import Scorer
 from grpo.types import Prompt

@@ -41,6 +41,7 @@ class Learner:
         size = -(-len(groups) // self.config.num_updates)  # dynamic sampling may leave fewer groups than were asked for
         totals: Counter[str] = Counter()
         norms: list[float] = []
+        first: dict[str, float] = {}  # sums of the update made before the policy has moved
         self.objective.config = self.controls.applied(self.config)
         if self.objective.needs_proximal:
             groups = [self._with_proximal(group) for group in groups]
@@ -52,11 +53,12 @@ class Learner:
                 share, seeds = slice(start, start + size), (self.config.seed, 41, step, iteration, start)
                 chosen, credits, metrics = shaped(groups[share], advantages[share], self.config, seeds)
                 loss, norm, sums = self._update(chosen, credits, step)
+                first = first or (sums if "tokens" in sums else {})
                 totals.update({"loss": loss, **sums})
                 norms.append(norm)
         self.policy.unmerge()
         self.policy.model.eval()
-        metrics |= self.controls.metrics(self.config) | learner_metrics(totals, norms, self.config, step)
+        metrics |= self.controls.metrics(self.config) | learner_metrics(totals, norms, self.config, step, first)
         entropies = [value for group in groups for r in group.rollouts for value in r.trained(r.entropies)]
         self.controls = self.controls.after(
             self.config, kl=metrics.get("kl", 0.0), entropy=sum(entropies) / max(len(entropies), 1)

@@ -110,4 +110,22 @@ def fitting(
         )
     if empty := len(prompts) - len(kept) - len(beyond):
         notes.append(f"{empty} of {len(prompts)} {split} prompts have no token and are left out")
+    if split == "train" and kept:
+        notes += misfits(kept, tokenizer, config)
     return kept, notes
+
+
+def misfits(prompts: Sequence[Prompt], tokenizer: Any, config: Config) -> list[str]:
+    """Say where prompts are not written as the model knows them: unknown tokens, a chat template that is not used."""
+    notes = []
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    if unknown is not None and unknown not in getattr(tokenizer, "eos_token_ids", ()):
+        seen = prompts[:200]
+        share = sum(prompt.tokens.count(unknown) for prompt in seen) / sum(len(prompt.tokens) for prompt in seen)
+        if share >= 0.05:
+            notes.append(
+                f"{share:.0%} of the tokens of the train prompts are unknown to the model ({tokenizer.unk_token})"
+            )
+    if config.template == "plain" and getattr(tokenizer, "has_chat_template", False):
+        notes.append("template: plain shows prompts as they are, and the model has a chat template (template: chat)")
+    return notes

@@ -22,6 +22,7 @@ FREE_TO_CHANGE = {
     "keep_checkpoints",
     "completions_every",
     "wandb_project",
+    "trackio_project",
     "reward_process",
 }
 SUMMARY = "summary.json"

@@ -1,7 +1,4 @@
-"""Write a run's metrics, completions and log to its directory.
-
-Metrics.jsonl, tensorboardX, completions files, the terminal, and Weights & Biases if asked for.
-"""
+"""Write a run's metrics, completions and log to its directory, and show them on the terminal and on boards."""
 
 import json
 import os
@@ -11,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
 from grpo.config.sections import LoggedRun
+from grpo.doctor.findings.judgement import Verdict
+from grpo.doctor.findings.kinds import Finding
+from grpo.runs.boards import boards
+from grpo.runs.live import SMALLEST_HEIGHT, LiveView, token_bar
 from grpo.runs.log import RunLog
 from grpo.runs.rows import TextsOf, completion_rows, to_line
 from grpo.scoring import GroupScores
@@ -24,14 +25,6 @@ METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
 
 
-def token_bar(console: Console, what: str, total: int) -> Progress:
-    """Return a bar for tokens that is removed at the end; nothing is shown without a terminal."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("tokens"), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    bar.add_task(what, total=total)
-    return bar
-
-
 class RunLogger:
     """Writes a run's records; `console` is what the user watches."""
 
@@ -39,8 +32,6 @@ class RunLogger:
         self, output: Path, config: LoggedRun, *, metrics_bytes: int | None = None, first_step: int = 0
     ) -> None:
         """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
-        from tensorboardX import SummaryWriter
-
         self.output, self.config, self.log = output, config, RunLog(output)
         self.console = Console(highlight=False)
         path = output / METRICS
@@ -54,8 +45,8 @@ class RunLogger:
         if not first_step:
             for path in output.glob(EVENTS):  # of a sitting that was killed before its first checkpoint
                 path.unlink()
-        self.board = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
-        self.wandb = _wandb(config, output) if config.wandb_project else None
+        self.boards = boards(config, output, first_step)
+        self.view: LiveView | None = None
         self.started, self.first_step = time.monotonic(), first_step
         self.token_texts: TextsOf | None = None  # None = rows without them
 
@@ -69,10 +60,8 @@ class RunLogger:
         line = {"step": step} | {name: _short(value) for name, value in metrics.items()}
         self.metrics.write(json.dumps(line) + "\n")
         self.metrics.flush()
-        for name, value in metrics.items():
-            self.board.add_scalar(name, value, step)
-        if self.wandb is not None:
-            self.wandb.log(metrics, step=step)
+        for board in self.boards:
+            board.scalars(step, metrics)
         self.say(self._line(step, metrics))
 
     def metrics_bytes(self) -> int:
@@ -85,7 +74,9 @@ class RunLogger:
         self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], advantages: Sequence[Sequence[Credit]]
     ) -> None:
         """Write completions/step_NNNNNN.jsonl, see `grpo.runs.rows`."""
-        self._rows("completions", f"step_{step:06d}", groups, scored, advantages)
+        rows = self._rows("completions", f"step_{step:06d}", groups, scored, advantages)
+        for board in self.boards:
+            board.completions(step, rows)
 
     def evaluations(self, step: int, groups: Sequence[Group], scored: Sequence[GroupScores], kind: str = "") -> None:
         """Write evaluations/step_NNNNNN.jsonl: held-out completions after `step` steps."""
@@ -102,16 +93,35 @@ class RunLogger:
         groups: Sequence[Group],
         scored: Sequence[GroupScores],
         advantages: Sequence[Sequence[Credit] | None],
-    ) -> None:
+    ) -> list[dict[str, Any]]:
+        """Write rows to a file of their own and return them."""
+        rows = [
+            row
+            for group, scores, group_advantages in zip(groups, scored, advantages, strict=True)
+            for row in completion_rows(group, scores, group_advantages, self.token_texts)
+        ]
         (self.output / folder).mkdir(exist_ok=True)
         with (self.output / folder / f"{name}.jsonl").open("w", encoding="utf-8", errors="replace") as file:
-            for group, scores, group_advantages in zip(groups, scored, advantages, strict=True):
-                rows = completion_rows(group, scores, group_advantages, self.token_texts)
-                file.writelines(map(to_line, rows))
+            file.writelines(map(to_line, rows))
+        return rows
 
     def progress(self, what: str, total: int) -> Progress:
         """Show a bar for the tokens of one rollout, see `token_bar`."""
-        return token_bar(self.console, what, total)
+        return token_bar(self.console, what, total) if self.view is None else self.view.progress(what, total)
+
+    def watch(self) -> None:
+        """Begin the live view, on a terminal that can show one."""
+        console = self.console
+        if console.is_terminal and not console.is_dumb_terminal and console.height >= SMALLEST_HEIGHT:
+            self.view = LiveView(console, self.config.steps)
+            self.view.start()
+
+    def conclude(self, step: int, verdict: Verdict, found: Sequence[Finding]) -> None:
+        """Give the boards the verdict and the findings."""
+        said = {"verdict": verdict.line, "next": verdict.next_command}
+        said |= {f"finding {number}": one.line for number, one in enumerate(found, 1)}
+        for board in self.boards:
+            board.verdict(step, said)
 
     def _line(self, step: int, metrics: dict[str, float]) -> str:
         """Return the main figures of a step as one line."""
@@ -138,10 +148,12 @@ class RunLogger:
 
     def close(self) -> None:
         """Flush and close every file."""
+        if self.view is not None:
+            self.view.stop()
+            self.view = None
         self.metrics.close()
-        self.board.close()
-        if self.wandb is not None:
-            self.wandb.finish()
+        for board in self.boards:
+            board.close()
 
 
 def _short(value: float) -> float:
@@ -153,13 +165,3 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def _wandb(config: LoggedRun, output: Path) -> Any:
-    try:
-        import wandb
-    except ImportError:
-        from grpo.config.sections import ConfigError
-
-        raise ConfigError("wandb_project is set but wandb is not installed: pip install 'grpo-mlx[wandb]'") from None
-    return wandb.init(project=config.wandb_project, dir=str(output), config=config.model_dump(mode="json"))

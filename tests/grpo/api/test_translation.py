@@ -109,7 +109,7 @@ def test_what_means_the_same_is_translated(monkeypatch, theirs, key, ours):
         ({"repetition_penalty": 1.1}, "repetition_penalty=1.1 has no equivalent here"),
         ({"top_p": 0.9}, "top_p must be 1 in training"),
         ({"optim": "sgd"}, "optim='sgd' has no equivalent here: optimizer is adamw or muon"),
-        ({"report_to": "mlflow"}, "there are tensorboard, wandb and none"),
+        ({"report_to": "mlflow"}, "there are tensorboard, wandb, trackio and none"),
         ({"trust_remote_code": True}, "code of a model's repository is never run"),
         ({"push_to_hub": True}, "distill.export"),
         ({"output_dir": "a", "output": "b"}, "output_dir and output are the same setting"),

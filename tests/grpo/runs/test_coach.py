@@ -1,4 +1,4 @@
-"""Every kind of warning comes when it should, names the number and the key, and a healthy run hears nothing."""
+"""The doctor's findings come as warnings while a run goes: when they should, not too often, the same after a resume."""
 
 import json
 import math
@@ -10,11 +10,15 @@ from grpo.runs.coach import Coach
 
 HEALTHY = {
     "reward": 0.6,
+    "reward_std": 0.5,
     "rewards/accuracy/mean": 0.4,
+    "rewards/accuracy/max": 1.0,
     "rewards/format/mean": 0.5,
     "frac_reward_zero_std": 0.2,
     "completions/clipped_ratio": 0.1,
+    "completions/mean_length": 40.0,
     "entropy": 0.8,
+    "grad_norm": 0.3,
     "sampling/mismatch_k3": 1e-8,
     "updates/dropped": 0.0,
     "kl": 0.01,
@@ -28,12 +32,11 @@ def told(history, config=None):
 
 
 def steps(count, **changes):
-    """So many healthy steps with these metrics changed; `a__b` stands for `a/b`."""
+    """Healthy steps with these metrics changed; `a__b` stands for `a/b`."""
     return [HEALTHY | {name.replace("__", "/"): value for name, value in changes.items()}] * count
 
 
 def test_a_healthy_run_hears_nothing():
-    # reward .3 -> 1.4 and entropy .8 -> .05 * 4: slow gains, no collapse below 20% of the start (.16)
     run = [
         HEALTHY
         | {"reward": 0.3 + 0.011 * step, "rewards/accuracy/mean": 0.3 + 0.006 * step, "entropy": 0.8 - 0.006 * step}
@@ -47,34 +50,15 @@ def test_an_empty_step_hears_nothing():
 
 
 def test_equal_groups_that_are_all_right_are_too_easy():
-    (step, text), *rest = told(steps(3, frac_reward_zero_std=1.0, rewards__accuracy__mean=1.0))
+    right = {"frac_reward_zero_std": 1.0, "rewards__accuracy__mean": 1.0}
+    (step, text), *rest = told(steps(3, **right))
     assert (step, rest) == (3, [])  # only after three steps
-    assert "too easy (accuracy 1.00)" in text and "data_options" in text
+    assert "too easy (accuracy 1.00" in text and "data_options" in text
 
 
 def test_equal_groups_that_are_all_wrong_are_too_hard():
-    ((_, text),) = told(steps(3, frac_reward_zero_std=0.95, rewards__accuracy__mean=0.0))
-    assert "too hard" in text and "95%" in text and "format_similarity" in text
-
-
-def test_equal_groups_are_judged_by_the_reward_where_there_is_no_accuracy():
-    # at most 2.0; 1.8 / 2.0 is nearer to the top
-    config = Config(reward_weights={"mine:reward": 2.0})
-    history = [{"frac_reward_zero_std": 1.0, "reward": 1.8}] * 3
-    ((_, text),) = told(history, config)
-    assert "too easy (reward 1.80 of at most about 2)" in text
-
-
-@pytest.mark.parametrize(
-    ("share", "said"), [(1.0, "all groups had equal rewards"), (0.96, "at least 96% of the groups had equal rewards")]
-)
-def test_the_share_of_equal_groups_is_said_in_words_that_fit_it(share, said):
-    ((_, text),) = told(steps(3, frac_reward_zero_std=share))
-    assert text.startswith(said)
-
-
-def test_two_steps_of_equal_groups_are_chance():
-    assert told([*steps(2, frac_reward_zero_std=1.0), *steps(1), *steps(2, frac_reward_zero_std=1.0)]) == []
+    ((_, text),) = told(steps(3, frac_reward_zero_std=0.95, rewards__accuracy__mean=0.0, rewards__accuracy__max=0.0))
+    assert "too hard" in text and "95%" in text
 
 
 def test_everything_truncated():
@@ -83,55 +67,33 @@ def test_everything_truncated():
 
 
 def test_format_rises_while_accuracy_stays_zero():
-    # .1 -> .3 over ten steps, reached at the eleventh
-    run = [HEALTHY | {"rewards/accuracy/mean": 0.0, "rewards/format/mean": 0.1 + 0.02 * step} for step in range(12)]
-    (step, text), *rest = told(run)
-    assert step in (11, 12) and rest == []  # .1 + .2 - .1 may round below .2
-    assert "reward_weights.format" in text and "accuracy stays at 0.00" in text
-
-
-def test_format_that_rises_with_accuracy_is_learning():
-    run = [HEALTHY | {"rewards/accuracy/mean": 0.02, "rewards/format/mean": 0.05 * step} for step in range(20)]
-    assert told(run) == []
-
-
-def test_entropy_collapse():
-    # start (.5 + .6 + .7) / 3 = .6; 20% of it .12; below .1 too
-    run = [HEALTHY | {"entropy": entropy} for entropy in (0.5, 0.6, 0.7, 0.11, 0.09)]
-    ((step, text),) = told(run, Config(learning_rate=3e-4))
-    assert step == 5
-    assert "from 0.60 to 0.090" in text and "now 0.0003" in text and "epsilon_high: 0.28" in text
-
-
-def test_a_policy_that_is_certain_and_right_has_not_collapsed():
-    run = [HEALTHY | {"entropy": entropy, "rewards/accuracy/mean": 0.9} for entropy in (0.5, 0.6, 0.7, 0.11, 0.09)]
-    assert told(run) == []
-
-
-def test_an_entropy_that_was_low_from_the_start_has_not_collapsed():
-    assert told(steps(10, entropy=0.05)) == []
+    run = [
+        HEALTHY | {"rewards/accuracy/mean": 0.01, "rewards/accuracy/max": 1.0, "rewards/format/mean": 0.1 + 0.02 * step}
+        for step in range(25)
+    ]
+    texts = [text for _, text in told(run)]
+    assert any(text.startswith("format farmed") and "reward_gates" in text for text in texts)
 
 
 def test_sampler_and_trainer_disagree():
-    ((_, text),) = told(steps(1, sampling__mismatch_k3=0.002))
-    assert "0.002" in text and "merge_adapter" in text
+    ((_, text),) = told(steps(1, sampling__mismatch_k3=0.02))
+    assert "0.02" in text and "merge_adapter" in text
 
 
 @pytest.mark.parametrize("changes", [{"num_updates": 2}, {"num_iterations": 2}])
 def test_later_updates_of_a_batch_may_differ_from_the_sampler(changes):
     assert told(steps(1, sampling__mismatch_k3=0.5), Config(**changes)) == []
+    assert len(told(steps(1, sampling__first_update_k3=0.5), Config(**changes))) == 1
 
 
-def test_dropped_updates():
-    ((_, text),) = told(steps(1, updates__dropped=2.0))
-    assert text.startswith("2 update(s)") and "learning_rate" in text
-
-
-def test_reward_collapse():
-    # best mean of five 0.8; with 0.1 coming in: (0.8 * 4 + 0.1) / 5 = .66, .52, .38: below 0.4 at the third
-    ((step, text),) = told([*steps(5, reward=0.8), *steps(3, reward=0.1)])
-    assert step == 8
-    assert "fell to 0.38" in text and "0.80" in text and "learning_rate" in text
+def test_a_collapse_names_what_fell_and_the_rate_to_try():
+    fall = steps(5, reward=0.0, rewards__accuracy__mean=0.0, rewards__format__mean=0.0, kl=4.0, entropy=3.0)
+    texts = [
+        text
+        for _, text in told([*steps(8, reward=1.2, rewards__accuracy__mean=0.8), *fall], Config(learning_rate=3e-4))
+    ]
+    assert texts and texts[0].startswith("learning rate too high: the KL to the start reached 4 nats a token")
+    assert "Try learning_rate=3e-05" in texts[0]
 
 
 def test_a_small_reward_that_wavers_has_not_collapsed():
@@ -140,23 +102,12 @@ def test_a_small_reward_that_wavers_has_not_collapsed():
 
 def test_failing_rewards_are_named():
     history = steps(1, **{"rewards__failed__accuracy__timeout": 3.0, "rewards__failed__my.module:f__raised": 16.0})
-    late, raised = (text for _, text in told(history))
-    assert "reward accuracy reported timeout for 3 completion(s)" in late and "reward_timeout_seconds" in late
-    assert "reward my.module:f" in raised and "reward_weights.my.module:f=null" in raised
-
-
-def test_kl_blow_up():
-    ((_, text),) = told(steps(1, kl=12.34))
-    assert "12.3 nats" in text and "beta" in text
+    (text,) = (text for _, text in told(history))
+    assert "reward my.module:f reported raised for 16 completion(s)" in text and "reward_timeout_seconds" in text
 
 
 def test_a_kind_is_not_repeated_for_20_steps():
-    assert [step for step, _ in told(steps(41, kl=11.0))] == [1, 21, 41]
-
-
-def test_kinds_do_not_silence_each_other():
-    texts = [text for _, text in told([*steps(1, kl=11.0), *steps(1, kl=11.0, updates__dropped=1.0)])]
-    assert len(texts) == 2
+    assert [step for step, text in told(steps(41, kl=11.0)) if text.startswith("KL blow-up")] == [1, 21, 41]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -178,5 +129,5 @@ def test_a_replayed_coach_goes_on_as_if_never_stopped():
 def test_every_warning_is_one_line():
     bad = dict.fromkeys(HEALTHY, 20.0) | {"rewards/failed/accuracy/timeout": 1.0, "rewards/accuracy/mean": 0.0}
     texts = [text for _, text in told([bad] * 30)]
-    assert len(texts) >= 6
+    assert len(texts) >= 3
     assert all("\n" not in text for text in texts)

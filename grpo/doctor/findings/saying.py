@@ -1,0 +1,195 @@
+"""Findings about what is said: cut, empty, repeated, copied, in another language, longer for nothing, misprompted."""
+
+import re
+from collections.abc import Iterator
+
+from grpo.doctor.findings.evidence import FORM_REWARDS, Evidence, Sample, correlation, groups_of, mean, share
+from grpo.doctor.findings.kinds import Finding, found
+from grpo.doctor.findings.paid import success
+from grpo.doctor.findings.texts import ROLES, copied, looped, scripts
+
+LOOPED, COPIED, DRIFT = 0.5, 0.6, 0.15  # shares
+UNKNOWN_TOKENS = re.compile(r"(\d+)% of the tokens of the train prompts are unknown")
+HAS_TEMPLATE = "the model has a chat template"
+
+
+def truncated(seen: Evidence) -> Iterator[Finding]:
+    """Hardly any completion ends by itself."""
+    first, now = seen.start("completions/clipped_ratio"), seen.end("completions/clipped_ratio")
+    if first is None or now is None or now < 0.5:
+        return
+    limit = seen.number("max_completion_length")
+    grew = now - first > 0.3
+    yield found(
+        "truncated",
+        (0.6 if grew else 0.65) + 0.3 * (now - 0.5) * 2 * (not grew),
+        f"{now:.0%} of the completions were cut at max_completion_length {limit:.0f} without a stop token"
+        + (f" ({first:.0%} at the start)" if grew else ""),
+        f"max_completion_length={2 * limit:.0f}",
+    )
+
+
+def stops_at_once(seen: Evidence) -> Iterator[Finding]:
+    """Nothing is said."""
+    length, start = seen.end("completions/mean_length"), seen.start("completions/mean_length")
+    right = success(seen, "end")
+    if length is None or start is None or (right is not None and right >= 0.3):
+        return
+    if seen.number("max_completion_length", 256) <= 4 or (seen.end("completions/clipped_ratio") or 0) > 0.5:
+        return
+    empty = share(not re.search(r"\w", re.sub(r"</?\w+>", "", sample.text)) for sample in seen.last)
+    stops = [*seen.setting("stop", []), *map(str, seen.setting("stop_tokens", []))]
+    if length <= 3.0 or empty >= 0.5:
+        told = f"; stop texts and tokens are {', '.join(map(repr, stops))}" if stops else ""
+        said = f"completions are {length:.1f} tokens long" + (f", {empty:.0%} without a word" if empty else "")
+        yield found(
+            "stops at once", 0.93 if empty >= 0.5 or stops else 0.85, f"{said}{told}", "stop=[]", "stop_tokens=[]"
+        )
+    elif stops and length < 0.5 * start:
+        yield found("stops at once", 0.6, f"completions went from {start:.0f} to {length:.0f} tokens")
+
+
+def shrinks(seen: Evidence) -> Iterator[Finding]:
+    """Brevity is paid and the answers go."""
+    length, start = seen.end("completions/mean_length"), seen.start("completions/mean_length")
+    first, now = success(seen, "start"), success(seen, "end")
+    if length is None or start is None or seen.count < 6 or length > 0.6 * start:
+        return
+    if first is not None and now is not None and now < first - 0.1 and (seen.gain("reward") or 0.0) > 0:
+        yield found(
+            "stops at once",
+            0.8,
+            f"completions shrank from {start:.0f} to {length:.0f} tokens, the accuracy from {first:.2f} to {now:.2f}, "
+            "and the reward rose: brevity is paid",
+        )
+
+
+def repetition(seen: Evidence) -> Iterator[Finding]:
+    """The same words again and again."""
+    if not seen.last:
+        return
+    first = share(looped(sample.text) >= LOOPED for sample in seen.first)
+    now = share(looped(sample.text) >= LOOPED for sample in seen.last)
+    if now >= 0.3:
+        grew = seen.saved_span > 0 and now - first > 0.2
+        yield found(
+            "repetition",
+            0.88 if grew else 0.6 + 0.25 * now,
+            f"{now:.0%} of the last completions repeat themselves" + (f", {first:.0%} of the first" if grew else ""),
+            "reward_weights.repetition=0.5",
+        )
+
+
+def copies(seen: Evidence) -> Iterator[Finding]:
+    """The prompt comes back."""
+    if not seen.last:
+        return
+    first = share(copied(sample.text, sample.prompt) >= COPIED for sample in seen.first)
+    now = share(copied(sample.text, sample.prompt) >= COPIED for sample in seen.last)
+    if now >= 0.4:
+        yield found(
+            "copies the prompt",
+            0.92 if now - first > 0.2 else 0.75,
+            f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first",
+        )
+
+
+def drift(seen: Evidence) -> Iterator[Finding]:
+    """Another language comes in."""
+    named = "rewards/language/mean"
+    before, after, best = seen.start(named), seen.end(named), seen.best(named)
+    change = "reward_weights.language=0.5"
+    if after is not None and best is not None and best - after > max(DRIFT, 4 * seen.noise(named)):
+        yield found("language drift", 0.85, f"the language reward fell from {best:.2f} to {after:.2f}", change)
+        return
+    if seen.saved_span == 0:
+        return
+    first, last = scripts([s.text for s in seen.first]), scripts([s.text for s in seen.last])
+    for script, part in last.items():
+        was, name = first.get(script, 0.0), script if script == "CJK" else script.title()
+        home = script == "LATIN" and (before is not None or was > 0.5)
+        if part - was > DRIFT and not home:
+            yield found("language drift", 0.9, f"words in {name} letters rose from {was:.0%} to {part:.0%}", change)
+            return
+
+
+def paid_for_length(seen: Evidence) -> Iterator[Finding]:
+    """Length is paid, or grows, and the answers stay."""
+    start, end = seen.start("completions/mean_length"), seen.end("completions/mean_length")
+    first, now = success(seen, "start"), success(seen, "end")
+    if start is None or end is None or seen.count < 3:
+        return
+    stays = first is None or now is None or now - first < 0.05
+    best: tuple[float, str] = (0.0, "")
+    for name, weight in seen.weights.items():
+        related, groups = correlation(_lengths(seen, name, weight))
+        own = name not in FORM_REWARDS and name not in ("accuracy", "code")
+        if groups >= 6 and related > 0.8 and (own or name in ("len", "cosine", "reasoning_steps")):
+            best = max(best, (related, name))
+    grew = end > 1.25 * start and end - start > 2
+    if best[1] and (stays or best[0] > 0.95):
+        said = f"{best[1]} pays length (correlation {best[0]:.2f} within groups)"
+        said += f"; completions went from {start:.0f} to {end:.0f} tokens"
+        sure = 0.93 if best[0] > 0.95 or grew else 0.8
+        yield found("length without gain", sure, said, f"reward_weights.{best[1]}=0")
+    elif grew and stays and seen.count >= 8 and first is not None and now is not None:
+        yield found(
+            "length without gain",
+            0.7,
+            f"completions grew from {start:.0f} to {end:.0f} tokens, the accuracy went from {first:.2f} to {now:.2f}",
+            "reward_weights.overlong=1.0",
+        )
+
+
+def _lengths(seen: Evidence, name: str, weight: float) -> list[list[tuple[float, float]]]:
+    """Return length and weighted reward of each group's samples."""
+    return [
+        [(float(sample.tokens), weight * value) for sample in group if (value := sample.rewards.get(name)) is not None]
+        for group in groups_of(seen.samples)
+    ]
+
+
+def template(seen: Evidence) -> Iterator[Finding]:
+    """The prompt is not in the model's language."""
+    given = seen.setting("template", "chat")
+    unknown = [int(part) for part in UNKNOWN_TOKENS.findall(seen.log)]
+    if unknown and unknown[-1] >= 25 and given != "plain":
+        yield found(
+            "wrong template",
+            0.95,
+            f"template is {given}, and {unknown[-1]}% of the tokens of its prompts are unknown to the model",
+            "template=plain",
+        )
+        return
+    played = share(_plays_both(sample) for sample in seen.first)
+    cut = seen.start("completions/clipped_ratio") or 0.0
+    other = HAS_TEMPLATE in seen.log and given == "plain"
+    if played >= 0.25 or (other and cut >= 0.5):
+        said = [f"template is {given}"]
+        said += ["the model has a chat template"] if other else []
+        said += [f"{played:.0%} of the first completions write the marks of a conversation"] if played >= 0.25 else []
+        said += [f"{cut:.0%} of them do not end"] if cut >= 0.5 else []
+        confidence = 0.92 if other else 0.8
+        yield found(
+            "wrong template", confidence, ", ".join(said), "template=chat" if given != "chat" else "template=plain"
+        )
+
+
+def _plays_both(sample: Sample) -> bool:
+    return ROLES.search(sample.text) is not None
+
+
+def environment(seen: Evidence) -> Iterator[Finding]:
+    """The other side of the conversation fails."""
+    for name, limit, what in (
+        ("environment/failed", 0.2, "of the conversations ended with a failure of the environment"),
+        ("tools/malformed", 0.5, "of the tool calls could not be read"),
+        ("tools/failure_frequency", 0.8, "of the tool calls failed"),
+    ):
+        part = mean(seen.values(name))
+        if part is not None and part > limit:
+            yield found("environment fails", 0.6 + 0.35 * part, f"{part:.0%} {what}")
+            return
+
+
+RULES = (template, truncated, stops_at_once, shrinks, repetition, copies, drift, paid_for_length, environment)

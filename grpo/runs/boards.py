@@ -1,0 +1,170 @@
+"""Where a run's curves, completions and verdict are shown beside its files: TensorBoard, Weights & Biases, trackio."""
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from grpo.config.sections import ConfigError, LoggedRun
+
+TABLE_ROWS, TEXT = 64, 2000  # rows of a table, characters of a text in it
+Row = Mapping[str, Any]
+ESCAPES = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`["}  # signs that act in Markdown
+
+
+class Board(Protocol):
+    """One place that a run is shown in."""
+
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
+
+    def completions(self, step: int, rows: Sequence[Row]) -> None:
+        """Show a step's completions as a table."""
+
+    def verdict(self, step: int, said: Mapping[str, str]) -> None:
+        """Show the verdict on the run and what was found wrong, by name."""
+
+    def close(self) -> None:
+        """Flush and end."""
+
+
+def table(step: int, rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Return columns and values of a completions table: what was asked, said, and paid by each reward."""
+    rewards = list(dict.fromkeys(name for row in rows for name in row.get("rewards", {})))
+    columns = [
+        "step",
+        "task",
+        "prompt",
+        "completion",
+        "answer",
+        "reward",
+        *rewards,
+        "advantage",
+        "tokens",
+        "stop_reason",
+    ]
+    values = []
+    for row in rows[:TABLE_ROWS]:
+        own = {**row, **row.get("rewards", {}), "step": step, "reward": row.get("reward")}
+        values.append([_cell(own.get(name)) for name in columns])
+    return columns, values
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= TEXT else f"{text[:TEXT]} ..."
+
+
+class TensorBoard:
+    """Event files in the run directory; tables are texts in Markdown."""
+
+    def __init__(self, output: Path, first_step: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self.writer = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
+
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
+        for name, value in metrics.items():
+            self.writer.add_scalar(name, value, step)
+
+    def completions(self, step: int, rows: Sequence[Row]) -> None:
+        """Add the table as a text."""
+        columns, values = table(step, rows)
+        lines = [columns, ["---"] * len(columns), *values]
+        self.writer.add_text("completions", "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines), step)
+
+    def verdict(self, step: int, said: Mapping[str, str]) -> None:
+        """Add the verdict as a text."""
+        self.writer.add_text(
+            "verdict", "\n\n".join(f"**{name}**: {_escaped(text)}" for name, text in said.items()), step
+        )
+
+    def close(self) -> None:
+        """Flush and end."""
+        self.writer.close()
+
+
+def _escaped(value: Any) -> str:
+    """Return a cell of Markdown in which the model's text can neither end the cell nor be a tag."""
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return " ".join(text.translate(ESCAPES).split())
+
+
+class WandB:
+    """A run of a Weights & Biases project."""
+
+    def __init__(self, config: LoggedRun, output: Path) -> None:
+        self.module = _module("wandb", "wandb_project")
+        self.run = self.module.init(
+            project=config.wandb_project, dir=str(output), config=config.model_dump(mode="json")
+        )
+
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
+        self.run.log(dict(metrics), step=step)
+
+    def completions(self, step: int, rows: Sequence[Row]) -> None:
+        """Add the table to the step."""
+        columns, values = table(step, rows)
+        self.run.log({"completions": self.module.Table(columns=columns, data=values)}, step=step)
+
+    def verdict(self, step: int, said: Mapping[str, str]) -> None:
+        """Put the verdict into the run's summary."""
+        for name, text in said.items():
+            self.run.summary[name] = text
+
+    def close(self) -> None:
+        """Flush and end."""
+        self.run.finish()
+
+
+class Trackio:
+    """A run of a trackio project, which is kept on this machine."""
+
+    def __init__(self, config: LoggedRun, output: Path) -> None:
+        self.module = _module("trackio", "trackio_project")
+        self.run = self.module.init(
+            project=config.trackio_project, name=output.name, config=config.model_dump(mode="json")
+        )
+
+    def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
+        self.module.log(dict(metrics), step=step)
+
+    def completions(self, step: int, rows: Sequence[Row]) -> None:
+        """Add the table to the step."""
+        self.module.log({"completions": self._table(*table(step, rows))}, step=step)
+
+    def verdict(self, step: int, said: Mapping[str, str]) -> None:
+        """Add the verdict as a table of one row."""
+        self.module.log({"verdict": self._table(list(said), [list(said.values())])}, step=step)
+
+    def _table(self, columns: list[str], values: list[list[Any]]) -> Any:
+        import pandas
+
+        return self.module.Table(dataframe=pandas.DataFrame(values, columns=columns))
+
+    def close(self) -> None:
+        """Flush and end."""
+        self.module.finish()
+
+
+def boards(config: LoggedRun, output: Path, first_step: int) -> list[Board]:
+    """Return the boards of a run; ConfigError where one is asked for that is not installed."""
+    found: list[Board] = [TensorBoard(output, first_step)]
+    if config.wandb_project:
+        found.append(WandB(config, output))
+    if config.trackio_project:
+        found.append(Trackio(config, output))
+    return found
+
+
+def _module(name: str, key: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ConfigError(f"{key} is set but {name} is not installed: pip install 'grpo-mlx[{name}]'") from None
