@@ -98,6 +98,11 @@ class Evidence:
             return None
         return max(statistics.fmean(values[i : i + width]) for i in range(len(values) - width + 1))
 
+    def highest(self, name: str) -> float | None:
+        """Return the best mean, or the very first value: a run can be broken by its first update."""
+        best, values = self.best(name), self.values(name)
+        return best if best is None else max(best, values[0])
+
     def peak(self, name: str) -> float | None:
         """Return the highest value."""
         return max(self.values(name), default=None)

@@ -253,7 +253,8 @@ def gap(seen: Evidence) -> Iterator[Finding]:
 def wrong_gold(seen: Evidence) -> Iterator[Finding]:
     """The samples agree on another answer than the gold one."""
     judged = [sample for sample in seen.samples if sample.gold is not None]
-    if seen.accuracy is None or len(judged) < 32 or (mean(seen.values(seen.accuracy_metric)) or 0.0) > 0.15:
+    right = seen.values(seen.accuracy_metric)
+    if seen.accuracy is None or len(judged) < 32 or not right or right[0] > 0.2 or (mean(right) or 0.0) > 0.15:
         return
     tops, golds = [], []
     for group in groups_of(judged):

@@ -6,7 +6,7 @@ from grpo.doctor.findings.evidence import FORMATS, Evidence
 from grpo.doctor.findings.kinds import Finding, found
 
 MISMATCH, FAR, CLIPPED = 1e-3, 0.5, 0.1  # k3; KL in nats a token; share of tokens outside the clip range
-STILL = 1e-5  # nats a token: a policy that has not moved
+STILL = 5e-5  # nats a token: a policy that has not moved
 FLAT_STEPS = 8  # steps from which a reward can be called flat
 
 
@@ -16,7 +16,7 @@ def fallen(seen: Evidence) -> list[str]:
     names = ["reward", seen.accuracy_metric, *(f"rewards/{name}/mean" for name in FORMATS)]
     spread = seen.start("reward_std") or 0.0
     for name in names:
-        best, end = seen.best(name), seen.end(name)
+        best, end = seen.highest(name), seen.end(name)
         if best is None or end is None:
             continue
         whole = name == "reward"
@@ -58,7 +58,8 @@ def too_high(seen: Evidence) -> Iterator[Finding]:
             "learning rate too high", strong, f"{', '.join(lost)} while {' and '.join(far)} (rate {rate:g})", lower
         )
     elif len(far) > 1 and (seen.peak("kl") or 0) > 4 * FAR:
-        yield found("learning rate too high", 0.6, f"{' and '.join(far)} (rate {rate:g})", lower)
+        early = max(seen.values("kl")[:3]) > 2 * FAR  # a reward cannot have asked for that in three steps
+        yield found("learning rate too high", 0.85 if early else 0.6, f"{' and '.join(far)} (rate {rate:g})", lower)
 
 
 def collapsed_reward(seen: Evidence) -> str | None:
