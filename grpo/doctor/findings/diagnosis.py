@@ -24,8 +24,8 @@ def diagnose(run: Path) -> list[Finding]:
 
 def findings(seen: Evidence) -> list[Finding]:
     """Return the findings of all rules, ordered; a finding that another explains comes after it."""
-    if "reward_weights" not in seen.settings or not any("frac_reward_zero_std" in step for step in seen.steps):
-        return []  # a supervised run
+    if seen.supervised:
+        return []
     best: dict[str, Finding] = {}
     for rule in RULES:
         for one in rule(seen):

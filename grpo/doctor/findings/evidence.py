@@ -75,6 +75,11 @@ class Evidence:
         return len(self.steps)
 
     @property
+    def supervised(self) -> bool:
+        """Whether the run samples nothing and has no rewards."""
+        return not any(name.startswith(("reward", "completions/")) for step in self.steps for name in step)
+
+    @property
     def width(self) -> int:
         """Steps that the means at the start and the end of the run are taken over."""
         return 1 if self.count < 6 else 3 if self.count < 15 else 5

@@ -67,7 +67,7 @@ def judge(seen: Evidence, wrong: list[Finding], run: Path, *, finished: bool) ->
     """Return the verdict from evidence and findings; `finished`: the run has made all its steps."""
     first = wrong[0] if wrong else None
     rerun = _rerun(run, seen, first)
-    if "reward_weights" not in seen.settings or not seen.values("frac_reward_zero_std"):
+    if seen.supervised:
         return _supervised(seen, run)
     if not finished and ENDED.search(seen.log):
         return Verdict("failed", f"the run ended with an error after step {seen.count}: see log.txt", rerun)

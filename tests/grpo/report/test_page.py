@@ -176,8 +176,8 @@ def test_every_svg_is_well_formed_and_within_its_box(run):
 
 def test_the_coach_is_asked_again(run):
     folder = run()
-    (folder / "metrics.jsonl").write_text(line(1) + line(2, **{"completions/clipped_ratio": 0.95}))
-    assert "<b>step 2</b> truncated: 95% of the completions were cut" in page(folder)
+    (folder / "metrics.jsonl").write_text(metrics_line(1) + metrics_line(2, **{"completions/clipped_ratio": 0.95}))
+    assert "truncated: 95% of the completions were cut" in page(folder)
 
 
 def test_held_out_points_are_before_each_evaluation_and_after(run):
