@@ -15,6 +15,7 @@ from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
 from grpo.model.loading import load_policy
 from grpo.model.policy import Policy
+from grpo.report.page import render
 from grpo.runs import checkpoint, fingerprints
 from grpo.runs.command import say
 from grpo.runs.directory import CONFIG_FILE, claim
@@ -67,6 +68,7 @@ def run(
         checkpoint.write_text(output / CONFIG_FILE, to_yaml(recorded))
         summary = trainer.train(stop)
         checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
+        checkpoint.write_text(output / "report.html", render([output]))
     return summary
 
 

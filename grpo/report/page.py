@@ -96,6 +96,7 @@ def _variables(content: Content) -> dict[str, Any]:
     return {
         "runs": runs,
         "title": "GRPO: " + ", ".join([*(one.title for one in reading.pipelines)] or [run.label for run in runs]),
+        "paths": reading.paths,
         "judgements": content.judgements,
         "stories": [(pipeline, story(pipeline, runs)) for pipeline in reading.pipelines],
         "panels": panels(runs),

@@ -22,6 +22,10 @@ class ReportError(ValueError):
     """There is nothing to report on; the message is one clear line."""
 
 
+class NoStepYet(ReportError):
+    """The run has begun, but no step of it is finished."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One run directory of GRPO, SFT or a student."""
@@ -142,7 +146,8 @@ def _read_metrics(path: Path, notes: list[str]) -> dict[int, dict[str, float]]:
     try:
         rows, bad = read_lines(path / "metrics.jsonl")
     except OSError as error:
-        raise ReportError(f"no metrics to report on: {path / 'metrics.jsonl'}: {error.strerror}") from None
+        kind = NoStepYet if (path / "log.txt").exists() else ReportError
+        raise kind(f"no metrics to report on: {path / 'metrics.jsonl'}: {error.strerror}") from None
     if bad:
         notes.append(f"{bad} line(s) of metrics.jsonl could not be read and are left out")
     metrics: dict[int, dict[str, float]] = {}
@@ -152,7 +157,7 @@ def _read_metrics(path: Path, notes: list[str]) -> dict[int, dict[str, float]]:
             values = {name: number(value) for name, value in row.items()}
             metrics[int(step)] = {name: value for name, value in values.items() if value is not None}
     if not metrics:
-        raise ReportError(f"no metrics to report on: {path / 'metrics.jsonl'} holds no finished step")
+        raise NoStepYet(f"no metrics to report on: {path / 'metrics.jsonl'} holds no finished step")
     return dict(sorted(metrics.items()))
 
 

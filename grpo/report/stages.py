@@ -9,7 +9,7 @@ import numpy as np
 
 from grpo.evaluate.intervals import interval
 from grpo.report.markdown import Block, blocks
-from grpo.report.reading import ReportError, Row, Run, labels, number, read_run, read_yaml
+from grpo.report.reading import NoStepYet, ReportError, Row, Run, labels, number, read_run, read_yaml
 
 HELD_OUT, TABLE = "held_out.json", "stages.md"
 Z = 1.96  # standard errors of a 95% interval
@@ -43,6 +43,7 @@ class Reading:
 
     runs: list[Run]  # of all directories, those of pipelines by the names of their stages
     pipelines: list[Pipeline]
+    paths: list[Path]  # the directories that were asked for
 
 
 def read(paths: Sequence[Path]) -> Reading:
@@ -58,7 +59,7 @@ def read(paths: Sequence[Path]) -> Reading:
         else:
             runs.append(read_run(path, path.name))
     named = labels([run.path for run in runs])
-    return Reading([replace(run, label=label) for run, label in zip(runs, named, strict=True)], pipelines)
+    return Reading([replace(run, label=label) for run, label in zip(runs, named, strict=True)], pipelines, unique)
 
 
 def is_pipeline(path: Path) -> bool:
@@ -74,7 +75,7 @@ def read_pipeline(path: Path) -> Pipeline:
     ]
     shown = [stage for stage in stages if stage.run is not None or stage.held_out]
     if not shown:
-        raise ReportError(f"no stage of {path} has made a step yet")
+        raise NoStepYet(f"no stage of {path} has made a step yet")
     return Pipeline(path, str(config.get("title", path.name)), shown, _table(path / TABLE))
 
 

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -35,11 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped. Exit code: 0 stopped by the user, 2 the input is wrong."""
     options = parse(arguments)
     from grpo.report.reading import ReportError
-    from grpo.watch.state import Watched
 
     try:
-        watched = Watched(options.runs)
         listening = _listen(options.port)
+        watched = _opened(options.runs)
+    except KeyboardInterrupt:  # while it waited for a first step
+        return 0
     except ReportError as error:
         return _refuse(str(error))
     except (OSError, OverflowError) as error:
@@ -47,6 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"can't listen on {HOST} port {options.port}: {reason}; choose another --port")
     _serve(watched, listening)
     return 0
+
+
+def _opened(runs: Sequence[Path]) -> "Watched":
+    """Read the runs; wait for the first step of one that has just begun. Raises ReportError for what is no run."""
+    from grpo.report.reading import NoStepYet
+    from grpo.watch.state import POLL, Watched
+
+    waits = False
+    while True:
+        try:
+            return Watched(runs)
+        except NoStepYet as error:
+            if not waits:
+                say(f"waiting for the first step: {error}")
+            waits = True
+            time.sleep(POLL)
 
 
 def _listen(port: int | None) -> socket.socket:

@@ -7,14 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from grpo.report.page import render
 from grpo.report.table import PAGE
-from grpo.watch.__main__ import main
+from grpo.watch.__main__ import _opened, main
 from tests.grpo.report.made import EVIL, large_run, metrics_line, pipeline, row, write_rows
 
 ROOT = Path(__file__).parents[3]
@@ -149,6 +151,14 @@ def test_the_command_serves_until_it_is_interrupted(run):
     assert process.returncode == 0 and "Traceback" not in errors
 
 
+def test_a_run_that_has_just_begun_is_waited_for(tmp_path, capsys):
+    (tmp_path / "log.txt").write_text("begun\n")
+    later = threading.Timer(0.3, (tmp_path / "metrics.jsonl").write_text, [metrics_line(1)])
+    later.start()
+    assert _opened([tmp_path]).reading.runs[0].last_step == 1
+    assert capsys.readouterr().out.startswith("waiting for the first step: ")
+
+
 @pytest.mark.slow
 def test_many_completions_stay_usable(serve, tmp_path):
     """Three runs of 2,000 steps and 32,000 completions: the page in 2 s, a filter in 200 ms (both doubled here)."""
@@ -166,3 +176,4 @@ def test_many_completions_stay_usable(serve, tmp_path):
         began = time.monotonic()
         found = json.loads(server.get("/rollouts", **query)[2])
         assert time.monotonic() - began < 0.4 and found["total"] > 0
+    assert len(render(runs)) < 5_000_000
