@@ -1,39 +1,23 @@
-"""What is to be thought of a run, in words: warnings of its steps, seen again in order."""
+"""The verdict and the findings of the run doctor, see `grpo.doctor.findings`."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from grpo.report.reading import Run
-from grpo.runs.coach import Coach
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is the matter: what shows it, and what to do."""
-
-    name: str
-    evidence: str
-    remedy: str = ""
-    confidence: float | None = None
+from grpo.doctor.findings import Finding, Verdict, judgement
+from grpo.doctor.findings.diagnosis import findings
+from grpo.doctor.findings.reading import read
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict of a run, and its findings, the likeliest first."""
+    """What the doctor says of a run: its verdict, and what is wrong with it, the likeliest first."""
 
-    word: str
-    evidence: str
-    next_command: str
+    verdict: Verdict
     findings: list[Finding]
 
 
-def judge(run: Run) -> Judgement:
-    """Judge a run by what it has written so far."""
-    findings = []
-    if run.config is not None:
-        coach = Coach(run.config)
-        findings = [
-            Finding(f"step {step}", text) for step, values in run.metrics.items() for text in coach.look(step, values)
-        ]
-    curve = run.curve("loss" if run.supervised else "reward")
-    evidence = f"{curve[0][1]:.3f} → {curve[-1][1]:.3f}" if curve else ""
-    return Judgement("loss" if run.supervised else "reward", evidence, f"grpo evaluate {run.path}", findings)
+def judge(run: Path) -> Judgement:
+    """Ask the doctor about a run directory, finished or not; RunError where it holds no finished step."""
+    seen = read(run)
+    wrong = findings(seen)
+    return Judgement(judgement.judge(seen, wrong, run, finished=judgement.finished(run)), wrong)

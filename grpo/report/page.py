@@ -13,7 +13,7 @@ from grpo.report import assets, curves, tables
 from grpo.report.index import Index
 from grpo.report.judgement import Judgement, judge
 from grpo.report.panels import panels, short_name
-from grpo.report.reading import Row, Run
+from grpo.report.reading import Row
 from grpo.report.rollouts import chosen
 from grpo.report.spreads import spreads
 from grpo.report.stages import Reading, read
@@ -47,10 +47,10 @@ def render(paths: Sequence[Path]) -> str:
     return whole_page(content, rows=rows, command=" ".join(["grpo watch", *map(str, paths)]))
 
 
-def content_of(reading: Reading, table: Table, judged: Callable[[Run], Judgement] = judge) -> Content:
+def content_of(reading: Reading, table: Table, judged: Callable[[Path], Judgement] = judge) -> Content:
     """Put together what a page shows; the curves that come from texts are added to the runs."""
     runs = [replace(run, derived=derived(table, place)) for place, run in enumerate(reading.runs)]
-    return Content(replace(reading, runs=runs), table, [judged(run) for run in runs])
+    return Content(replace(reading, runs=runs), table, [judged(run.path) for run in runs])
 
 
 def whole_page(content: Content, *, rows: Sequence[Row] | None, command: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from grpo.report.index import Index
 from grpo.report.judgement import Judgement, judge
 from grpo.report.page import Content, content_of, facets, parts, whole_page
-from grpo.report.reading import ReportError, Run
+from grpo.report.reading import ReportError
 from grpo.report.stages import read
 
 POLL = 1.0  # seconds between two looks at the files
@@ -111,12 +111,12 @@ class Watched:
     def _content(self) -> Content:
         return content_of(self.reading, self.index.table, self._judge)
 
-    def _judge(self, run: Run) -> Judgement:
+    def _judge(self, run: Path) -> Judgement:
         now = time.monotonic()
-        at, judgement = self._judged.get(run.path, (-JUDGE_EVERY, None))
+        at, judgement = self._judged.get(run, (-JUDGE_EVERY, None))
         if judgement is None or now - at >= JUDGE_EVERY:
             judgement = judge(run)
-            self._judged[run.path] = (now, judgement)
+            self._judged[run] = (now, judgement)
         return judgement
 
     def _made(self, what: str, make: Callable[[], str]) -> str:

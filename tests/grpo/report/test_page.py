@@ -174,10 +174,14 @@ def test_every_svg_is_well_formed_and_within_its_box(run):
                 assert 0 <= float(x) <= width and 0 <= float(y) <= height
 
 
-def test_the_coach_is_asked_again(run):
+def test_the_first_line_is_the_verdict_and_the_doctor_says_what_is_wrong(run):
     folder = run()
-    (folder / "metrics.jsonl").write_text(metrics_line(1) + metrics_line(2, **{"completions/clipped_ratio": 0.95}))
-    assert "truncated: 95% of the completions were cut" in page(folder)
+    cut = {"completions/clipped_ratio": 0.95}
+    (folder / "metrics.jsonl").write_text("".join(metrics_line(step, **cut) for step in range(1, 13)))
+    html = page(folder)
+    text = re.sub(r"<[^>]*>", " ", html.split("<body>")[1])
+    assert text.split()[0] in ("learned", "flat", "hacked", "unstable", "worse")
+    assert "<b>truncated</b>" in html and "% sure" in html and "next: <code>python -m grpo." in html
 
 
 def test_held_out_points_are_before_each_evaluation_and_after(run):
