@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from rewards.code.program import Packages, described, provide_header, shared_classes
-from rewards.code.remote import Remote, Unjudgeable, Wire
+from rewards.code.remote import RAISES, Remote, Unjudgeable, Wire
 from rewards.code.values import Malformed
 from rewards.sandbox.guard import Channel, Confinement, seal
 
@@ -133,5 +133,5 @@ def judge(names: dict[str, Any], request: dict[str, Any]) -> tuple[str, str]:
         text = f"{type(error).__name__}: {error}"[:200]
         if "of_program" in vars(type(error)):
             return "error", text
-        return ("bad" if isinstance(error, ImportError) else "fail"), text
+        return ("bad" if isinstance(error, ImportError) else "fail"), f"{RAISES} {text}"
     return "pass", ""

@@ -18,6 +18,10 @@ from rewards.code.answer import code_in_prompt
 from rewards.code.values import Opaque, encode
 
 LONGEST_TESTS = 4_000_000  # characters
+PRINTED, SOURCE, COROUTINES = "what the program prints", "the names and source of the program", "coroutines"
+NOT_SENT = {"redirect_stdout": PRINTED, "redirect_stderr": PRINTED, "capsys": PRINTED,
+            "inspect": SOURCE, "__doc__": SOURCE, "__dict__": SOURCE, "__annotations__": SOURCE,
+            "asyncio": COROUTINES}  # fmt: skip
 
 
 class BadTests(ValueError):
@@ -130,7 +134,9 @@ def _assert_plan(sources: Sequence[str], imports: str, entry_point: str | None, 
     if len(simple) == len(calls):
         return Calls(tuple(simple), setup)
     for source in sources:
-        _refuse_looks_at_arguments(_parsed(source, "tests"))
+        tree = _parsed(source, "tests")
+        _refuse_looks_at_arguments(tree)
+        _refuse_what_is_not_sent(tree)
     return Checks(tuple(sources), setup, imports, entry_point, None)
 
 
@@ -150,7 +156,18 @@ def _function_plan(source: str, imports: str, entry_point: str | None, setup: st
     if not others and simple and len(simple) == len(calls):
         return Calls(tuple(simple), setup)
     _refuse_looks_at_arguments(tree)
+    _refuse_what_is_not_sent(tree)
     return Checks((source,), setup, imports, entry_point, "check")
+
+
+def _refuse_what_is_not_sent(tree: ast.Module) -> None:
+    """Raise BadTests if a test asks for what stays in the program's process: what it prints, its source, coroutines."""
+    for node in ast.walk(tree):
+        name = node.attr if isinstance(node, ast.Attribute) else ""
+        if isinstance(node, ast.Name) and not node.id.startswith("__"):
+            name = node.id
+        if isinstance(node, ast.Await) or name in NOT_SENT:
+            raise BadTests(f"a test asks for {NOT_SENT.get(name, NOT_SENT['asyncio'])}, which is not sent")
 
 
 def _refuse_looks_at_arguments(tree: ast.Module) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from rewards.code.values import decode, encode, pack
 from rewards.sandbox.guard import Channel
 
+RAISES = "a test raises"  # begins what is said of a test that failed by no assertion
 MOST_AT_ONCE = 256  # items of an iterator that one message brings
 # Operations that a test may ask for by name; the program's process carries them out.
 OPERATIONS: dict[str, Callable[..., Any]] = {

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from rewards.base import Completion, Judged, completion_text, prompt_text, seen_prompts
 from rewards.code.answer import programs_in
 from rewards.code.plans import BadTests, Plan, Row, plan_of
+from rewards.code.remote import RAISES
 from rewards.code.trial import Verdict, cores, judge
 from rewards.sandbox.choice import StartError, Unavailable, choose, describe
 from rewards.sandbox.isolations import ISOLATIONS, Isolation, Limits
@@ -209,7 +210,7 @@ def _job(
 
 def _message(verdict: Verdict) -> str | None:
     """One line for what is no ordinary outcome. What a program says may hold anything."""
-    if verdict.outcome in ("pass", "fail", "no_code"):
+    if verdict.outcome in ("pass", "no_code") or (verdict.outcome == "fail" and not verdict.message.startswith(RAISES)):
         return None
     said = " ".join(verdict.message.split())[:400]
     return f"{verdict.outcome}: {said}: left out" if verdict.outcome in LEFT_OUT else f"{verdict.outcome}: {said}"

@@ -2,12 +2,15 @@
 
 None, true, false, texts, finite floats, integers up to 2^53 and lists stand for themselves; anything else is an object
 with one key: {"int": hex}, {"float": "inf"}, {"tuple" | "set" | "frozenset" | "iterator": [...]}, {"dict": [[k, v]]},
-{"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range": [start, stop, step]}, {"ref": n} (an object that stays
-where it is), {"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`). Used on
-both sides; imports nothing slow.
+{"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range": [start, stop, step]}, {"Decimal" | "Fraction" | "date" |
+"datetime" | "time": text}, {"timedelta": [days, seconds, microseconds]}, {"ref": n} (an object that stays where it is),
+{"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`). Used on both sides;
+imports nothing slow.
 """
 
+import importlib
 import math
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,6 +25,20 @@ SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     "dict": dict,
 }
 _CONSUMED: tuple[type, ...] = (Iterator, type({}.keys()), type({}.values()), type({}.items()))
+
+
+# Values of the library: what makes them of their text, and what that looks like.
+STANDARD = {
+    "Decimal": (
+        "decimal",
+        "Decimal",
+        re.compile(r"-?(?:[0-9]{1,1000}(?:\.[0-9]{1,1000})?(?:E[+-]?[0-9]{1,6})?|Infinity|NaN)"),
+    ),
+    "Fraction": ("fractions", "Fraction", re.compile(r"-?[0-9]{1,1000}(?:/[0-9]{1,1000})?")),
+    "date": ("datetime", "date.fromisoformat", re.compile(r"[0-9-]{10}")),
+    "datetime": ("datetime", "datetime.fromisoformat", re.compile(r"[0-9T:.+-]{19,40}")),
+    "time": ("datetime", "time.fromisoformat", re.compile(r"[0-9:.+-]{8,30}")),
+}
 
 
 class Opaque(TypeError):
@@ -73,11 +90,24 @@ def _encode_rest(value: Any, refer: Refer | None, depth: int) -> Any:
     if isinstance(value, _CONSUMED) and (refer is None or not isinstance(value, Iterator)):
         consumed: Any = value
         return {"iterator": [encode(item, refer, depth + 1) for item in consumed]}
+    if (standard := _standard(value)) is not None:
+        return standard
     if type(value).__module__ == "numpy" and hasattr(value, "tolist"):  # a number, or an array as a list
         return encode(value.tolist(), refer, depth + 1)
     if refer is None:
         raise Opaque(f"a {type(value).__name__} can't be compared")
     return refer(value)
+
+
+def _standard(value: Any) -> dict[str, Any] | None:
+    """A value of a class of the library, such as Decimal; None for any other."""
+    kind, module = type(value).__name__, type(value).__module__
+    if kind == "timedelta" and module == "datetime":
+        return {kind: [value.days, value.seconds, value.microseconds]}
+    if kind not in STANDARD or module != STANDARD[kind][0]:
+        return None
+    text = value.isoformat() if module == "datetime" else str(value)
+    return {kind: text} if STANDARD[kind][2].fullmatch(text) else None
 
 
 def pack(value: Any, refer: Refer, shared: Mapping[str, type]) -> Any:
@@ -203,6 +233,13 @@ class _Reader:
             return complex(*[self.value(part) for part in content])
         if kind == "range":
             return range(*[self.value(part) for part in content])
+        if kind == "timedelta":
+            return importlib.import_module("datetime").timedelta(*[int(part) for part in content])
+        if kind in STANDARD and isinstance(content, str) and STANDARD[kind][2].fullmatch(content):
+            found: Any = importlib.import_module(STANDARD[kind][0])
+            for name in STANDARD[kind][1].split("."):
+                found = getattr(found, name)
+            return found(content)
         if kind == "ref" and self._dereference is not None and type(content) is int:
             return self._dereference(content)
         if kind == "graph" and not self._nodes:

@@ -149,3 +149,47 @@ def test_a_function_with_the_name_of_a_class_makes_no_objects(reward):
 def test_a_failure_by_an_own_object_is_no_silent_one(reward):
     messages = score(reward, ALWAYS, "x = f(2)\nassert x == 4", entry_point="f")[1]
     assert "object of its own class" in messages["own_object"]
+
+
+@pytest.mark.parametrize(
+    ("code", "test"),
+    [
+        (
+            "from decimal import Decimal\ndef f(): return Decimal('1.50')",
+            "from decimal import Decimal\nassert f() == Decimal('1.5')",
+        ),
+        ("from fractions import Fraction\ndef f(): return Fraction(1, 2)", "assert f() + f() == 1"),
+        ("from datetime import date\ndef f(): return date(2024, 2, 29)", "assert f().month == 2"),
+        ("from datetime import datetime\ndef f(): return datetime(2024, 2, 29, 1)", "assert f().hour == 1"),
+        ("from datetime import timedelta\ndef f(): return timedelta(hours=25)", "assert f().days == 1"),
+        ("from datetime import time\ndef f(): return time(1, 2, 3)", "assert f().minute == 2"),
+    ],
+)
+def test_values_of_the_library_come_back_as_they_are(reward, code, test):
+    assert reward([""], [f"```python\n{code}\n```"], tests=[[test]]) == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (
+            "import io, contextlib\nb = io.StringIO()\n"
+            "with contextlib.redirect_stdout(b):\n    f()\nassert b.getvalue() == ''",
+            "prints",
+        ),
+        ("assert f.__doc__ is None", "the names and source of the program"),
+        ("import asyncio\nassert asyncio.run(f()) == 1", "coroutines"),
+        ("import inspect\nassert inspect.isfunction(f)", "the names and source of the program"),
+    ],
+)
+def test_what_stays_in_the_programs_process_is_left_out_and_said(reward, test, said):
+    values = reward([""], ["```python\nclass A: pass\ndef f(): return A()\n```"], tests=[[test]])
+    assert values == [None] and said in str(values.messages)
+
+
+def test_a_test_that_fails_by_no_assertion_says_how(reward):
+    code = "from collections import namedtuple\ndef f(): return namedtuple('P', 'x y')(1, 2)"
+    values = reward([""], [f"```python\n{code}\n```"], tests=[["assert f().x == 1"]])
+    assert values == [0.0] and "a test raises AttributeError: 'tuple' object has no attribute 'x'" in str(
+        values.messages
+    )
