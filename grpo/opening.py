@@ -19,6 +19,7 @@ from grpo.model.adapter_files import files_of
 from grpo.model.loading import load_policy
 from grpo.model.policy import ADAPTER_CONFIG, Policy
 from grpo.model.targets import described
+from grpo.ranks import here
 from grpo.runs import checkpoint, fingerprints
 from grpo.runs.directory import CONFIG_FILE, Say, claim
 from grpo.runs.interrupt import StopFlag
@@ -51,7 +52,10 @@ def open_run(
     envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
     """
     _refuse_in_memory(config, output)
-    start = claim(config, output, resume=resume, say=say, origins=origins)
+    if not here().writes:
+        say = _say_nothing
+        output.mkdir(parents=True, exist_ok=True)  # on a machine of its own
+    start = claim(config, output, resume=resume, say=say, origins=origins) if here().writes else None
     log = RunLog(output)
     log.begin()
     for line in preface:
@@ -74,9 +78,12 @@ def _open(
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
     try_rewards(rewards, env, env.tasks("train"), config, output, say, stop)
-    own, path = _with_own_start(config, output), model_path(config, output, say, stop)
+    own = here().first_before_others(lambda: _with_own_start(config, output))
+    path = model_path(config, output, say, stop)
     policy = load_policy(own, path)
-    made_of = fingerprints.compare(start, _made_of(config, env, path, own.adapter), accept=accept_changes, say=say)
+    found = _made_of(config, env, path, own.adapter)
+    here().require_same(found)
+    made_of = fingerprints.compare(start, found, accept=accept_changes, say=say)
     for note in rewards.notes:
         say(f"  note: {note}")
     say(f"model {config.model}: {_millions(policy)}; {_sharing(policy)}")
@@ -86,7 +93,8 @@ def _open(
     trainer.state.fingerprints = made_of
     say(trainer.memory_plan.said)
     # last, when nothing more can be refused: a directory with a config in it holds a run
-    checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
+    if here().writes:
+        checkpoint.write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output)})))
     return trainer
 
 
@@ -99,6 +107,10 @@ def _made_of(config: Config, env: envs.Env, path: str, adapter: str | None) -> d
         "the adapter that it starts from": None if adapter is None else fingerprints.of_folder(Path(adapter)),
         **fingerprints.of_rewards(config.reward_weights),
     }
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _refuse_in_memory(config: Config, output: Path) -> None:
@@ -170,6 +182,10 @@ def model_path(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
     """Return the model's path; the miniature is made first, unless this run has made it before."""
     if config.model != "miniature":
         return config.model
+    return here().first_before_others(lambda: _miniature(config, output, say, stop))
+
+
+def _miniature(config: Config, output: Path, say: Say, stop: StopFlag) -> str:
     folder = output / MINIATURE
     recipe = json.dumps({"seed": config.seed, **config.cold_start.model_dump()})
     if not (folder / RECIPE).exists() or (folder / RECIPE).read_text() != recipe:

@@ -3,6 +3,7 @@
 Without arguments: the embedded model, nothing downloaded.
 """
 
+import contextlib
 import functools
 import json
 import shlex
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     go_on = f"python -m grpo.train --output {output} --resume"
     told = [*(["--config", str(options.config)] if options.config is not None else []), *options.overrides]
     begin_again = " ".join([go_on, *map(shlex.quote, told)])  # the config may not be recorded yet
-    return guarded(work, go_on=go_on, begin_again=begin_again, saved=lambda: has_checkpoint(output))
+    saved = functools.partial(has_checkpoint, output)
+    return guarded(work, go_on=go_on, begin_again=begin_again, saved=saved, over_ranks=True)
 
 
 def quickstart(given: Mapping[str, Any]) -> Layer | None:
@@ -55,36 +57,35 @@ def quickstart(given: Mapping[str, Any]) -> Layer | None:
 def _run(settled: Settled[Config], *, resume: bool, accept_changes: bool) -> None:
     from grpo.cpu.blas import load_blas
     from grpo.opening import open_run
+    from grpo.ranks.session import joined
+    from grpo.ranks.settings import same_settings
     from grpo.runs import checkpoint
     from grpo.runs.directory import claim, finished
     from grpo.runs.interrupt import StopFlag
 
-    config, output = settled.config, settled.output
-    if resume and (steps := finished(config, output)):
-        claim(config, output, resume=True, say=lambda _: None, origins=settled.origins)
-        say(
-            f"{output} is finished: {steps} of {config.steps} steps. For more add steps={2 * steps}; to measure it: "
-            f"python -m grpo.evaluate {output}"
-        )
-        return
     blas = load_blas()
-    with checkpoint.lock(output), StopFlag() as stop:
+    with StopFlag() as stop, joined(stop, {"command": "grpo.train"}) as ranks:
+        settled = same_settings(settled, resume=resume)
+        config, output = settled.config, settled.output
+        if resume and (steps := ranks.from_first(lambda: finished(config, output))):
+            if ranks.writes:
+                claim(config, output, resume=True, say=lambda _: None, origins=settled.origins)
+                say(
+                    f"{output} is finished: {steps} of {config.steps} steps. For more add steps={2 * steps}; to "
+                    f"measure it: python -m grpo.evaluate {output}"
+                )
+            return
         warning = f"; warning: {blas.warning}" if blas.warning else ""
-        preface = [f"run directory {output}; matrix products by {blas.name}{warning}", *settled.lines()]
-        trainer = open_run(
-            config,
-            output,
-            resume=resume,
-            say=say,
-            stop=stop,
-            accept_changes=accept_changes,
-            origins=settled.origins,
-            preface=preface,
-        )
-        with trainer.logger.log.failures():
-            summary = trainer.train(stop)
-        checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
-        _conclude(output, config, summary)
+        several = f"; {ranks.size} processes" if ranks.size > 1 else ""
+        preface = [f"run directory {output}; matrix products by {blas.name}{warning}{several}", *settled.lines()]
+        with checkpoint.lock(output) if ranks.writes else contextlib.nullcontext():
+            given: dict[str, Any] = {"accept_changes": accept_changes, "origins": settled.origins, "preface": preface}
+            trainer = open_run(config, output, resume=resume, say=say, stop=stop, **given)
+            with trainer.logger.log.failures():
+                summary = trainer.train(stop)
+            if ranks.writes:
+                checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
+                _conclude(output, config, summary)
 
 
 def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ from grpo.memory.plan import plan
 from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
+from grpo.ranks import here
+from grpo.ranks.sampling import sampled, scored_by_first
 from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.engine import Request
 from grpo.rollout.filling import Filling
@@ -125,7 +127,8 @@ class Trainer(Loop[TrainerState]):
             self.logger.say(f"  note: {note}")
         for line in odd_mixtures(config):
             self.logger.say(f"  warning: {line}")
-        self._replay()
+        if here().writes:
+            self._replay()
         self._seen_messages: set[str] = set()
         self.first_traceback, self._steps_without_reward = "", 0
 
@@ -172,6 +175,7 @@ class Trainer(Loop[TrainerState]):
             "tokens_per_second": tokens / max(decoded - start, 1e-9),
             "memory/peak_bytes": float(mx.get_peak_memory()),
         }
+        metrics |= here().traffic()
         metrics |= logged_metrics(scored, metrics)
         if self.config.completions_every and step % self.config.completions_every == 0:
             self.logger.completions(step + 1, groups, scored, advantages)
@@ -192,11 +196,11 @@ class Trainer(Loop[TrainerState]):
         self._probe(step)
         self.state.unlogged = None
         self.logger.step(step, metrics)
-        for warning in self.coach.look(step, metrics):
+        for warning in [*self.coach.look(step, metrics), *here().slow(step)]:
             self.logger.say(f"  warning: {warning}")
         if self.logger.view is not None:
             self.logger.view.update(step, metrics, self.coach.found)
-        for callback in self.seams.callbacks:
+        for callback in self.seams.callbacks if here().writes else ():
             callback(step, dict(metrics))
 
     def _rollout(self, step: int, prompts: Sequence[Prompt], before: int) -> tuple[list[Group], list[GroupScores]]:
@@ -218,21 +222,37 @@ class Trainer(Loop[TrainerState]):
             dialogues=self.dialogues,
             numbers=range(before, before + len(prompts)),
         )
-        groups: dict[int, Group] = {}
+        self.decoded_at = time.monotonic()
+        groups, scored = sampled(prompts, request, self._sample)
+        if config.reward_batch == "step":
+            scored = scored_by_first(lambda: results(self.scorer.submit_all(groups), self.stop.check))
+        self._report(prompts, scored)
+        return groups, scored
+
+    def _sample(self, prompts: Sequence[Prompt], request: Request) -> tuple[list[Group], list[GroupScores]]:
+        """Return the groups and their rewards, without these where they are worked out once for the whole step."""
+        config, groups = self.config, dict[int, Group]()
         pending: dict[int, Future[GroupScores]] = {}
-        with self.logger.progress("sampling", config.batch * config.max_completion_length) as bar:
+        total = len(prompts) * config.num_generations * config.max_completion_length
+        with self.logger.progress("sampling", total) as bar:
             inputs = RolloutInputs(self.policy, prompts, request, self._advance(bar))
             for index, group in groups_of(self.source, config.rollout_source, inputs):
                 groups[index] = group
+                self._require_whole(group)
                 if config.reward_batch == "group":
                     pending[index] = self.scorer.submit(group)
         self.decoded_at = time.monotonic()
         ordered = [groups[index] for index in range(len(prompts))]
-        if config.reward_batch == "step":
-            pending = dict(enumerate(self.scorer.submit_all(ordered)))
-        scored = results([pending[index] for index in range(len(prompts))], self.stop.check)
-        self._report(prompts, scored)
-        return ordered, scored
+        return ordered, results([pending[index] for index in sorted(pending)], self.stop.check)
+
+    def _require_whole(self, group: Group) -> None:
+        """Refuse a group that rank 0 would have to score without its environments, which stay where they are."""
+        made = any(rollout.dialogue is not None and rollout.dialogue.environment for rollout in group.rollouts)
+        if made and self.config.reward_batch == "step" and here().size > 1:
+            raise ConfigError(
+                "reward_batch must be group where several processes train with an environment_factory, got step: an "
+                "environment cannot go to the process that scores the whole step"
+            )
 
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
@@ -366,6 +386,8 @@ class Trainer(Loop[TrainerState]):
             "tokens": self.state.tokens,
             "control": self.config.control,
         }
+        if not here().writes:
+            return summary
         found, verdict = conclude(self.output, summary)
         self.logger.conclude(self.state.step, verdict, found)
         return summary | {"verdict": asdict(verdict)}

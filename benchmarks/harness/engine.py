@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.harness.settings import FREE_TO_CHANGE, Settings, parser, settings_of
 from benchmarks.harness.spec import Benchmark
 from grpo.config.sections import ConfigError
+from grpo.ranks.launch import place
 from rewards.printable import say
 
 if TYPE_CHECKING:
@@ -65,12 +66,10 @@ def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
 
 def _placed_by_launcher(settings: Settings) -> Settings:
     """Under mlx.launch every process takes its share."""
-    import mlx.core as mx
-
-    group = mx.distributed.init()
-    if settings.shard is not None or group.size() == 1:
+    rank, processes = place()
+    if settings.shard is not None or processes == 1:
         return settings
-    return settings.model_copy(update={"shard": f"{group.rank()}/{group.size()}"})
+    return settings.model_copy(update={"shard": f"{rank}/{processes}"})
 
 
 def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: Path, stop: "StopFlag") -> int:

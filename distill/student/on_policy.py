@@ -18,6 +18,7 @@ from distill.student.teacher import require_same_vocabulary
 from grpo.config import Config
 from grpo.model.forward import completion_logprobs, rows_of
 from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.scoring import GroupScores
 from grpo.trainer import Trainer
 from grpo.types import Credit, Group
@@ -37,16 +38,19 @@ class OnPolicyTrainer(Trainer):
         """Each token's log-ratio of teacher to sampler, and what they come to."""
         credits: list[list[Credit]] = []
         ratios: list[float] = []
-        for group in groups:
-            self.stop.check()
-            teacher = np.array(self._teacher_logprobs(group))  # [samples, time]
-            rows = [
-                tuple((row[: len(rollout.tokens)] - np.array(rollout.logprobs)).tolist())
-                for row, rollout in zip(teacher, group.rollouts, strict=True)
-            ]
-            credits.append(list(rows))
+        for rows in here().spread(groups, self._log_ratios):
+            credits.append([tuple(row) for row in rows])
             ratios += [ratio for row in rows for ratio in row]
         return credits, {"teacher/reverse_kl": -float(np.mean(ratios)), "teacher/log_ratio_std": float(np.std(ratios))}
+
+    def _log_ratios(self, group: Group) -> list[list[float]]:
+        """Return teacher minus sampler logprobs, [samples][time]."""
+        self.stop.check()
+        teacher = np.array(self._teacher_logprobs(group))  # [samples, time]
+        return [
+            (row[: len(rollout.tokens)] - np.array(rollout.logprobs)).tolist()
+            for row, rollout in zip(teacher, group.rollouts, strict=True)
+        ]
 
     def _teacher_logprobs(self, group: Group) -> mx.array:
         rows = rows_of([group.prompt.tokens], [rollout.tokens for rollout in group.rollouts])

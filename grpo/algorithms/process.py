@@ -8,12 +8,14 @@ farmed, and steps are hard to tell apart (arXiv 2501.12948). What a rule can che
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from grpo.config import Config
 from grpo.config.sections import ConfigError
+from grpo.ranks import here
 from grpo.types import Credit, Group, Rollout
 
 # f(prompts, completions, steps, completion_ids, **columns) -> one list of values a completion; None = not judged
@@ -55,8 +57,11 @@ def process_credit(
     """
     found: list[list[Credit]] = []
     measured: list[float] = []
-    for group, outcomes in zip(groups, credit, strict=True):
-        judged = [_judged(values, rollout, config, decode) for rollout, values in _values(function, config, group)]
+    by_group = here().spread(groups, partial(_values, function, config))
+    for group, outcomes, given in zip(groups, credit, by_group, strict=True):
+        judged = [
+            _judged(values, rollout, config, decode) for rollout, values in zip(group.rollouts, given, strict=True)
+        ]
         everything = [value for values, _ in judged for value in values]
         measured += everything
         centre = float(np.mean(everything)) if everything else 0.0
@@ -72,8 +77,8 @@ def process_credit(
     return found, metrics
 
 
-def _values(function: ProcessReward, config: Config, group: Group) -> list[tuple[Rollout, Sequence[float] | None]]:
-    """Ask the function about a group."""
+def _values(function: ProcessReward, config: Config, group: Group) -> list[list[float] | None]:
+    """Ask the function about a group; return its values, [samples]."""
     rollouts = group.rollouts
     steps = [[] if config.process_split == "token" else steps_of(one.text, config.process_split) for one in rollouts]
     columns: dict[str, Any] = {name: [value] * len(rollouts) for name, value in group.prompt.task.columns.items()}
@@ -88,7 +93,7 @@ def _values(function: ProcessReward, config: Config, group: Group) -> list[tuple
         raise ConfigError(
             f"process_reward {config.process_reward} gave {len(values)} lists for {len(rollouts)} completions"
         )
-    return list(zip(rollouts, values, strict=True))
+    return [None if row is None else [float(value) for value in row] for row in values]
 
 
 def _judged(

@@ -3,6 +3,7 @@
 GRPOTrainer(model=..., reward_funcs=[...], args=..., train_dataset=...).
 """
 
+import contextlib
 import difflib
 import functools
 import json
@@ -25,6 +26,8 @@ from grpo.doctor.findings.judgement import lines_of
 from grpo.model.loading import adapt, load_policy
 from grpo.model.policy import Policy
 from grpo.opening import IN_MEMORY, reward_set, try_rewards
+from grpo.ranks import here
+from grpo.ranks.session import joined
 from grpo.report.page import render
 from grpo.rollout.source import RolloutSource
 from grpo.runs import checkpoint, fingerprints
@@ -132,22 +135,33 @@ class GRPOTrainer:
         resume = resume or bool(resume_from_checkpoint)
         if self.config.output is None:
             self.output = free_directory(DEFAULT_OUTPUT, resume=resume)
+        with StopFlag() as stop, joined(stop, {"command": "GRPOTrainer.train"}) as ranks:
+            ranks.require_same(self.config.model_dump(mode="json", exclude={"output"}))
+            self.output = Path(ranks.from_first(lambda: str(self.output)))
+            with checkpoint.lock(self.output) if ranks.writes else contextlib.nullcontext():
+                return self._train(stop, resume=resume, accept_changes=accept_changes)
+
+    def _train(self, stop: StopFlag, *, resume: bool, accept_changes: bool) -> dict[str, Any]:
+        writes = here().writes
         log = RunLog(self.output)
-        say = log.heard(told)
-        with checkpoint.lock(self.output), StopFlag() as stop:
-            start = claim(self.config, self.output, resume=resume, say=told)
-            log.begin()
-            with log.failures(), reward_set(self.config, self._functions) as rewards:
-                for line in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:
-                    say(line)
-                try_rewards(rewards, self._env, self._env.tasks("train"), self.config, self.output, say, stop)
-                options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
-                made_of = fingerprints.compare(start, self._made_of(), accept=accept_changes, say=say)
-                trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
-                trainer.state.fingerprints = made_of
-                say(trainer.memory_plan.said)
+        say = log.heard(told) if writes else log.write
+        start = claim(self.config, self.output, resume=resume, say=told) if writes else None
+        log.begin()
+        with log.failures(), reward_set(self.config, self._functions) as rewards:
+            for line in [*self._env.report(), *(f"note: {note}" for note in [*self._notes, *rewards.notes])]:
+                say(line)
+            try_rewards(rewards, self._env, self._env.tasks("train"), self.config, self.output, say, stop)
+            options: dict[str, Any] = {"resume_from": start, "seams": self._seams}
+            found = self._made_of()
+            here().require_same(found)
+            made_of = fingerprints.compare(start, found, accept=accept_changes, say=say)
+            trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
+            trainer.state.fingerprints = made_of
+            say(trainer.memory_plan.said)
+            if writes:
                 checkpoint.write_text(self.output / "config.yaml", to_yaml(self.config))
-                summary = trainer.train(stop)
+            summary = trainer.train(stop)
+        if writes:
             checkpoint.write_text(self.output / "summary.json", json.dumps(summary, indent=1))
             checkpoint.write_text(self.output / "report.html", render([self.output]))
             for line in lines_of(summary["verdict"], self.output):

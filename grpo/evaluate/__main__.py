@@ -9,6 +9,7 @@ that is stopped goes on when the command is given again with the same --output.
 """
 
 import argparse
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -135,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     go_on = shlex.join([*words, *([] if options.output else ["--output", str(output)])])
-    return guarded(work, go_on=f"python -m grpo.evaluate {go_on}")
+    return guarded(work, go_on=f"python -m grpo.evaluate {go_on}", over_ranks=True)
 
 
 def _free(path: Path) -> Path:
@@ -145,13 +146,19 @@ def _free(path: Path) -> Path:
 
 def _evaluate(settled: Settled, output: Path) -> None:
     from grpo.evaluate.run import Wish, run_evaluation
+    from grpo.ranks.session import joined
     from grpo.runs import checkpoint
     from grpo.runs.interrupt import StopFlag
 
-    with checkpoint.lock(output), StopFlag() as stop:
+    with StopFlag() as stop, joined(stop, {"command": "grpo.evaluate"}) as ranks:
+        ranks.require_same({**settled.config.model_dump(mode="json"), "adapter": settled.adapter})
+        output = Path(ranks.from_first(lambda: str(output)))
         command = f"python -m grpo.evaluate {shlex.join(sys.argv[1:])}"
         wish = Wish(settled.config, settled.run or output, settled.adapter, settled.every_row, command)
-        found = run_evaluation(wish, output, say, stop)
+        with checkpoint.lock(output) if ranks.writes else contextlib.nullcontext():
+            found = run_evaluation(wish, output, say, stop)
+    if not found:
+        return  # rank 0 has the figures
     sizes = f"{found['tasks']} tasks x {found['samples']} samples"
     say(f"{sizes}, length {found['mean_length']:.0f}, cut {found['truncated']:.0%}")
     for name, figure in found["figures"].items():

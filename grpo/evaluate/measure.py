@@ -9,6 +9,7 @@ from grpo.config import Config
 from grpo.evaluate.intervals import interval
 from grpo.metrics import logged_metrics
 from grpo.model.policy import Policy
+from grpo.ranks.sampling import sampled
 from grpo.rollout.dialogue import Dialogues
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
@@ -56,8 +57,13 @@ def evaluate(
         stops=stops(config, policy.tokenizer),
         dialogues=dialogues,
     )
-    groups = [group for _, group in sorted(generate(policy, prompts, request, on_tokens), key=lambda pair: pair[0])]
-    scored = results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)
+
+    def sample(prompts: Sequence[Prompt], request: Request) -> tuple[list[Group], list[GroupScores]]:
+        found = dict(generate(policy, prompts, request, on_tokens))
+        groups = [found[place] for place in range(len(prompts))]
+        return groups, results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)
+
+    groups, scored = sampled(prompts, request, sample)
     figures: dict[str, float] = {}
     rewarded = [total for group in scored for total in group.totals if total is not None]
     if rewarded:

@@ -18,6 +18,7 @@ from grpo.evaluate.measure import evaluate
 from grpo.model.frozen import load_teacher
 from grpo.model.policy import Policy
 from grpo.opening import model_path, reward_set, tasks, try_rewards
+from grpo.ranks import here
 from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.prompts import fitting
 from grpo.rollout.stopping import stops
@@ -47,11 +48,15 @@ class Wish:
 def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: StopFlag) -> dict[str, Any]:
     """Sample, score and write completions.jsonl and results.json in `output`; return what the latter holds.
 
+    Over ranks each samples its share of every part, and rank 0 writes; the others return nothing.
+
     Raises ConfigError or envs.DataError, one line, for what the user can put right, and Interrupted after saving.
     """
-    config, start = wish.config, time.monotonic()
-    say = _claim(wish, output, say)
-    if (output / RESULTS).exists():
+    config, start, ranks = wish.config, time.monotonic(), here()
+    say = _claim(wish, output, say) if ranks.writes else lambda _: None
+    if ranks.from_first(lambda: (output / RESULTS).exists()):
+        if not ranks.writes:
+            return {}
         say(f"{output} holds this evaluation already")
         done: dict[str, Any] = json.loads((output / RESULTS).read_text(encoding="utf-8"))
         return done
@@ -67,6 +72,8 @@ def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: S
         rows = _sample(config, policy, env, chosen, scorer, output, say, stop)
     finally:
         scorer.close()
+    if not ranks.writes:
+        return {}
     found = _settings(wish) | {
         "tasks": len({row["task"] for row in rows}),
         "figures": figures(rows),
@@ -179,15 +186,18 @@ def _sample(
     size = max(1, max(PART_ROWS, config.max_rows) // config.eval_samples)
     parts: list[list[Prompt]] = [list(prompts[at : at + size]) for at in range(0, len(prompts), size)]
     rows: list[dict[str, Any]] = []
-    with token_bar(Console(), "evaluating", len(prompts) * config.eval_samples * config.max_completion_length) as bar:
+    writes, paths = here().writes, [output / f".part_{number:06d}.jsonl" for number in range(len(parts))]
+    done = here().from_first(lambda: [path.exists() for path in paths])
+    with token_bar(
+        Console(quiet=not writes), "evaluating", len(prompts) * config.eval_samples * config.max_completion_length
+    ) as bar:
 
         def advance(tokens: int) -> None:
             stop.check()
             bar.advance(bar.task_ids[0], tokens)
 
-        for number, part in enumerate(parts):
-            path = output / f".part_{number:06d}.jsonl"
-            if not path.exists():
+        for number, (part, path) in enumerate(zip(parts, paths, strict=True)):
+            if not done[number]:
                 measured = evaluate(policy, part, scorer, config, step=number, on_tokens=advance, dialogues=dialogues)
                 made = [
                     row
@@ -196,9 +206,12 @@ def _sample(
                 ]
                 for message in (text for scores in measured.scored for text in scores.messages.values()):
                     say(f"  {message}")
-                checkpoint.write_text(path, "".join(map(to_line, made)))
-            rows += [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    checkpoint.write_text(output / COMPLETIONS, "".join(map(to_line, rows)))
-    for number in range(len(parts)):
-        (output / f".part_{number:06d}.jsonl").unlink(missing_ok=True)
+                if writes:
+                    checkpoint.write_text(path, "".join(map(to_line, made)))
+            if writes:
+                rows += [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if writes:
+        checkpoint.write_text(output / COMPLETIONS, "".join(map(to_line, rows)))
+        for path in paths:
+            path.unlink(missing_ok=True)
     return rows

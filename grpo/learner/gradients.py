@@ -29,6 +29,7 @@ from grpo.model.forward import (
     sum_trees,
 )
 from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.reduce import StepCounts
 from grpo.types import Group, LossInputs, Segment
 
@@ -85,8 +86,8 @@ class Gradients:
         self._dropout_seed = 0  # of adapter dropout, the only draw on the device; another for every bundle
 
     def start(self, step: int) -> None:
-        """Draw the dropout of this step's bundles from the seed and the step."""
-        self._dropout_seed = (self.config.seed << 32) + (step << 16)
+        """Draw the dropout of this step's bundles from the seed and the step; each rank draws its own."""
+        self._dropout_seed = (self.config.seed << 32) + (step << 16) + (here().rank << 11)
 
     def loss_and_gradient(self, bundle: Sequence[Segment], counts: StepCounts) -> Scored:
         """Return these micro-batches' share of the step's loss, d(loss)/d(trainable), and their metric sums.

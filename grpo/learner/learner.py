@@ -1,7 +1,8 @@
 """Update the policy: pack the groups, add up the objective's gradient, move the weights, report metrics."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import mlx.core as mx
@@ -17,6 +18,10 @@ from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
 from grpo.model.recompute import recompute_blocks
 from grpo.objective import Objective
+from grpo.ranks import here
+from grpo.ranks.alone import RankLost
+from grpo.ranks.digest import digest
+from grpo.ranks.share import own_rows
 from grpo.types import Credit, Group, LossFunction
 
 
@@ -44,56 +49,101 @@ class Learner:
         first: dict[str, float] = {}  # sums of the update made before the policy has moved
         self.objective.config = self.controls.applied(self.config)
         if self.objective.needs_proximal:
-            groups = [self._with_proximal(group) for group in groups]
+            groups = self._with_proximal(groups)
         self.gradients.start(step)
         self.policy.model.train()
         metrics: dict[str, float] = {}
-        for iteration in range(self.config.num_iterations):
-            for start in range(0, len(groups), size):
-                share, seeds = slice(start, start + size), (self.config.seed, 41, step, iteration, start)
-                chosen, credits, metrics = shaped(groups[share], advantages[share], self.config, seeds)
-                loss, norm, sums = self._update(chosen, credits, step)
-                first = first or (sums if "tokens" in sums else {})
-                totals.update({"loss": loss, **sums})
-                norms.append(norm)
+        with self._all_or_none(), here().uninterrupted():
+            for iteration in range(self.config.num_iterations):
+                for start in range(0, len(groups), size):
+                    share, seeds = slice(start, start + size), (self.config.seed, 41, step, iteration, start)
+                    chosen, credits, metrics = shaped(groups[share], advantages[share], self.config, seeds)
+                    loss, norm, sums = self._update(chosen, credits, step)
+                    first = first or (sums if "tokens" in sums else {})
+                    totals.update({"loss": loss, **sums})
+                    norms.append(norm)
         self.policy.unmerge()
         self.policy.model.eval()
         metrics |= self.controls.metrics(self.config) | learner_metrics(totals, norms, self.config, step, first)
+        if here().size > 1:
+            metrics["ranks/corrected"] = float(totals["ranks_corrected"])
         entropies = [value for group in groups for r in group.rollouts for value in r.trained(r.entropies)]
         self.controls = self.controls.after(
             self.config, kl=metrics.get("kl", 0.0), entropy=sum(entropies) / max(len(entropies), 1)
         )
         return metrics
 
-    def _with_proximal(self, group: Group) -> Group:
-        """Return the group with its tokens' logprobs under the policy as it is now."""
-        rows = self.gradients.proximal_logprobs(group)
-        pairs = zip(group.rollouts, rows, strict=True)
-        return replace(group, rollouts=tuple(replace(rollout, proximal_logprobs=row) for rollout, row in pairs))
+    def _with_proximal(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups with their tokens' logprobs under the policy as it is now."""
+        found = []
+        for group, rows in zip(groups, here().spread(groups, self.gradients.proximal_logprobs), strict=True):
+            pairs = zip(group.rollouts, rows, strict=True)
+            rollouts = tuple(replace(rollout, proximal_logprobs=tuple(row)) for rollout, row in pairs)
+            found.append(replace(group, rollouts=rollouts))
+        return found
+
+    @contextlib.contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Within this context, a lost rank leaves the weights as they were before the step, not between two updates."""
+        several = here().size > 1 and self.config.num_updates * self.config.num_iterations > 1
+        kept = (self.policy.trainable(), self.optimizer.state()) if several else None
+        try:
+            yield
+        except RankLost:
+            self.policy.unmerge()
+            if kept is not None:
+                self.policy.load_trainable(kept[0])
+                self.optimizer.load_state(kept[1])
+            raise
 
     def _update(
         self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int
     ) -> tuple[float, float, dict[str, float]]:
-        """Return the loss, gradient norm and metric sums of one update."""
+        """Return the loss, gradient norm and metric sums of one update; over ranks each adds what its rows give."""
+        ranks, keep_zero = here(), self.objective.keeps_zero
+        own, credits = own_rows(groups, advantages, rank=ranks.rank, size=ranks.size, keep_zero=keep_zero)
         bundles = pack(
-            groups,
-            advantages,
+            own,
+            credits,
             token_budget=self.config.token_budget,
             lanes=self.gradients.lanes,
             keep_truncated=not self.config.mask_truncated_completions,
-            keep_zero=self.objective.keeps_zero,
+            keep_zero=keep_zero,
         )
         counts = self.objective.counts(groups)
         loss, gradient, sums = 0.0, None, Counter[str]()
         for bundle in bundles:
+            ranks.look()
             scored = self.gradients.loss_and_gradient(bundle, counts)
             loss += scored.loss
             gradient = sum_trees(gradient, scored.gradient)
             mx.eval(gradient)
             sums.update(scored.sums)
+        if ranks.size > 1:
+            gradient, loss, sums = self._over_ranks(gradient, loss, sums)
         if gradient is None:  # nothing to learn from: all rows equal, or all left out
             return 0.0, 0.0, {"skipped_updates": 1.0}
         norm, applied = self.optimizer.apply(gradient, loss, step)
         if not applied:
             return 0.0, 0.0, {"dropped_updates": 1.0}
         return loss, norm, dict(sums)
+
+    def _over_ranks(
+        self, gradient: dict[str, mx.array] | None, loss: float, sums: Counter[str]
+    ) -> tuple[dict[str, mx.array] | None, float, Counter[str]]:
+        """Return the sums over the ranks of gradient, loss and metric sums; no gradient where no rank has one.
+
+        Ranks on different machines may have rounded the last update differently: all go on with rank 0's weights then.
+        """
+        ranks, total, weights = here(), Counter[str](), self.policy.trainable()
+        parts = ranks.meet([gradient is not None, loss, dict(sums), digest(weights)])
+        for _, _, part, _ in parts:
+            total.update(part)
+        if len({seen for _, _, _, seen in parts}) > 1:
+            self.policy.load_trainable(ranks.of_first(weights))
+            self.optimizer.load_state(ranks.of_first(self.optimizer.state()))
+            total.update({"ranks_corrected": 1})
+        if not any(there for there, _, _, _ in parts):
+            return None, 0.0, total
+        mine = gradient or {name: mx.zeros_like(leaf) for name, leaf in weights.items()}
+        return ranks.add(mine), sum(part for _, part, _, _ in parts), total

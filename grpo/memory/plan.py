@@ -8,6 +8,7 @@ from grpo.config.sections import ConfigError
 from grpo.memory.available import available_bytes
 from grpo.memory.estimate import GIGABYTE, estimate, in_gb, knob
 from grpo.model.facts import ModelFacts
+from grpo.ranks import here
 
 RECOMPUTED_FROM = 4 * GIGABYTE  # activations from which on blocks are recomputed, if that is left to the plan
 LONG = 2048  # tokens of a micro-batch from which on they are for an architecture of unknown sizes
@@ -52,6 +53,7 @@ def plan(config: Config, facts: ModelFacts | None, *, on_cpu: bool, prompt_token
     need_of = partial(estimate, facts=facts, on_cpu=on_cpu, prompt_tokens=prompt_tokens)
     if config.memory_gb is None:
         there, kind = available_bytes()
+        there //= here().beside
         whole = need_of(_choose(config, False))
         chosen = _choose(config, whole.activations > RECOMPUTED_FROM or whole.total_bytes > there)
         need = need_of(chosen)

@@ -122,30 +122,51 @@ def guarded(
     go_on: str = "the same command",
     begin_again: str | None = None,
     saved: Callable[[], bool] = lambda: True,
+    over_ranks: bool = False,
 ) -> int:
     """Run it; return 0 if done, 2 for wrong input, 130 / 143 if interrupted after saving, 1 for another failure.
 
     `go_on` is the command that continues it, `saved` says whether there is anything to continue from, `begin_again` is
-    the command where there is not, if it is another.
+    the command where there is not, if it is another. A command that does not run `over_ranks` is refused if a launcher
+    has started several processes of it.
     """
     from grpo.cpu.blas import load_blas
 
     load_blas()  # before anything imports mlx
+    from grpo.ranks import world
+    from grpo.ranks.session import leave
+
+    if world() > 1 and not over_ranks:
+        return refuse(ConfigError(f"this command runs in one process, {world()} were launched: start it by itself"))
+    return leave(_exit_code(work, go_on, begin_again or go_on, saved))
+
+
+def _exit_code(work: Callable[[], None], go_on: str, begin_again: str, saved: Callable[[], bool]) -> int:
     from envs import DataError
+    from grpo.ranks.alone import RankLost
+    from grpo.ranks.session import quiet
     from grpo.runs.interrupt import Interrupted, TrainingFailed
 
     try:
         work()
     except (ConfigError, DataError) as error:
-        return refuse(error)
+        return 2 if quiet(error) else refuse(error)
     except Interrupted as error:
+        if quiet(error):
+            return error.exit_code
         if saved():
             say(f"{error}; what was done is saved. Go on with: {go_on}")
         else:
-            say(f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again or go_on}")
+            say(f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again}")
         return error.exit_code
+    except RankLost as error:
+        if not quiet(error):
+            way_on = f"what was done is saved. Go on with: {go_on}" if saved() else f"Begin again with: {begin_again}"
+            print(printable(f"stopped: {error}; {way_on} (any number of processes)"), file=sys.stderr)
+        return 1
     except TrainingFailed as error:
-        print(printable(f"stopped: {error}"), file=sys.stderr)
+        if not quiet(error):
+            print(printable(f"stopped: {error}"), file=sys.stderr)
         return 1
     except OSError as error:
         if error.errno in DISK_FAULTS or "disk is full" in str(error):

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 
@@ -18,6 +19,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.decide: Callable[[int | None], int | None] = lambda received: received  # over ranks they decide together
 
     def __enter__(self) -> "StopFlag":
         self.before = {}
@@ -37,8 +39,9 @@ class StopFlag:
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""
-        if self.received is not None:
-            raise Interrupted(self.received)
+        number = self.decide(self.received)
+        if number is not None:
+            raise Interrupted(number)
 
 
 class TrainingFailed(RuntimeError):

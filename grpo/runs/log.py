@@ -1,6 +1,7 @@
 """A run's log.txt: everything said, the versions it ran with, and tracebacks in full."""
 
 import contextlib
+import os
 import platform
 import shlex
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from grpo.ranks import here
 from grpo.runs.interrupt import Interrupted
 from rewards.printable import masked, printable
 
@@ -18,10 +20,10 @@ PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "transformers", "sympy")
 
 
 class RunLog:
-    """Appends to log.txt of a run directory; several of them may write to one file."""
+    """Appends to log.txt of a run directory; several of them may write to one file. Only rank 0 writes."""
 
     def __init__(self, output: Path) -> None:
-        self.path = output / LOG
+        self.path = output / LOG if here().writes else Path(os.devnull)
 
     def begin(self) -> None:
         """Write the command, the date and the versions of a sitting."""

@@ -57,8 +57,7 @@ class RunLogger:
 
     def step(self, step: int, metrics: dict[str, float]) -> None:
         """Append one line to metrics.jsonl and one point to each curve."""
-        line = {"step": step} | {name: _short(value) for name, value in metrics.items()}
-        self.metrics.write(json.dumps(line) + "\n")
+        self.metrics.write(metrics_line(step, metrics))
         self.metrics.flush()
         for board in self.boards:
             board.scalars(step, metrics)
@@ -154,6 +153,11 @@ class RunLogger:
         self.metrics.close()
         for board in self.boards:
             board.close()
+
+
+def metrics_line(step: int, metrics: dict[str, float]) -> str:
+    """Return a step's line of metrics.jsonl."""
+    return json.dumps({"step": step} | {name: _short(value) for name, value in metrics.items()}) + "\n"
 
 
 def _short(value: float) -> float:

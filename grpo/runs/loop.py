@@ -13,10 +13,14 @@ from typing import Any, Generic, TypeVar
 
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_flatten
 
 from grpo.config.sections import ConfigError, LoggedRun
 from grpo.learner.optimizer import Optimizer
 from grpo.model.policy import Policy
+from grpo.ranks import here
+from grpo.ranks.alone import RankLost
+from grpo.ranks.digest import digest
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import Interrupted, StopFlag
 from grpo.runs.logger import RunLogger
@@ -65,9 +69,11 @@ class Loop(ABC, Generic[State]):
         self.stop = StopFlag()
         if resume_from is not None:
             self._load(resume_from)
+        if here().size > 1:
+            self._take_from_first()
 
     def train(self, stop: StopFlag | None = None) -> dict[str, Any]:
-        """Run to the end and return what summary.json holds. Raises Interrupted after saving.
+        """Run to the end and return what summary.json holds. Raises Interrupted, or RankLost, after saving.
 
         An interrupt ends the step that is under way: a resumed run makes it again, with the same figures.
         """
@@ -84,6 +90,11 @@ class Loop(ABC, Generic[State]):
         except Interrupted:
             if self.state.step > 0:
                 self._save()
+            raise
+        except RankLost:
+            with here().takes_over(self.output, self.state.step) as saves:
+                if saves and self.state.step > 0:
+                    self._save()
             raise
         finally:
             self.close()
@@ -108,9 +119,15 @@ class Loop(ABC, Generic[State]):
         self.logger.close()
 
     def _open_logger(self, kind: Callable[..., RunLogger]) -> None:
+        if not here().writes:
+            from grpo.ranks.quiet import QuietLogger
+
+            kind = QuietLogger
         self.logger = kind(self.output, self.config, metrics_bytes=self.state.metrics_bytes, first_step=self.state.step)
 
     def _save(self) -> None:
+        if not here().writes:
+            return
         now = time.monotonic()
         self.state.seconds, self.clock = self.state.seconds + now - self.clock, now
         self.state.metrics_bytes = self.logger.metrics_bytes()
@@ -126,6 +143,23 @@ class Loop(ABC, Generic[State]):
         )
         checkpoint.publish(path, self.output)
         checkpoint.prune(self.checkpoints, self.config.keep_checkpoints)
+
+    def _take_from_first(self) -> None:
+        """Begin, over ranks, with the weights, the optimizer and the state that rank 0 has."""
+        ranks = here()
+        mine = self.policy.trainable()
+        whole = dict(tree_flatten(self.policy.model.parameters()))
+        ranks.require_same({"the model's weights": digest({k: v for k, v in whole.items() if k not in mine})})
+        state = ranks.from_first(lambda: asdict(self.state))
+        weights = mine if ranks.agree(digest(mine)) else ranks.of_first(mine)
+        if state["step"] > 0:
+            self.optimizer.load_state(ranks.of_first(self.optimizer.state()))
+        if ranks.from_first(lambda: self.policy.reference_moved):
+            self.policy.reference_parameters = ranks.of_first(self.policy.reference_parameters or weights)
+            self.policy.reference_moved = True
+        self.state = type(self.state)(**state)
+        self.optimizer.bad_updates = self.state.bad_updates
+        self.policy.load_trainable(weights)
 
     def _load(self, path: Path) -> None:
         try:

@@ -1,0 +1,42 @@
+"""A thread that runs collectives, so that the main thread can leave one that a lost peer never ends."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, TimeoutError
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+LOOK_SECONDS = 0.1  # between two looks of the waiting thread
+
+Made = TypeVar("Made")
+
+
+class Line:
+    """Runs one collective after another in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.stuck = False  # whether the last one was left before its end
+        self._tasks: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
+        threading.Thread(target=self._work, name="ranks", daemon=True).start()
+
+    def run(self, work: Callable[[], Made], look: Callable[[], None]) -> Made:
+        """Return what `work` gives. `look` is called while it runs and may raise; then no other work can be run."""
+        done: Future[Made] = Future()
+        self.stuck = True
+        self._tasks.put((work, done))
+        while True:
+            try:
+                found = done.result(LOOK_SECONDS)
+            except TimeoutError:
+                look()
+                continue
+            self.stuck = False
+            return found
+
+    def _work(self) -> None:
+        while True:
+            work, done = self._tasks.get()
+            try:
+                done.set_result(work())
+            except BaseException as error:  # of mlx: the waiting thread raises it
+                done.set_exception(error)

@@ -1,0 +1,44 @@
+"""Which rows of an update a rank learns from, so that all have about as much to do."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from grpo.types import Credit, Group
+
+Rows = tuple[list[Group], list[Sequence[Credit]]]
+
+
+def own_rows(
+    groups: Sequence[Group], credits: Sequence[Sequence[Credit]], *, rank: int, size: int, keep_zero: bool
+) -> Rows:
+    """Return the groups and credits that `rank` of `size` learns from; all ranks together have every row once.
+
+    Whole groups where there are as many as ranks, the costliest first to whoever has the least: a prompt then runs on
+    one rank. Else every rank has rows of each group. A row of credit 0 costs nothing without `keep_zero`.
+    """
+    if size == 1:
+        return list(groups), list(credits)
+    if len(groups) < size:
+        cut = [slice(rank, None, size)] * len(groups)
+        pairs = [
+            (replace(group, rollouts=group.rollouts[rows]), row[rows])
+            for group, row, rows in zip(groups, credits, cut, strict=True)
+        ]
+        own = [(group, row) for group, row in pairs if group.rollouts]
+        return [group for group, _ in own], [row for _, row in own]
+    costs = [_tokens(group, row, keep_zero) for group, row in zip(groups, credits, strict=True)]
+    loads = [0] * size
+    mine: list[int] = []
+    for place in sorted(range(len(groups)), key=lambda place: -costs[place]):
+        least = loads.index(min(loads))
+        loads[least] += costs[place]
+        if least == rank:
+            mine.append(place)
+    mine.sort()
+    return [groups[place] for place in mine], [credits[place] for place in mine]
+
+
+def _tokens(group: Group, credits: Sequence[Credit], keep_zero: bool) -> int:
+    """Return the tokens that run through the network for a group."""
+    rows = [len(r.tokens) for r, credit in zip(group.rollouts, credits, strict=True) if keep_zero or credit != 0]
+    return len(group.prompt.tokens) + sum(rows) if rows else 0
