@@ -68,7 +68,8 @@ def test_a_stretched_schedule_is_said(tmp_path):
 
 @pytest.mark.parametrize("key", sorted(FREE_TO_CHANGE))
 def test_what_does_not_change_the_learning_may_differ(folder, key):
-    value = {"output": "elsewhere", "wandb_project": "elsewhere", "reward_process": "trainer"}.get(key, 7)
+    named = {"output": "elsewhere", "wandb_project": "elsewhere", "trackio_project": "elsewhere"}
+    value = {**named, "reward_process": "trainer"}.get(key, 7)
     assert claim(Config(seed=3, **{key: value}), folder, resume=True, say=silent) is None
 
 
