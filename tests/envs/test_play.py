@@ -1,4 +1,4 @@
-"""`envs play`: a person in the model's seat; the examples of docs/environments.md."""
+"""`envs play`: a person in the model's seat; the examples of docs/environments.md and docs/tools.md."""
 
 import importlib
 import io
@@ -12,12 +12,13 @@ from envs import DataError, make
 from envs.__main__ import main
 from envs.play import play
 
-PAGE = Path(__file__).parents[2] / "docs" / "environments.md"
+PAGES = [Path(__file__).parents[2] / "docs" / name for name in ("environments.md", "tools.md")]
 
 
 @pytest.fixture
 def examples(tmp_path, monkeypatch):
-    found = dict(re.findall(r"`(\w+)\.py`:\n\n```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL))
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    found = dict(re.findall(r"`(\w+)\.py`:\n\n```python\n(.*?)```", text, flags=re.DOTALL))
     for name, code in found.items():
         (tmp_path / f"{name}.py").write_text(code)
         monkeypatch.delitem(sys.modules, name, raising=False)

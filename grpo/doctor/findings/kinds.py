@@ -74,6 +74,7 @@ KINDS: dict[str, Kind] = {
         "No completion is right: the task's reward is 0 from the first step to the last.",
         "Use easier tasks, a stronger model, or an adapter from supervised fine-tuning that is right now and then; "
         "read completions/ first.",
+        ("format farmed", "strict/lenient gap"),
     ),
     "no reward judges the task": Kind(
         "The rewards pay the form, or are the same for every completion: none says whether the task was done.",
@@ -146,17 +147,17 @@ KINDS: dict[str, Kind] = {
     "repetition": Kind(
         "Completions repeat the same words over and over.",
         "Add the repetition reward, lower learning_rate, or begin from an earlier checkpoint.",
-        ("truncated", "no reward judges the task", "length without gain"),
+        ("truncated", "no reward judges the task", "length without gain", "KL blow-up", "entropy collapse"),
     ),
     "copies the prompt": Kind(
         "Completions repeat the prompt instead of answering it.",
         "Look for a reward that pays overlap with the prompt; check that template fits the model.",
-        ("too hard", "no reward judges the task", "entropy collapse"),
+        ("too hard", "no reward judges the task", "entropy collapse", "length without gain", "KL blow-up"),
     ),
     "language drift": Kind(
         "The completions leave the language they began in.",
         "Give the language reward a weight (reward_weights.language=0.2), raise beta, or lower learning_rate.",
-        ("no reward judges the task",),
+        ("no reward judges the task", "length without gain", "KL blow-up", "truncated", "repetition"),
     ),
     "wrong template": Kind(
         "The prompts are not written as the model knows them: it meets unknown words, or plays both sides.",

@@ -225,7 +225,7 @@ def farmed(seen: Evidence) -> Iterator[Finding]:
     if tasks == 0 and stays:
         yield found("format farmed", 0.9, f"{said}; no other reward judges the answer", JUDGED)
     elif now - before >= 0.2 and end is not None and end < NEVER and stays:
-        yield found("format farmed", 0.75, said, f"reward_weights.{form}=0.1")
+        yield found("format farmed", 0.65, said, f"reward_weights.{form}=0.1")
     elif tasks < sum(seen.weights[name] for name in forms) and stays and now - before >= 0.1:
         yield found("format farmed", 0.85, f"{said}; its weight is the larger one", f"reward_weights.{form}=0.1")
 

@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from grpo.doctor.findings.evidence import FORMATS, Evidence
 from grpo.doctor.findings.kinds import Finding, found
 
-MISMATCH, FAR, CLIPPED = 1e-3, 0.5, 0.1  # k3; KL in nats a token; share of tokens outside the clip range
+MISMATCH, ASKED_MISMATCH, FAR, CLIPPED = (
+    1e-3,
+    3e-5,
+    0.5,
+    0.1,
+)  # k3, of settings that make one; KL in nats a token; share of tokens outside the clip range
 STILL = 5e-5  # nats a token: a policy that has not moved
 FLAT_STEPS = 8  # steps from which a reward can be called flat
 
@@ -57,7 +62,7 @@ def too_high(seen: Evidence) -> Iterator[Finding]:
         yield found(
             "learning rate too high", strong, f"{', '.join(lost)} while {' and '.join(far)} (rate {rate:g})", lower
         )
-    elif len(far) > 1 and (seen.peak("kl") or 0) > 4 * FAR:
+    elif len(far) > 1 and (seen.peak("kl") or 0) > 4 * FAR and not (seen.gain("reward") or 0) > seen.noise("reward"):
         early = max(seen.values("kl")[:3]) > 2 * FAR  # a reward cannot have asked for that in three steps
         yield found("learning rate too high", 0.85 if early else 0.6, f"{' and '.join(far)} (rate {rate:g})", lower)
 
@@ -115,7 +120,11 @@ def mismatch(seen: Evidence) -> Iterator[Finding]:
     if not values:
         return
     middle = sorted(values)[len(values) // 2]
-    if middle > MISMATCH:
+    asked = [f"{key} is {seen.setting(key)}" for key in ("kv_bits", "lora.dropout") if seen.number(key)]
+    if MISMATCH >= middle > ASKED_MISMATCH and asked and seen.setting("importance_sampling_cap") is None:
+        said = f"{' and '.join(asked)}, so sampler and trainer differ (mean k3 {middle:.2g}), and nothing corrects it"
+        yield found("mismatch", 0.65, said, "kv_bits=0", "lora.dropout=0")
+    elif middle > MISMATCH:
         yield found(
             "mismatch",
             0.93 if middle > 10 * MISMATCH else 0.75,

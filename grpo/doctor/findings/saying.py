@@ -1,16 +1,46 @@
 """Findings about what is said: cut, empty, repeated, copied, in another language, longer for nothing, misprompted."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from grpo.doctor.findings.evidence import FORM_REWARDS, Evidence, Sample, correlation, groups_of, mean, share
+from grpo.doctor.findings.evidence import (
+    FORM_REWARDS,
+    TASK_REWARDS,
+    Evidence,
+    Sample,
+    correlation,
+    groups_of,
+    mean,
+    share,
+)
 from grpo.doctor.findings.kinds import Finding, found
 from grpo.doctor.findings.paid import success
-from grpo.doctor.findings.texts import ROLES, copied, looped, scripts
+from grpo.doctor.findings.texts import ROLES, copied, in_script, looped, scripts, words
 
 LOOPED, COPIED, DRIFT = 0.5, 0.6, 0.15  # shares
 UNKNOWN_TOKENS = re.compile(r"(\d+)% of the tokens of the train prompts are unknown")
 HAS_TEMPLATE = "the model has a chat template"
+
+
+def paying(seen: Evidence, measure: Callable[[Sample], float]) -> str:
+    """Return which reward of the user's pays a measure of the text, as an end of a sentence; empty where none does."""
+    for name in seen.weights:
+        if name in FORM_REWARDS or name in TASK_REWARDS:
+            continue
+        related, varied = correlation(_with_reward(seen, name, measure))
+        by_length, _ = correlation(_with_reward(seen, name, lambda sample: float(sample.tokens)))
+        if varied >= 6 and related > max(0.5, by_length):
+            return f", and {name} pays it (correlation {related:.2f} within groups)"
+    return ""
+
+
+def _with_reward(seen: Evidence, name: str, measure: Callable[[Sample], float]) -> list[list[tuple[float, float]]]:
+    """Return a measure and a reward's weighted value of each group's samples."""
+    weight = seen.weights[name]
+    return [
+        [(measure(sample), weight * value) for sample in group if (value := sample.rewards.get(name)) is not None]
+        for group in groups_of(seen.samples)
+    ]
 
 
 def truncated(seen: Evidence) -> Iterator[Finding]:
@@ -72,10 +102,12 @@ def repetition(seen: Evidence) -> Iterator[Finding]:
     now = share(looped(sample.text) >= LOOPED for sample in seen.last)
     if now >= 0.3:
         grew = seen.saved_span > 0 and now - first > 0.2
+        payer = paying(seen, lambda sample: looped(sample.text) * len(words(sample.text)))
+        said = f"{now:.0%} of the last completions repeat themselves" + (f", {first:.0%} of the first" if grew else "")
         yield found(
             "repetition",
-            0.88 if grew else 0.6 + 0.25 * now,
-            f"{now:.0%} of the last completions repeat themselves" + (f", {first:.0%} of the first" if grew else ""),
+            0.97 if payer else 0.88 if grew else 0.6 + 0.25 * now,
+            f"{said}{payer}",
             "reward_weights.repetition=0.5",
         )
 
@@ -86,11 +118,12 @@ def copies(seen: Evidence) -> Iterator[Finding]:
         return
     first = share(copied(sample.text, sample.prompt) >= COPIED for sample in seen.first)
     now = share(copied(sample.text, sample.prompt) >= COPIED for sample in seen.last)
-    if now >= 0.4:
+    payer = paying(seen, lambda sample: copied(sample.text, sample.prompt) * len(words(sample.text)))
+    if now >= 0.4 or (payer and now - first > 0.1):
         yield found(
             "copies the prompt",
-            0.92 if now - first > 0.2 else 0.75,
-            f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first",
+            0.97 if payer else 0.92 if now - first > 0.2 else 0.75,
+            f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first{payer}",
         )
 
 
@@ -109,7 +142,9 @@ def drift(seen: Evidence) -> Iterator[Finding]:
         was, name = first.get(script, 0.0), script if script == "CJK" else script.title()
         home = script == "LATIN" and (before is not None or was > 0.5)
         if part - was > DRIFT and not home:
-            yield found("language drift", 0.9, f"words in {name} letters rose from {was:.0%} to {part:.0%}", change)
+            payer = paying(seen, lambda sample, of=script: in_script(sample.text, of))
+            said = f"words in {name} letters rose from {was:.0%} to {part:.0%}{payer}"
+            yield found("language drift", 0.97 if payer else 0.9, said, change)
             return
 
 
@@ -121,8 +156,8 @@ def paid_for_length(seen: Evidence) -> Iterator[Finding]:
         return
     stays = first is None or now is None or now - first < 0.05
     best: tuple[float, str] = (0.0, "")
-    for name, weight in seen.weights.items():
-        related, groups = correlation(_lengths(seen, name, weight))
+    for name in seen.weights:
+        related, groups = correlation(_with_reward(seen, name, lambda sample: float(sample.tokens)))
         own = name not in FORM_REWARDS and name not in ("accuracy", "code")
         if groups >= 6 and related > 0.8 and (own or name in ("len", "cosine", "reasoning_steps")):
             best = max(best, (related, name))
@@ -139,14 +174,6 @@ def paid_for_length(seen: Evidence) -> Iterator[Finding]:
             f"completions grew from {start:.0f} to {end:.0f} tokens, the accuracy went from {first:.2f} to {now:.2f}",
             "reward_weights.overlong=1.0",
         )
-
-
-def _lengths(seen: Evidence, name: str, weight: float) -> list[list[tuple[float, float]]]:
-    """Return length and weighted reward of each group's samples."""
-    return [
-        [(float(sample.tokens), weight * value) for sample in group if (value := sample.rewards.get(name)) is not None]
-        for group in groups_of(seen.samples)
-    ]
 
 
 def template(seen: Evidence) -> Iterator[Finding]:

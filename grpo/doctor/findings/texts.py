@@ -71,6 +71,11 @@ def scripts(texts: Sequence[str]) -> dict[str, float]:
     return {script: count / total for script, count in counted.items()} if total else {}
 
 
+def in_script(text: str, script: str) -> int:
+    """Return how many words of a text are in a script."""
+    return sum(word[0].isalpha() and script_of(word[0]) == script for word in words(text))
+
+
 def normal(answer: str) -> str:
     """Return an answer without what does not change its value as text: spaces, case, signs around it."""
     stripped = answer.strip().strip("$.").replace(",", "").replace("\\!", "").strip().lower()
