@@ -127,7 +127,7 @@ def test_the_commands_of_a_page_run(page, place, capsys, monkeypatch):
         if command.startswith("echo "):
             subprocess.run(command, shell=True, check=True)
             continue
-        words = [STANDS_FOR.get(word, word) for word in shlex.split(command)]
+        words = [STANDS_FOR.get(word, word) for word in shlex.split(command) if word != "..."]
         words = [re.sub(r"=(PATH_OR_HUB_ID)$", "=MODEL", word) for word in words]
         module = words[2] if words[0] == "python" else ""
         small = SMALL.get(module, [])

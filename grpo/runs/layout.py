@@ -16,6 +16,7 @@ FILES = {
     "checkpoints/step_NNNNNN/": "weights, optimizer and state to resume from, with sha256 sums (save_every)",
     "adapters.safetensors": "what was trained, of the last checkpoint: loads in mlx_lm generate --adapter-path",
     "adapter_config.json": "what the adapters are and which model they belong to",
+    "evaluation/": "what python -m grpo.evaluate measured of the run: figures, completions, log",
     "events.out.tfevents.*": "curves, completions and verdict for TensorBoard",
     "miniature/": "the embedded model, where it was made for the run",
 }

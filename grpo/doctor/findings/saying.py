@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from grpo.doctor.findings.evidence import (
     FORM_REWARDS,
@@ -142,10 +143,14 @@ def drift(seen: Evidence) -> Iterator[Finding]:
         was, name = first.get(script, 0.0), script if script == "CJK" else script.title()
         home = script == "LATIN" and (before is not None or was > 0.5)
         if part - was > DRIFT and not home:
-            payer = paying(seen, lambda sample, of=script: in_script(sample.text, of))
+            payer = paying(seen, partial(_spoken, script))
             said = f"words in {name} letters rose from {was:.0%} to {part:.0%}{payer}"
             yield found("language drift", 0.97 if payer else 0.9, said, change)
             return
+
+
+def _spoken(script: str, sample: Sample) -> float:
+    return float(in_script(sample.text, script))
 
 
 def paid_for_length(seen: Evidence) -> Iterator[Finding]:

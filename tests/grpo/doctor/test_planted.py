@@ -1,0 +1,38 @@
+"""Real short runs of the embedded model with one fault each: the doctor names it first, and nothing on a healthy run.
+
+A choice of `planted.py`, which makes all of them: `python tests/grpo/doctor/planted.py FOLDER`.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from grpo.doctor.findings import diagnose
+
+SPEC = importlib.util.spec_from_file_location("planted", Path(__file__).with_name("planted.py"))
+assert SPEC is not None and SPEC.loader is not None
+planted = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(planted)
+
+CHOSEN = ("rate_x100", "never", "cut", "leak", "pays_length", "stop_token")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return planted.embedded(tmp_path_factory.mktemp("embedded") / "model")
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_planted_fault_comes_first(name, model, tmp_path):
+    wanted, settings = planted.FAULTS[name]
+    ended = planted.made(tmp_path / "run", model, settings)
+    assert ended.returncode == 0, ended.stderr[-800:]
+    assert [one.name for one in diagnose(tmp_path / "run")][:1] == [wanted]
+
+
+def test_a_healthy_run_has_no_finding(model, tmp_path):
+    assert planted.made(tmp_path / "run", model, planted.HEALTHY["seed_0"]).returncode == 0
+    assert diagnose(tmp_path / "run") == []
