@@ -70,6 +70,7 @@ ROW = {
     "stop_reason": "stop, length, or why a conversation ended",
     "logprobs": "the sampler's, one a token",
     "entropies": "nats, one a token",
+    "token_texts": "the text of each token",
     "logged": "what rewards gave to log_extra",
     "turns": "where the model's turns stand among the tokens, with rewards and info of each reply",
     "ended": "why a conversation ended; problem says more where it failed",

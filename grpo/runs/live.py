@@ -20,10 +20,15 @@ FEWEST_LINES = 3  # of a completion
 SMALLEST_HEIGHT = 16  # lines of a terminal below which only plain lines are written
 
 
+def draws(console: Console) -> bool:
+    """Whether a console can draw over what it drew: FORCE_COLOR makes a terminal of a pipe, but not that."""
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
+
+
 def token_bar(console: Console, what: str, total: int, *, shown: bool = True) -> Progress:
     """Return a bar for tokens that is removed at the end; nothing is shown without a terminal."""
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("tokens"), TimeElapsedColumn())
-    bar = Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))
+    bar = Progress(*columns, console=console, transient=True, disable=not (shown and draws(console)))
     bar.add_task(what, total=total)
     return bar
 

@@ -14,7 +14,7 @@ from grpo.config.sections import LoggedRun
 from grpo.doctor.findings.judgement import Verdict
 from grpo.doctor.findings.kinds import Finding
 from grpo.runs.boards import boards
-from grpo.runs.live import SMALLEST_HEIGHT, LiveView, token_bar
+from grpo.runs.live import SMALLEST_HEIGHT, LiveView, draws, token_bar
 from grpo.runs.log import RunLog
 from grpo.runs.rows import TextsOf, completion_rows, to_line
 from grpo.scoring import GroupScores
@@ -111,7 +111,7 @@ class RunLogger:
     def watch(self) -> None:
         """Begin the live view, on a terminal that can show one."""
         console = self.console
-        if console.is_terminal and not console.is_dumb_terminal and console.height >= SMALLEST_HEIGHT:
+        if draws(console) and console.height >= SMALLEST_HEIGHT:
             self.view = LiveView(console, self.config.steps)
             self.view.start()
 

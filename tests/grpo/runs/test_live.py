@@ -14,6 +14,13 @@ from grpo.scoring import GroupScores
 from grpo.types import Group, Prompt, Rollout
 
 
+class Screen(io.StringIO):
+    """A file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def group(*texts: str) -> Group:
     rollouts = tuple(Rollout((1, 2), (-0.1, -0.2), (0.5, 0.5), text, "stop") for text in texts)
     return Group(Prompt(Task("t1", "5 + 7 =", {"answer": "12"}), (1,), "5 + 7 ="), rollouts)
@@ -76,15 +83,26 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path, capsys):
 
 def test_a_terminal_too_small_gets_lines(tmp_path):
     logger = RunLogger(tmp_path, Config(steps=1))
-    logger.console = Console(file=io.StringIO(), force_terminal=True, width=80, height=8)
+    logger.console = Console(file=Screen(), force_terminal=True, width=80, height=8)
     logger.watch()
     assert logger.view is None
-    logger.console = Console(file=io.StringIO(), force_terminal=True, width=80, height=40)
+    logger.console = Console(file=Screen(), force_terminal=True, width=80, height=40)
     logger.watch()
     assert logger.view is not None
     logger.say("a line above it")
     logger.close()
     assert logger.view is None and "a line above it" in logger.console.file.getvalue()
+
+
+def test_a_pipe_with_forced_colours_gets_lines(tmp_path):
+    logger = RunLogger(tmp_path, Config(steps=1))
+    logger.console = Console(file=io.StringIO(), force_terminal=True, width=80, height=40)  # as FORCE_COLOR=1 makes it
+    logger.watch()
+    assert logger.view is None
+    with logger.progress("sampling", 10):
+        pass
+    logger.close()
+    assert logger.console.file.getvalue() == ""
 
 
 def test_a_bar_without_a_terminal_prints_nothing():
