@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 from grpo.report import assets, curves, tables
 from grpo.report.index import Index
@@ -23,6 +24,19 @@ from grpo.report.tasks import pass_rates
 
 FORMULA_MARKS = ("$", "\\(", "\\[", "\\boxed")
 MOST_DETAILED = 4  # runs whose tasks and spreads are shown
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What templates made of a content: the page around the browser of completions, and what that has to know."""
+
+    title: str
+    top: Markup
+    bottom: Markup
+    runs: list[str]  # their labels
+    facets: dict[str, list[str]]
+    completions: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ def render(paths: Sequence[Path]) -> str:
     index.refresh()
     content = content_of(reading, index.table)
     rows = chosen(index.table, lambda rows: len(htmlsafe_json_dumps(list(rows))))
-    return whole_page(content, rows=rows, command=" ".join(["grpo watch", *map(str, paths)]))
+    return whole_page(sections_of(content), rows=rows, command=" ".join(["grpo watch", *map(str, paths)]))
 
 
 def content_of(reading: Reading, table: Table, judged: Callable[[Path], Judgement] = judge) -> Content:
@@ -53,31 +67,39 @@ def content_of(reading: Reading, table: Table, judged: Callable[[Path], Judgemen
     return Content(replace(reading, runs=runs), table, [judged(run.path) for run in runs])
 
 
-def whole_page(content: Content, *, rows: Sequence[Row] | None, command: str) -> str:
-    """The page; with `rows` one that stands alone, with None one that asks the server it came from."""
-    data: dict[str, Any] = {
-        "live": rows is None,
-        "runs": [run.label for run in content.reading.runs],
-        "facets": facets(content.table),
-        "rows": rows,
-    }
-    text = htmlsafe_json_dumps(data, dumps=_dumps)
-    formulas = rows is None or any(mark in json.dumps(rows, ensure_ascii=False) for mark in FORMULA_MARKS)
+def sections_of(content: Content) -> Sections:
+    """Write the parts of the page that change while a run goes on."""
+    variables = _variables(content)
+    return Sections(
+        title=variables["title"],
+        top=Markup(_template("top.html.j2").render(**variables)),
+        bottom=Markup(_template("bottom.html.j2").render(**variables)),
+        runs=[run.label for run in content.reading.runs],
+        facets=facets(content.table),
+        completions=len(content.table),
+        groups=content.table.group_count,
+    )
+
+
+def whole_page(sections: Sections, *, rows: Sequence[Row] | None, command: str = "", version: int = 0) -> str:
+    """The page; with `rows` one that stands alone, with None one that asks the server it came from.
+
+    `version` is the server's number of the sections; `command` shows all completions where `rows` are not all.
+    """
+    live = rows is None
+    data: dict[str, Any] = {"live": live, "version": version, "runs": sections.runs, "facets": sections.facets}
+    text = htmlsafe_json_dumps(data | {"rows": rows}, dumps=_dumps)
+    formulas = live or any(mark in json.dumps(rows, ensure_ascii=False) for mark in FORMULA_MARKS)
     return _template("page.html.j2").render(
-        **_variables(content),
-        live=rows is None,
+        sections=sections,
+        live=live,
         shown=len(rows or ()),
         command=command,
         data=text,
         assets=assets,
         formulas=formulas,
-        policy=assets.policy(live=rows is None, formulas=formulas),
+        policy=assets.policy(live=live, formulas=formulas),
     )
-
-
-def parts(content: Content) -> str:
-    """The parts of the page that change while a run goes on, without its head and scripts."""
-    return _template("parts.html.j2").render(**_variables(content))
 
 
 def facets(table: Table) -> dict[str, list[str]]:
@@ -101,8 +123,6 @@ def _variables(content: Content) -> dict[str, Any]:
         "stories": [(pipeline, story(pipeline, runs)) for pipeline in reading.pipelines],
         "panels": panels(runs),
         "smoothed": any(len(run.metrics) >= curves.SMOOTHED_FROM for run in runs),
-        "table_size": len(table),
-        "group_count": table.group_count,
         "bad_lines": sum(part.bad for part in table.parts),
         "tasks": [(runs[place], pass_rates(table, place)) for place in detailed],
         "spreads": [(runs[place], spreads(table, place)) for place in detailed],

@@ -2,13 +2,13 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from grpo.report.index import Index
 from grpo.report.judgement import Judgement, judge
-from grpo.report.page import Content, content_of, facets, parts, whole_page
+from grpo.report.page import Sections, content_of, facets, sections_of, whole_page
 from grpo.report.reading import ReportError
 from grpo.report.stages import read
 
@@ -27,7 +27,7 @@ class Watched:
     version: int = 0
     _stamp: Stamp = ()
     _judged: dict[Path, tuple[float, Judgement]] = field(default_factory=dict)
-    _pages: dict[tuple[str, int], str] = field(default_factory=dict)
+    _written: tuple[int, Sections] | None = None  # and their version
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -63,12 +63,14 @@ class Watched:
         return False
 
     def page(self) -> str:
-        """The whole page."""
-        return self._made("page", lambda: whole_page(self._content(), rows=None, command=""))
+        """The whole page, with the sections as they were last written: it asks for newer ones when it is there."""
+        version, sections = self._written or self._write()
+        return whole_page(sections, rows=None, version=version)
 
     def parts(self) -> str:
-        """The parts of it that change."""
-        return self._made("parts", lambda: parts(self._content()))
+        """The newest of the sections that change."""
+        _, sections = self._write()
+        return sections.top + sections.bottom
 
     def news(self) -> dict[str, object]:
         """What the page is told: which version there is, how far the completions are read, what to filter by."""
@@ -77,7 +79,7 @@ class Watched:
         return {"version": self.version, "indexing": indexing, "facets": facets(index.table)}
 
     def _follow(self) -> None:
-        self.page()  # made before the completions are read, so that it is there at once
+        self._write()  # before the completions are read, so that the page is there at once
         while not self._stopped.is_set():
             self.refresh()
             self._stopped.wait(POLL)
@@ -108,9 +110,6 @@ class Watched:
     def _published(self) -> None:
         self.version += 1
 
-    def _content(self) -> Content:
-        return content_of(self.reading, self.index.table, self._judge)
-
     def _judge(self, run: Path) -> Judgement:
         now = time.monotonic()
         at, judgement = self._judged.get(run, (-JUDGE_EVERY, None))
@@ -119,14 +118,13 @@ class Watched:
             self._judged[run] = (now, judgement)
         return judgement
 
-    def _made(self, what: str, make: Callable[[], str]) -> str:
-        """The text of this version, made once."""
+    def _write(self) -> tuple[int, Sections]:
+        """The sections of this version, written once."""
         with self._lock:
             version = self.version
-            if (what, version) not in self._pages:
-                self._pages = {key: text for key, text in self._pages.items() if key[1] == version}
-                self._pages[what, version] = make()
-            return self._pages[what, version]
+            if self._written is None or self._written[0] != version:
+                self._written = version, sections_of(content_of(self.reading, self.index.table, self._judge))
+            return self._written
 
 
 def _stages(pipeline: Path) -> list[str]:

@@ -5,16 +5,16 @@ import { hintScrolling } from "./scrolling.js";
 
 const AT_MOST_EVERY = 1500; // ms
 
-/** Follow the runs; `changed(news)` hears what each message of the server says. */
-export function follow(changed) {
+/** Follow the runs from a version on; `changed(news)` hears of every newer one. */
+export function follow(version, changed) {
   const state = document.querySelector("#live");
   const events = new EventSource("events");
-  let version = null;
   let waiting = false;
+  let news = null;
   events.addEventListener("message", (event) => {
-    const news = JSON.parse(event.data);
+    news = JSON.parse(event.data);
     state.textContent = news.indexing ? `live, reading the completions: ${news.indexing}` : "live";
-    const isNew = version !== null && version !== news.version;
+    const isNew = version !== news.version;
     version = news.version;
     if (!isNew || waiting) return;
     waiting = true;

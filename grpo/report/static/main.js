@@ -14,7 +14,7 @@ readable(document);
 hintScrolling(document);
 browser.show(0);
 if (page.live) {
-  follow((news) => {
+  follow(page.version, (news) => {
     browser.offer(news.facets);
     if (!document.querySelector("dialog[open], #list [aria-pressed='true'], #list :focus")) browser.show(browser.query().page);
   });
