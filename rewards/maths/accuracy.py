@@ -34,7 +34,9 @@ _BLANK = re.compile(r"\s|\\[,;!:]|\\(?:left|right|displaystyle)(?![A-Za-z])|[{}$
 _ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
 _OPERATOR = re.compile(r"[\\+*/^]|(?<=.)-")
 _MATHS = re.compile(r"[\\=^_+*/<>|]")
-_NAMED = re.compile(r"\s*(?:A|Ans|ANS)[.:]\s+(?=\S)")
+_NAMED = re.compile(
+    r"\s*(?:(?:the )?(?:final |correct )?answer(?: is)? ?:|answer is|ans[.:]|a:)\s+(?=\S)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,20 @@ from rewards.maths.tokens import clean_characters
 _TEXT = re.compile(r"\\(?:text[a-z]{0,6}|mbox|mathrm|mathbf|boxed) ?\{([^{}]*)\}|[*$`\"“”]|\\[()\[\]]")
 _LETTER = r"\(?([A-J])\)?(?![A-Za-z0-9_'’^=+<>/-])"
 _WHOLE = re.compile(
-    rf"^(?:\(?(?:option|choice|answer|option is)\)?:? )?{_LETTER}"
-    r"(?:(?:[.:)] ?| (?=[A-Z]))(?!.*(?:\b(?:or|and)\b|[,/&]) ?\(?[A-Z]\)?(?![A-Za-z])).*)?$",
+    rf"^(?:(?:[Ss]o|[Tt]hus|[Tt]herefore|[Hh]ence),? )?(?:\(?(?:option|choice|answer|option is)\)?:? )?{_LETTER}"
+    r"(?:(?:[.:)] ?| - | (?=[A-Z]))(?!.*(?:\b(?:or|and)\b|[,/&-]) ?\(?[A-Z]\)?(?![A-Za-z])).*)?$",
     re.DOTALL,
 )
 _LOWER = re.compile(r"^\(?([a-j])(?:\)|[.):] .*)?$", re.DOTALL)
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?A[).:].*?(?:\n|\s)\(?B[).:]", re.DOTALL)
 _SAID = re.compile(
-    r"(?:\b(?:answer|option|choice|choose|select|pick|antwort|antwoord|svar|cevap|đáp án|उत्तर|الجواب|الإجابة|r[ée]ponse"
-    r"|respuesta|risposta|resposta|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
+    r"(?:\b(?:answer|option|choice|choose|select|pick|say|antwort|antwoord|svar|cevap|đáp án|उत्तर|الجواب"
+    r"|الإجابة|r[ée]ponse|respuesta|risposta|resposta|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
     r"|答案|答え|正解|选|選|정답|\b(?:is|it's)(?= ))"
     r"(?:[\s:：(]{0,3}(?:is|are|looks?|seems?|appears?|to|be|must|should|would|the|option|choice|letter|correct[ae]?o?"
     r"|correcto|corretta|correta|es|est|ist|lautet|là|هو|هي|है|è|é|die|la|le|a|richtige?|bonne)(?![A-Za-zÀ-ÿ])"
     r"|[是为為は项項은는이]){0,6}"
-    rf"[\s:：]{{0,3}}{_LETTER}",
+    rf"[\s:：=–-]{{0,3}}{_LETTER}",
     re.IGNORECASE,
 )
 _IS_RIGHT = re.compile(  # "so (B) is the correct option"; not "neither A nor B is right"

@@ -36,6 +36,8 @@ _BRACKETS = re.compile(r"[(\[\]][^()\[\]]*[)\[\]]|\\\{[^{}]*\\\}")
 _TIGHT = re.compile(r",(?=[0-9])")
 _DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{1,2}(?![0-9])|[0-9]{4})")  # of TeX, where a bare comma separates
 _PLAIN_TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10\^)")
+_ROOT = re.compile(r"\\root\s*\{?([0-9a-z])\}?\s*\\of\b")
+_CHOOSE = re.compile(r"(?<![0-9A-Za-z}])(?:\{\})?[_^]\{?([0-9]+|[a-z])\}? ?C_\{?([0-9]+|[a-z])\}?")  # _8C_3
 _EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 
 
@@ -134,6 +136,8 @@ def strip_end(text: str) -> str:
     text = _EMPHASIS.sub("", text.strip(" \t\n`\"'") if "'" not in text[-1:] else text.strip(' \t\n`"')).strip()
     while len(text) > 2 and text[0] == text[-1] and text[0] in "*_":
         text = text[1:-1].strip()
+    if text.endswith("\\") and not text.endswith("\\\\"):  # of "\\ ", whose blank is gone
+        text = text[:-1].rstrip()
     while text and text[-1] in ".,;:^" and not text.endswith(("..", "\\;", "\\:", "\\,")):
         text = text[:-1].rstrip()
     return text
@@ -144,6 +148,10 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     text = strip_end(clean_characters(text))
     if text.startswith("~"):  # about; elsewhere it is a blank of TeX
         text = "\\approx " + text[1:]
+    if "\\root" in text:
+        text = _ROOT.sub(r"\\sqrt[\1]", text)
+    if "C_" in text:
+        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
     if "{,}" in text:
         text = _DECIMAL_COMMA.sub(".", text)
     if "x" in text:
@@ -247,7 +255,12 @@ def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, te
     if name.startswith(("quad", "qquad")):  # \quadx
         _word(name[name.index("quad") + 4 :], found, True, textual)
         return at, False
+    if name == "cr":
+        found.append(Token("mark", "\\\\", spaced, textual))
+        return at, False
     if name in _DROPPING_ONE:
+        if text[at : at + 1] == "[" and "]" in text[at:]:
+            at = text.index("]", at) + 1
         end = _group_end(text, at)
         return end + 1, spaced
     if name in _TEXTUAL or name in _FONTS:

@@ -100,13 +100,13 @@ FILLERS = word_set(
 )
 CHANGING = word_set(  # a number beside one of these says something else
     """or any maybe perhaps possibly either not unless about approximately around roughly nearly almost anything
-    everything none unknown no neither between more less than least most up fewer too short but except if half halves
-    third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths thousandth thousandths
-    double twice triple squared cubed root dozen dozens nor never without wrong false incorrect plus minus over under
-    above below negative base mod modulo factorial choose power raised some several as to versus vs ratio guess think
-    might could would should probably wo ish larger smaller bigger older younger
-    taller longer shorter greater further later earlier higher lower digits before
-    after yesterday then when mille itself themselves"""
+    everything none unknown no neither between more less than least most up fewer too short but except if half
+    halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths
+    thousandth thousandths double twice triple squared cubed root dozen dozens tens nor never without wrong
+    false incorrect plus minus over under above below negative base mod modulo factorial choose power raised
+    some several as to versus vs ratio guess think might could would should probably wo ish larger smaller
+    bigger older younger taller longer shorter greater further later earlier higher lower digits before after
+    yesterday then when mille itself themselves"""
 ) | frozenset(SCALES)
 _SHORT = word_set(  # words of three letters or less, which are no product of variables
     """the is it we he she has was are all any can his her our you yes its an as at be by do for go in me my of on so
@@ -130,6 +130,7 @@ MEANINGS = {
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
 _SUBJECT = re.compile(r"\b(?:i|we|you|he|she|it|they|who|someone|somebody|everyone|everybody|people)\b", re.IGNORECASE)
+_TURNED_AROUND = re.compile(r"n't|\?|\btimes [A-Za-z0-9]")
 _CONNECTIVE = re.compile(
     r"(?:so|thus|therefore|hence|then|and|now|finally|in (?:total|all)|altogether|overall|as a result)\b[ ,]*",
     re.IGNORECASE,
@@ -152,7 +153,7 @@ def unit_name(words: list[str]) -> str:
     known = [UNITS.get(word) or UNITS.get(word.lower()) or (LETTERS.get(word) if len(word) == 1 else None) or
              word.lower() for word in words]  # fmt: skip
     name = " ".join(known)
-    return {"mile per hour": "mph", "kilometer per hour": "kmh"}.get(name, name)
+    return {"mile per hour": "mph", "kilometer per hour": "kmh", "per cent": "percent"}.get(name, name)
 
 
 def denies(text: str) -> bool:
@@ -171,7 +172,7 @@ def states(subject: str) -> bool:
 def changes(text: str) -> bool:
     """Return whether a text holds a word that changes or denies what a number beside it says."""
     words = [word.lower() for word in _WORD.findall(text)]
-    return any(word in CHANGING or word in NEGATION for word in words) or "n't" in text or "?" in text
+    return any(word in CHANGING or word in NEGATION for word in words) or _TURNED_AROUND.search(text) is not None
 
 
 def phrase(tokens: tuple[Token, ...]) -> str:

@@ -48,6 +48,13 @@ def accuracy():
     made.close()
 
 
+@pytest.fixture(scope="module", params=["accuracy", "accuracy_lenient"])
+def profile(request):
+    made = rewards.get(request.param)
+    yield made
+    made.close()
+
+
 def labelled(shared_data, name):
     rows = [json.loads(line) for line in (shared_data / "verifier" / f"{name}.jsonl").open(encoding="utf-8")]
     return [row for row in rows if isinstance(row.get("expected"), bool)]
@@ -69,11 +76,11 @@ def balanced(table):
     return sum(rates) / len(rates)
 
 
-def test_pooled_labels_conventions_included(accuracy, shared_data):
-    # measured: balanced 0.950, false accepts 4 of 176
-    table = judged(accuracy, [row for name in SETS for row in labelled(shared_data, name)])
-    assert balanced(table) >= 0.945
-    assert table[False, True] / (table[False, True] + table[False, False]) <= 0.025
+def test_pooled_labels_conventions_included(profile, shared_data):
+    # measured: balanced 0.953 and 0.954, false accepts 4 and 5 of 176
+    table = judged(profile, [row for name in SETS for row in labelled(shared_data, name)])
+    assert balanced(table) >= 0.95
+    assert table[False, True] / (table[False, True] + table[False, False]) <= 0.03
 
 
 def test_pooled_labels_without_those_the_conventions_refuse(accuracy, shared_data):
@@ -84,8 +91,8 @@ def test_pooled_labels_without_those_the_conventions_refuse(accuracy, shared_dat
 
 
 @pytest.mark.parametrize("name", MATH_VERIFY)
-def test_no_set_is_judged_worse_than_by_math_verify(accuracy, shared_data, name):
-    assert balanced(judged(accuracy, labelled(shared_data, name))) >= MATH_VERIFY[name]
+def test_no_set_is_judged_worse_than_by_math_verify(profile, shared_data, name):
+    assert balanced(judged(profile, labelled(shared_data, name))) >= MATH_VERIFY[name]
 
 
 def test_model_solutions_of_gsm8k(accuracy, shared_data):
