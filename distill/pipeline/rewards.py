@@ -10,6 +10,7 @@ from typing import Any
 
 from distill.corpus.row import parts
 from rewards.base import Completion, completion_text
+from rewards.form.format import strict_format
 
 
 def helpful(
@@ -29,6 +30,17 @@ def helpful(
 def _direct(text: str, expected: str) -> float:
     reasoning, answer = parts(text)
     return float(reasoning is None and answer == expected)
+
+
+def reasoned(
+    completions: Sequence[Completion], reply: Sequence[str | None] | None = None, **columns: Any
+) -> list[float | None]:
+    """1 where a reasoning task is answered in the strict think/answer format; None for a row with `reply`."""
+    direct = reply if reply is not None else [None] * len(completions)
+    return [
+        strict_format(completion_text(completion)) if expected is None else None
+        for completion, expected in zip(completions, direct, strict=True)
+    ]
 
 
 def harmless(completions: Sequence[Completion], words: Sequence[str] = (), **columns: Any) -> list[float | None]:

@@ -5,7 +5,7 @@ import pytest
 from distill.pipeline.config import PipelineConfig
 from distill.pipeline.evaluation import Figure, Measured, difference, normal
 from distill.pipeline.picture import draw
-from distill.pipeline.rewards import harmless, helpful
+from distill.pipeline.rewards import harmless, helpful, reasoned
 from distill.pipeline.stages import steps_for
 from distill.pipeline.tables import met, steps_table
 from grpo.config.layers import build
@@ -55,6 +55,12 @@ def test_steps_are_rounded_up():
 )
 def test_helpful_is_the_reply_said_directly(said, reply, value):
     assert helpful([said], reply=[reply]) == [value]
+
+
+def test_the_format_is_asked_only_of_reasoning_tasks():
+    direct, chain = "<answer> 21 </answer>", "<think> twenty one </think> <answer> 21 </answer>"
+    assert reasoned([direct, chain, direct], reply=["21", None, None]) == [None, 1.0, 0.0]
+    assert reasoned([chain]) == [1.0]
 
 
 def test_harmless_looks_at_the_reasoning_too():
