@@ -130,7 +130,7 @@ def never_fires(seen: Evidence) -> Iterator[Finding]:
         alone = len(seen.weights) == 1
         yield found(
             "reward never fires",
-            0.9 if alone or name not in FORM_REWARDS else 0.55,
+            0.9 if alone or name not in FORM_REWARDS else 0.7,
             f"{name} is 0 for all completions of {seen.count} steps",
         )
 
@@ -176,7 +176,7 @@ def random_reward(seen: Evidence) -> Iterator[Finding]:
 
 def disagree(seen: Evidence) -> Iterator[Finding]:
     """Rewards that take what others pay."""
-    negative = [name for name, weight in seen.weights.items() if weight < 0 and name in TASK_REWARDS]
+    negative = [name for name, weight in seen.weights.items() if weight < 0 and name in {*TASK_REWARDS, *FORMATS}]
     if negative:
         yield found(
             "rewards disagree", 0.95, f"the weight of {negative[0]} is negative", f"reward_weights.{negative[0]}=1.0"

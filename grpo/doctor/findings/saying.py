@@ -68,6 +68,12 @@ def stops_at_once(seen: Evidence) -> Iterator[Finding]:
         return
     if seen.number("max_completion_length", 256) <= 4 or (seen.end("completions/clipped_ratio") or 0) > 0.5:
         return
+    told = [text for text in seen.setting("stop", []) if text != "</answer>"]
+    by_text = share(any(text in sample.text[-len(text) - 2 :] for text in told) for sample in seen.last)
+    if by_text >= 0.5 and (right or 0.0) < 0.1:
+        said = f"{by_text:.0%} of the completions end with a stop text ({', '.join(map(repr, told))}), none is right"
+        yield found("stops at once", 0.94, said, "stop=[]")
+        return
     empty = share(not re.search(r"\w", re.sub(r"</?\w+>", "", sample.text)) for sample in seen.last)
     stops = [*seen.setting("stop", []), *map(str, seen.setting("stop_tokens", []))]
     if length <= 3.0 or empty >= 0.5:
@@ -84,15 +90,19 @@ def shrinks(seen: Evidence) -> Iterator[Finding]:
     """Brevity is paid and the answers go."""
     length, start = seen.end("completions/mean_length"), seen.start("completions/mean_length")
     first, now = success(seen, "start"), success(seen, "end")
-    if length is None or start is None or seen.count < 6 or length > 0.6 * start:
+    if length is None or start is None or seen.count < 6 or length > 0.75 * start:
         return
-    if first is not None and now is not None and now < first - 0.1 and (seen.gain("reward") or 0.0) > 0:
-        yield found(
-            "stops at once",
-            0.8,
-            f"completions shrank from {start:.0f} to {length:.0f} tokens, the accuracy from {first:.2f} to {now:.2f}, "
-            "and the reward rose: brevity is paid",
-        )
+    payers = [
+        name
+        for name in seen.weights
+        if name not in FORM_REWARDS and correlation(_with_reward(seen, name, lambda one: -float(one.tokens)))[0] > 0.8
+    ]
+    lost = first is not None and now is not None and now < first - 0.1
+    if (payers or lost) and (seen.gain("reward") or 0.0) > 0:
+        how = f"{payers[0]} pays brevity" if payers else "brevity is paid"
+        right = f", the accuracy from {first:.2f} to {now:.2f}" if first is not None and now is not None else ""
+        said = f"completions shrank from {start:.0f} to {length:.0f} tokens{right}, and the reward rose: {how}"
+        yield found("stops at once", 0.9 if payers else 0.8, said)
 
 
 def repetition(seen: Evidence) -> Iterator[Finding]:

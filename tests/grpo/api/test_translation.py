@@ -70,6 +70,7 @@ def test_a_typical_config_is_taken_as_written():
         ({"log_completions": False}, "completions_every", 0),
         ({"report_to": ["tensorboard"]}, "wandb_project", None),
         ({"report_to": "wandb"}, "wandb_project", "grpo"),
+        ({"report_to": "trackio"}, "trackio_project", "grpo"),
         ({"report_to": "none"}, "wandb_project", None),
         ({"per_device_train_batch_size": 8}, "num_generations", 8),  # TRL's default comes with its batch
         # 6 completions = 2 prompts of 3

@@ -51,6 +51,22 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "coin_flips": ("reward is random", (*ALONE, "reward_weights.planted:coin=1.0")),
     "control": ("reward is random", ("control=random_reward",)),
     "raises": ("reward fails", ("reward_weights.planted:raises=1.0",)),
+    "rate_x10": ("learning rate too high", ("learning_rate=0.002", "steps=24")),
+    "adapters_rate": ("learning rate too high", ("fine_tune=lora", "learning_rate=0.3", "steps=20")),
+    "temperature_3": ("temperature too high", ("temperature=3.0",)),
+    "temperature_02": ("temperature too low", ("temperature=0.15",)),
+    "beta_5": ("KL penalty too strong", ("beta=5.0", "steps=20")),
+    "cut_16": ("truncated", ("max_completion_length=15",)),
+    "stop_text": ("stops at once", ("stop=['</think>']",)),
+    "stop_word": ("stops at once", ("stop=['plus']",)),
+    "pays_brevity": ("stops at once", (*ALONE, "reward_weights.planted:brevity=1.0", *LONG)),
+    "hint": ("answer in the prompt", ("data=planted:hinting",)),
+    "two_tasks": ("memorised prompts", ("data=planted:two", "steps=20")),
+    "against_language": ("language drift", ("reward_weights.language=-0.5", "steps=24")),
+    "against_format": ("rewards disagree", ("reward_weights.format=-0.5", "steps=16")),
+    "bfloat16": ("mismatch", ("dtype=bfloat16",)),
+    "one_gold": ("wrong gold answers", ("data=planted:same_gold",)),
+    "nan": ("reward fails", ("reward_weights.planted:nan=1.0",)),
 }
 
 HEALTHY: dict[str, tuple[str, ...]] = {
@@ -64,6 +80,10 @@ HEALTHY: dict[str, tuple[str, ...]] = {
     "half_batch": ("seed=7", "prompts_per_step=4", "num_updates=2", "steps=30"),
     "evaluated": ("seed=8", "steps=30", "eval_every=15", "prompts_per_step=16"),
     "cool": ("seed=9", "temperature=0.8", "steps=16"),
+    "rloo": ("seed=10", "advantage=rloo", "steps=20"),
+    "dr_grpo": ("seed=11", "algorithm=dr_grpo", "steps=20"),
+    "two_passes": ("seed=12", "num_iterations=2", "steps=12"),
+    "small": ("seed=13", "prompts_per_step=2", "num_updates=1", "num_generations=8", "steps=30"),
 }
 
 
@@ -110,6 +130,14 @@ def raises(completions, **columns):
     raise KeyError("no such column")
 
 
+def brevity(completions, **columns):
+    return [-len(completion.split()) / 20 for completion in completions]
+
+
+def nan(completions, **columns):
+    return [float("nan")] * len(completions)
+
+
 def _sums(numbers: int, rows: int):
     rng = random.Random(numbers)
     drawn = [[rng.randrange(10) for _ in range(numbers)] for _ in range(rows)]
@@ -126,6 +154,18 @@ def shifted():
 
 def long_sums():
     return _sums(9, 200)
+
+
+def hinting():
+    return [row | {"prompt": f"{row['prompt']} {row['answer']} ."} for row in _sums(3, 200)]
+
+
+def two():
+    return _sums(3, 2)
+
+
+def same_gold():
+    return [row | {"answer": "27"} for row in _sums(3, 200)]
 
 
 def few():
