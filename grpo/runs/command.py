@@ -17,6 +17,7 @@ from rewards.printable import printable
 CONFIG_FILE = "config.yaml"
 NAMED_PATHS = ("model", "teacher", "adapter", "data", "validation_data")  # keys that may name a file or directory
 DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+FULL_DISK = ("disk is full", "[write] Unable to write")  # the second is how mlx says it, without an errno
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -168,8 +169,8 @@ def _exit_code(work: Callable[[], None], go_on: str, begin_again: str, saved: Ca
         if not quiet(error):
             print(printable(f"stopped: {error}"), file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno in DISK_FAULTS or "disk is full" in str(error):
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) in DISK_FAULTS or any(sign in str(error) for sign in FULL_DISK):
             kept = "what was saved before is whole" if saved() else "no step was saved"
             return refuse(error, f"; {kept}: make room and go on with: {go_on}")
         raise

@@ -1,0 +1,41 @@
+"""What a command makes of an error: one line and an exit code for what can be put right, a traceback for a bug."""
+
+import errno
+
+import pytest
+
+from grpo.config.sections import ConfigError
+from grpo.runs.command import guarded
+
+
+def failing(error):
+    def work():
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("the disk is full: a checkpoint needs 9 MiB"),
+        RuntimeError("[write] Unable to write 107944 bytes to file."),  # mlx's
+    ],
+)
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_full_disk_is_one_line_that_claims_no_more_than_there_is(capsys, error, saved):
+    assert guarded(failing(error), go_on="COMMAND", saved=lambda: saved) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "make room and go on with: COMMAND" in said
+    assert ("what was saved before is whole" in said) is saved and ("no step was saved" in said) is not saved
+
+
+def test_what_the_user_got_wrong_is_one_line(capsys):
+    assert guarded(failing(ConfigError("beta\nmust be 0"))) == 2
+    assert capsys.readouterr().err == "error: beta must be 0\n"
+
+
+def test_another_error_is_passed_on():
+    with pytest.raises(RuntimeError, match="a bug"):
+        guarded(failing(RuntimeError("a bug")))
