@@ -14,18 +14,19 @@ _WHOLE = re.compile(
 _LOWER = re.compile(r"^\(?([a-j])(?:\)|[.):] .*)?$", re.DOTALL)
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?A[).:].*?(?:\n|\s)\(?B[).:]", re.DOTALL)
 _SAID = re.compile(
-    r"(?:\b(?:answer|option|choice|choose|select|pick|say|antwort|antwoord|svar|cevap|đáp án|उत्तर|الجواب"
-    r"|الإجابة|r[ée]ponse|respuesta|risposta|resposta|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
+    r"(?:\b(?:answer|option|choice|choose|select|pick|say|richtig|choisis|elijo|escolho|scelgo|wähle|antwort|antwoord|svar"
+    r"|cevap|đáp án|उत्तर|الجواب|الإجابة|r[ée]ponse|respuesta|risposta|resposta|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
     r"|答案|答え|正解|选|選|정답|\b(?:is|it's)(?= ))"
     r"(?:[\s:：(]{0,3}(?:is|are|looks?|seems?|appears?|to|be|must|should|would|the|option|choice|letter|correct[ae]?o?"
-    r"|correcto|corretta|correta|es|est|ist|lautet|là|هو|هي|है|è|é|die|la|le|a|richtige?|bonne)(?![A-Za-zÀ-ÿ])"
-    r"|[是为為は项項은는이]){0,6}"
+    r"|correcto|corretta|correta|es|est|ist|lautet|là|هو|هي|है|è|é|die|la|le|a|richtige?|bonne"
+    r"|definitely|clearly|surely|obviously|simply|therefore|thus|indeed|donc|also|daher|pues|quindi)(?![A-Za-zÀ-ÿ])"
+    r"|[是为為应應该該择擇は项項은는이]){0,6}"
     rf"[\s:：=–-]{{0,3}}{_LETTER}",
     re.IGNORECASE,
 )
 _IS_RIGHT = re.compile(  # "so (B) is the correct option"; not "neither A nor B is right"
-    r"(?<!\bor )(?<!\bnor )(?<!\band )(?<!\bif )(?<!\bwhether )(?<!\bwhy )(?<![A-Za-z0-9'’-])"
-    r"\(?([A-J])\)? (?:is|must be) (?:the |clearly |therefore |thus )*(?:correct|right|best)\b"
+    r"(?<!\bor )(?<!\bnor )(?<!\band )(?<!\b[Ii]f )(?<!\b[Ww]hether )(?<!\b[Ww]hy )(?<![A-Za-z0-9'’-])"
+    r"\(?([A-J])\)? (?:is|must be) (?:the |clearly |therefore |thus )*(?:correct|right|best|answer)\b"
 )
 _ARTICLE = re.compile(r"\s+(?!because|since|as\b|and\b|for\b|is\b)[a-z]")
 _ALTERNATIVE = re.compile(r"\s*(?:or|and|/|&|,\s*(?:or|and)?)\s*\(?[A-J]\)?(?![A-Za-z])")

@@ -267,7 +267,7 @@ def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, te
         return _styled(text, at, name, found, spaced, textual)
     if name == "mathbb":
         end = _group_end(text, at)
-        inside = text[at:end].strip(" {")
+        inside = text[at : end + 1].strip(" {}")
         found.append(Token("command", "reals" if inside == "R" else f"set{inside}", spaced, textual))
         return end + 1, False
     if name in ("begin", "end"):

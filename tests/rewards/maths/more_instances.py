@@ -84,5 +84,11 @@ INSTANCES = [
     ("4xyz", B("4"), 0), ("4xyz", B("4zyx"), 1), ("12ab^2", B("12ab^2"), 1), ("-5mn", B("5mn"), 0),
     ("9kg", B("9"), 1, "How many kg?"), ("9 kg", B("9000 g"), 0), ("3m", B("3"), 0), ("3m", B("3m"), 1),
     ("xyz-w", B("xyzw"), 0), ("u-v", B("v-u"), 0), ("h(2-x)", B("h(2x)"), 0), ("rs!", B("rs"), 0),
+    ("C", "The right answer is definitely C", 1, ASKED), ("C", "C is the answer.", 1, ASKED),
+    ("C", "Richtig ist C.", 1, ASKED), ("C", "Je choisis C.", 1, ASKED), ("C", "La réponse est donc C.", 1, ASKED),
+    ("C", "所以选择C。", 1, ASKED), ("C", "答案应为C", 1, ASKED), ("C", "Options A, B and C are wrong.", 0, ASKED),
+    ("C", "Plan C failed, so D.", 0, ASKED), ("C", "If C is the answer, why not D?", 0, ASKED),
+    (r"(-\infty, \infty)", B(r"\mathbb R"), 1), ("72", "48+24=<<48+24=72>>72", 1),
+    ("18", "She makes $18 every day.", 1),
 ]
 # fmt: on
