@@ -15,7 +15,8 @@ _LOWER = re.compile(r"^\(?([a-j])(?:\)|[.):] .*)?$", re.DOTALL)
 _OPTIONS = re.compile(r"(?:^|\n|\s)\(?A[).:].*?(?:\n|\s)\(?B[).:]", re.DOTALL)
 _SAID = re.compile(
     r"(?:\b(?:answer|option|choice|choose|select|pick|say|richtig|choisis|elijo|escolho|scelgo|wähle|antwort|antwoord|svar"
-    r"|cevap|đáp án|उत्तर|الجواب|الإجابة|r[ée]ponse|respuesta|risposta|resposta|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
+    r"|cevap|đáp án|उत्तर|الجواب|الإجابة|r[ée]ponse|respuesta|risposta|resposta"
+    r"|opci[oó]n|opção|opzione|odpowiedź|ответ|go with)\b"
     r"|答案|答え|正解|选|選|정답|\b(?:is|it's)(?= ))"
     r"(?:[\s:：(]{0,3}(?:is|are|looks?|seems?|appears?|to|be|must|should|would|the|option|choice|letter|correct[ae]?o?"
     r"|correcto|corretta|correta|es|est|ist|lautet|là|هو|هي|है|è|é|die|la|le|a|richtige?|bonne"
