@@ -116,12 +116,13 @@ def _as_config(settings: Config | RejectionConfig) -> Config:
     """What opens a stage's tasks and calls its rewards."""
     if isinstance(settings, Config):
         return settings
+    judged = {} if settings.judge is None else {"judge": settings.judge}
     return rendering(settings).model_copy(
         update={
             "data": settings.data,
             "data_options": settings.data_options,
-            "reward_weights": dict.fromkeys(settings.rewards, 1.0),
-            "reward_options": settings.reward_options,
+            "reward_weights": dict.fromkeys([*settings.rewards, *judged], 1.0),
+            "reward_options": {**settings.reward_options, **judged},
             "max_completion_length": settings.max_completion_length,
         }
     )

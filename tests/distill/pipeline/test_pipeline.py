@@ -29,7 +29,8 @@ def recipe(model):
     sft = {"fine_tune": "full", "template": "plain", "validation_share": 0.0, "eval_every": 0, "save_every": 1}
     rejection = {"template": "plain", "max_completion_length": 30, "max_prompts": 24, "samples": 2, "chunk_prompts": 8,
                  "require": {}, "max_copied": 1.0, "near_duplicates": None}  # fmt: skip
-    comparison = {"start": "base", "distilled": "distill", "trained": "student_rl", "corpus": "rejection"}
+    comparison = {"start": "base", "distilled": "distill", "trained": "student_rl", "corpus": "rejection",
+                  "controls": ["student_rl_all"]}  # fmt: skip
     return {
         "seed": 3,
         "held_out": {"template": "plain", "tasks": 12, "max_completion_length": 30},
@@ -42,6 +43,13 @@ def recipe(model):
             "sft": {"kind": "sft", "start": "base", "take": {"data": "rejection"}, "config": {"epochs": 2}},
             "distill": {"kind": "student", "start": "base", "take": {"data": "rejection"}},
             "student_rl": {"kind": "rl", "start": "base", "equal_tokens": "rejection"},
+            "student_rl_all": {
+                "kind": "rl",
+                "start": "base",
+                "equal_tokens": ["zero", "rejection"],
+                "control": True,
+                "goals": {"accuracy": "rise"},
+            },
             "evaluate": {"kind": "evaluate", "config": {"comparison": comparison}},
         },
     }
@@ -130,6 +138,18 @@ def test_other_settings_run_that_stage_and_what_stands_on_it(config, done, ran, 
     assert run(config, output, "stages.rejection.config.keep_per_prompt=2", "stages.rejection.config.samples=3") == 0
     assert ran == ["rejection", "sft", "distill", "student_rl"]
     assert (output / REPLACED / "rejection" / "corpus.jsonl").exists()
+
+
+def test_controls_are_run_beside_what_is_done_and_count_the_tokens_of_all_their_stages(config, done, ran, tmp_path):
+    output = copied(done, tmp_path)
+    assert run(config, output, "controls=true") == 0
+    assert ran == ["student_rl_all"]
+    figures = json.loads((output / "stages.json").read_text())
+    tokens = figures["zero"]["sampled_tokens"] + figures["rejection"]["sampled_tokens"]
+    assert figures["student_rl_all"]["steps"] == -(-tokens // (8 * figures["base"]["length"]["mean"]))
+    text = (output / "stages.md").read_text()
+    assert "| student_rl_all (control) |" in text and "| distill - student_rl_all |" in text
+    assert "student_rl_all" not in (done / "stages.md").read_text()
 
 
 def test_how_often_is_saved_is_no_input(config, done, ran, tmp_path):
