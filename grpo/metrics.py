@@ -12,11 +12,17 @@ from grpo.scoring import GroupScores
 from grpo.types import Group, Rollout
 
 TOOL_COUNTS = ("tool_calls", "tool_failures", "malformed_calls")
+EXPERTS = ("experts_agreement", "experts_tokens")  # sums of a micro-batch, of grpo.model.experts
 OWN = "mean/"  # before the sums of a loss's own metrics
 
 
-def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray) -> dict[str, float]:
-    """Return the rewards, entropy and completion lengths of a rollout batch."""
+def rollout_metrics(
+    groups: Sequence[Group],
+    scored: Sequence[GroupScores],
+    rewards: np.ndarray,
+    experts: Sequence[int] | None = None,
+) -> dict[str, float]:
+    """Return the rewards, entropy and completion lengths of a rollout batch; `experts` of each of the mixtures."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = np.array([rollout.trained_tokens for rollout in rollouts])
     ended = np.array([rollout.trained_tokens for rollout in rollouts if rollout.stop_reason == "stop"])
@@ -35,6 +41,7 @@ def rollout_metrics(groups: Sequence[Group], scored: Sequence[GroupScores], rewa
         "completions/clipped_ratio": float(np.mean([rollout.stop_reason == "length" for rollout in rollouts])),
         "completions/mean_terminated_length": float(ended.mean()) if ended.size else 0.0,
         **dialogue_metrics(rollouts),
+        **expert_metrics(rollouts, experts or []),
         **metrics_by_environment(groups, rewards),
     }
 
@@ -74,6 +81,25 @@ def dialogue_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
         },
         **(tools if "tool_calls" in counts else {}),
     }
+
+
+def expert_metrics(rollouts: Sequence[Rollout], sizes: Sequence[int]) -> dict[str, float]:
+    """Return how evenly the sampler's routers spread their tokens; nothing without mixtures, of these many experts.
+
+    experts/load_max: tokens of a mixture's busiest expert, 1 = its even share, the mean over mixtures; experts/idle:
+    the share of experts that no token was sent to.
+    """
+    heard = [rollout.experts for rollout in rollouts if rollout.experts is not None and len(rollout.experts)]
+    if not heard:
+        return {}
+    tokens = np.concatenate(heard)  # [tokens, mixtures, chosen]
+    busiest, idle = [], 0
+    for mixture, size in enumerate(sizes):
+        chosen = tokens[:, mixture].ravel()
+        counts = np.bincount(chosen[chosen >= 0], minlength=size)
+        busiest.append(counts.max() * size / max(counts.sum(), 1))
+        idle += int((counts == 0).sum())
+    return {"experts/load_max": float(np.mean(busiest)), "experts/idle": idle / sum(sizes)}
 
 
 def metrics_by_environment(groups: Sequence[Group], rewards: np.ndarray) -> dict[str, float]:
@@ -154,6 +180,9 @@ def learner_metrics(
     for name, total in totals.items():
         if name.startswith(OWN):  # a loss's own
             metrics[name.removeprefix(OWN)] = total / tokens
+    agreed, compared = (totals[name] for name in EXPERTS)
+    if compared:
+        metrics["experts/agreement"] = agreed / compared  # of sampler and trainer, share of a token's experts
     if config.beta > 0:
         metrics["kl"] = totals["kl"] / tokens
     return metrics

@@ -28,8 +28,11 @@ class Objective:
         self.needs_entropies = bonus or "entropies" in needs(self.loss)
         teaches = try_loss(self.loss, config) if self.is_own else False
         self.keeps_zero = teaches or self.has_reference or bonus or config.covariance == "kl_cov"
-        several = config.num_updates * config.num_iterations > 1
-        self.needs_proximal = several and config.importance_sampling_cap is not None
+
+    @property
+    def needs_proximal(self) -> bool:
+        """Whether the loss needs the logprobs of the trainer's policy at the step's start."""
+        return self.config.num_updates * self.config.num_iterations > 1 and self.config.sampling_cap is not None
 
     @property
     def has_reference(self) -> bool:
@@ -83,7 +86,7 @@ class Objective:
         was from the sampler is in the weight: the two factors of policy / sampler.
         """
         config, mask = self.config, inputs.mask
-        cap, threshold = config.importance_sampling_cap, config.off_policy_mask_threshold
+        cap, threshold = config.sampling_cap, config.off_policy_mask_threshold
         if cap is None and threshold is None:
             return inputs, {}
         policy, sampler = mx.stop_gradient(inputs.policy_logprobs), inputs.sampler_logprobs

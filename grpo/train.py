@@ -16,6 +16,7 @@ from grpo.config import Config
 from grpo.config.layers import Layer
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
+from grpo.runs import tuned
 from grpo.runs.command import Settled, configure, guarded, has_checkpoint, parse, refuse, say
 
 QUICKSTART = Path(__file__).resolve().parent / "recipes" / "quickstart.yaml"
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving, 1 anything else."""
     options = parse("grpo.train", str(__doc__), Config, arguments)
     try:
-        settled = configure(options, Config, "quickstart", packaged=quickstart)
+        settled = configure(options, Config, "quickstart", packaged=quickstart, measured=tuned.layer)
     except ConfigError as error:
         return refuse(error)
 

@@ -31,7 +31,7 @@ from grpo.evaluate.measure import before_and_after, evaluate
 from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
 from grpo.memory.device import limit_memory, release_freed
-from grpo.memory.plan import plan
+from grpo.memory.plan import longest_conversation, plan
 from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
@@ -109,6 +109,7 @@ class Trainer(Loop[TrainerState]):
             facts_of_model(policy.model),
             on_cpu=mx.default_device().type == mx.DeviceType.cpu,
             prompt_tokens=max(len(prompt.tokens) for prompt in self.train_prompts),
+            row_tokens=None if self.dialogues is None else longest_conversation(config),
         )
         self.config = config = self.memory_plan.config
         self.learner = Learner(policy, config, self.seams.loss_fn)
@@ -155,10 +156,10 @@ class Trainer(Loop[TrainerState]):
         groups, scored, decoded = batch.groups, batch.scored, self.decoded_at
         advantages, credited = self.credit(groups, scored, batch.rewards)
         scored_at = time.monotonic()
-        metrics = rollout_metrics(groups, scored, batch.rewards) | batch.metrics | credited
-        if batch.said is not None:
-            self.logger.say(f"  {batch.said}")
+        metrics = rollout_metrics(groups, scored, batch.rewards, self.policy.mixtures.sizes) | batch.metrics | credited
         release_freed()
+        for line in filter(None, (batch.said, self.learner.compare_with_sampler(groups))):
+            self.logger.say(f"  {line}")
         metrics |= self.learner.learn(groups, advantages, step)
         if self.config.sync_ref_model and (step + 1) % self.config.ref_model_sync_steps == 0:
             self.policy.move_reference(self.config.ref_model_mixup_alpha)

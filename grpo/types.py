@@ -9,6 +9,7 @@ from envs import Message, Task
 
 if TYPE_CHECKING:
     import mlx.core as mx
+    import numpy as np
 
     from grpo.config import Config
     from grpo.reduce import Unit
@@ -63,6 +64,8 @@ class Rollout:
     dialogue: Dialogue | None = None  # None where no environment answers
     proximal_logprobs: tuple[float, ...] | None = None  # [time], the trainer's at the step's start, where it needs them
     penalised: tuple[int, ...] | None = None  # [time], 1 = gets kl_cov's penalty; None = no token does
+    # [time - 1, mixtures, chosen] that the sampler sent each token but the last to, -1 = not known; None = no mixtures
+    experts: "np.ndarray | None" = field(default=None, compare=False, repr=False)
 
     @property
     def trained_tokens(self) -> int:
@@ -93,6 +96,7 @@ class Segment:
     masks: tuple[tuple[int, ...], ...] | None = None  # [batch][time], 1 = trained on; None = every token is
     proximal_logprobs: tuple[tuple[float, ...], ...] | None = None  # [batch][time], of all rows or none
     penalised: tuple[tuple[int, ...], ...] | None = None  # [batch][time], of all rows or none
+    experts: "tuple[np.ndarray | None, ...] | None" = field(default=None, compare=False)  # [batch], see Rollout
 
     @property
     def samples(self) -> int:

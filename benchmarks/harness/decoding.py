@@ -16,8 +16,11 @@ from benchmarks.harness.scoring import items_of
 from benchmarks.harness.settings import Settings
 from benchmarks.harness.spec import Benchmark
 from benchmarks.harness.templates import as_trained, render
+from envs import Env
+from envs.tools.ready import equipped
 from grpo.config.sections import ConfigError
 from grpo.model.policy import Policy
+from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
@@ -44,8 +47,15 @@ class Session:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self.policy = load_for_sampling(settings)
-        self.prompts = [render(problems.tasks[place], self.policy.tokenizer, settings) for place in missing]
         self.stops = stops(as_trained(settings), self.policy.tokenizer)
+        names = settings.tools.split(",") if settings.tools else []
+        env = Env(benchmark.name, {"test": [problems.tasks[place] for place in missing]})
+        env = equipped(env, [name.strip() for name in names]) if names else env
+        self.dialogues = dialogues_of(env, self.policy.tokenizer, as_trained(settings), self.stops.tokens)
+        self.prompts = [
+            render(task, self.policy.tokenizer, settings, tools_for(env, task) if names else ())
+            for task in env.tasks("test")
+        ]
         self.steer = steering(settings, self.policy.tokenizer, self.stops.tokens, self.prompts)
         self.scorer = Scorer(rewards)
 
@@ -85,6 +95,7 @@ class Session:
             numbers=self.missing,
             steer=self.steer,
             stops=self.stops,
+            dialogues=self.dialogues,
         )
         return generate(self.policy, self.prompts, request, progress.tokens)
 

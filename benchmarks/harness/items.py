@@ -32,6 +32,7 @@ class Item:
     tokens: int
     thinking_tokens: int | None  # before </think>; None where nothing opens or closes the thinking
     stop_reason: str
+    messages: list[dict[str, Any]] | None = None  # of the conversation after the prompt, where tools answered
 
 
 class ItemFile:
@@ -45,11 +46,11 @@ class ItemFile:
         found: dict[tuple[int, int], Item] = {}
         if not self.path.exists():
             return found
-        names = {field.name for field in fields(Item)}
+        names = {field.name for field in fields(Item) if field.name != "messages"}  # which earlier files lack
         with self.path.open("rb") as handle:
             for line in handle:
                 row = _parsed(line)
-                if row is not None and row.keys() == names:
+                if row is not None and row.keys() - {"messages"} == names:
                     item = Item(**row)
                     found.setdefault((item.problem, item.sample), item)
         return found

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.harness.items import Item
 from benchmarks.harness.spec import Benchmark
-from grpo.scoring import Scorer
+from grpo.scoring import Scorer, as_messages
 from grpo.types import Group, Rollout
 from rewards import RewardSet
 from rewards.maths.final_answer import Answer, final_answer
@@ -19,7 +19,7 @@ def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, dec
     """The items of one problem, which stands at `place` among all."""
     task, opened = group.prompt.task, opened_by_prompt(group.prompt.text)
     values = scorer.score(group).values
-    taken = [final_answer(rollout.text, opened=opened) if benchmark.votes else None for rollout in group.rollouts]
+    taken = [final_answer(last_message(one), opened=opened) if benchmark.votes else None for one in group.rollouts]
     if benchmark.votes:
         _only_what_is_marked(group, taken, values)
     answers = [None if one is None else one.text for one in taken]
@@ -38,12 +38,19 @@ def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, dec
             answer=answers[sample],
             vote=votes[sample],
             scores={name: of_reward[sample] for name, of_reward in values.items()},
-            tokens=len(rollout.tokens),
+            tokens=rollout.trained_tokens,
             thinking_tokens=thinking_tokens(rollout, decode, opened=opened),
             stop_reason=rollout.stop_reason,
+            messages=None if rollout.dialogue is None else as_messages(rollout),
         )
         for sample, rollout in enumerate(group.rollouts)
     ]
+
+
+def last_message(rollout: Rollout) -> str:
+    """Return the model's last message, which holds its answer."""
+    said = [message for message in as_messages(rollout) if message["role"] == "assistant"]
+    return str(said[-1]["content"]) if said else ""
 
 
 def _only_what_is_marked(group: Group, taken: list[Answer | None], values: dict[str, list[float | None]]) -> None:

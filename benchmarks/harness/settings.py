@@ -58,6 +58,12 @@ class Settings(Section):
         None, ge=0, description='how often "Wait" is written at most; without --min-thinking: exactly so often'
     )
     max_thinking: int | None = Field(None, ge=0, description="tokens after which the thinking is closed")
+    tools: str | None = Field(
+        None,
+        description="calculator, python (in the sandbox) or module:function, several with commas between: the model "
+        "may call them, its last message is judged",
+    )
+    max_turns: int = Field(8, ge=1, description="messages of the model, with --tools")
     max_rows: int = Field(64, ge=1, description="completions decoded together")
     shard: str | None = Field(None, description="i/n: every n-th problem from the i-th; n processes share one --output")
 
@@ -74,6 +80,8 @@ class Settings(Section):
             raise ValueError(f"system_prompt and chat_template_kwargs need template chat or r1, got {self.template}")
         if self.steers and not self.opens_thinking and self.template != "chat":
             raise ValueError("a thinking budget needs --think or --template r1: thinking counts from the <think> there")
+        if self.tools and (self.steers or self.opens_thinking):
+            raise ValueError("tools can't be combined with a thinking budget, --think or --template r1")
         if self.max_thinking is not None and self.max_thinking < self.min_thinking:
             raise ValueError(f"max_thinking {self.max_thinking} is below min_thinking {self.min_thinking}")
         if self.max_thinking is not None and self.max_thinking >= self.max_tokens:

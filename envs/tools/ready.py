@@ -1,5 +1,6 @@
 """Any environment with tools: `data=with_tools data_options={env: gsm8k, tools: [calculator, python]}`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from envs.base import DataError, Env
@@ -28,12 +29,15 @@ def with_tools(
     """
     from envs.registry import make
 
-    names = ["calculator"] if tools is None else tools
+    return equipped(make(env, seed=seed, **(env_options or {})), ["calculator"] if tools is None else tools, corpus)
+
+
+def equipped(env: Env, names: Sequence[str], corpus: str | None = None) -> ToolEnv:
+    """Give an environment's tasks the tools of these names; DataError, one line, for one that is not known."""
     made = [_tool(name, corpus) for name in names if name != "python"]
-    found = make(env, seed=seed, **(env_options or {}))
     if "python" not in names:
-        return ToolEnv(found, made)
-    return ToolEnv(found, fresh=lambda: [*made, PythonTool()])
+        return ToolEnv(env, made)
+    return ToolEnv(env, fresh=lambda: [*made, PythonTool()])
 
 
 def _tool(name: str, corpus: str | None) -> FunctionTool:

@@ -195,7 +195,7 @@ class GRPOTrainer:
             figures: dict[str, float] = {}
             for name, tasks in held_out:
                 prefix = f"eval_{name}_" if name else "eval_"
-                found = evaluated(self._policy, tasks, rewards, self.config, step=len(self.history))
+                found = evaluated(self._policy, tasks, rewards, self.config, env=self._env, step=len(self.history))
                 figures |= {prefix + key: value for key, value in found.items()}
         return figures
 
@@ -210,6 +210,8 @@ class GRPOTrainer:
     ) -> list[Any]:
         """Completions of prompts by the model as it is: a string each, or a list of num_generations strings.
 
+        With tools or an environment that answers, a completion is the list of messages after its prompt.
+
         A prompt is a string or a list of messages, rendered as in training. What is not given is the config's; a
         temperature of 0 takes the likeliest token.
         """
@@ -219,7 +221,7 @@ class GRPOTrainer:
             "seed": seed,
         }
         config = self.config.model_copy(update={key: value for key, value in settings.items() if value is not None})
-        return generated(self._policy, prompts, config, samples=num_generations, greedy=temperature == 0)
+        return generated(self._policy, prompts, config, env=self._env, samples=num_generations, greedy=temperature == 0)
 
     @property
     def history(self) -> list[dict[str, float]]:

@@ -120,7 +120,10 @@ def _values(done: Translated, theirs: Mapping[str, Any]) -> None:
 def _corrections(done: Translated, theirs: Mapping[str, Any]) -> None:
     """The weights against a sampler that is not the trainer, which TRL knows for vLLM alone."""
     given = {name: value for name, value in theirs.items() if name.startswith("vllm_importance_sampling_")}
-    if not given or given.get("vllm_importance_sampling_correction") is False:
+    if given.get("vllm_importance_sampling_correction") is False:
+        done.tree.setdefault("importance_sampling_cap", None)
+        return
+    if not given:
         return
     caps = (given.get(f"vllm_importance_sampling_{name}") for name in ("clip_max", "cap"))
     done.tree.setdefault("importance_sampling_cap", next((cap for cap in caps if cap is not None), 3.0))

@@ -47,6 +47,10 @@ class PromptCache:
         """Return such a cache with these arrays."""
         return PromptCache(*arrays, window=self.window)
 
+    def until(self, time: int) -> "PromptCache":
+        """Return what this cache was after its first `time` tokens."""
+        return self.holding([None if array is None else array[:, :, :time] for array in self.arrays])
+
     def of(self, prompts: int) -> "PromptCache":
         """Repeat the one cached prompt as the beginning of several."""
         return self.holding([_repeated(array, prompts) for array in self.arrays])

@@ -77,6 +77,22 @@ def holding(caches: Sequence[Any], arrays: Sequence[mx.array]) -> list[Any]:
     )
 
 
+def marks(caches: Sequence[Any]) -> list[Any]:
+    """Return what `rewound` needs to bring later caches back to where these are: lengths, and recurrent states."""
+    return [cache if isinstance(cache, StateCache) else cache.offset for cache in singles(caches)]
+
+
+def rewound(caches: Sequence[Any], marked: Sequence[Any]) -> list[Any]:
+    """Return the caches as they were where the marks were made; keys and values are cut, nothing is copied."""
+    places = iter(marked)
+
+    def earlier(cache: Any) -> Any:
+        mark = next(places)
+        return cache.until(mark) if isinstance(cache, PromptCache) else mark
+
+    return each(earlier, caches)
+
+
 def _is_float(array: mx.array | None) -> bool:
     return array is not None and mx.issubdtype(array.dtype, mx.floating)
 

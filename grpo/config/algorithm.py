@@ -118,11 +118,11 @@ def algorithm_rules(config: "Config") -> list[tuple[bool, str]]:
             f"pass_k must be at most num_generations, got {config.pass_k} and {config.num_generations}",
         ),
         (
-            config.importance_sampling_cap is not None or config.importance_sampling_min is None,
-            "importance_sampling_min needs importance_sampling_cap",
+            config.sampling_cap is not None or config.importance_sampling_min is None,
+            "importance_sampling_min needs importance_sampling_cap, a number",
         ),
         (
-            (config.importance_sampling_min or 0) < (config.importance_sampling_cap or math.inf),
+            (config.importance_sampling_min or 0) < (config.sampling_cap or math.inf),
             f"importance_sampling_min must be below importance_sampling_cap, got {config.importance_sampling_min} and "
             f"{config.importance_sampling_cap}",
         ),

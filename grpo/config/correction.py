@@ -1,6 +1,6 @@
 """The keys that hold an update back: off-policy corrections, entropy, the reference. Needs no mlx; names are TRL's."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,15 +10,20 @@ from grpo.config.sections import Section
 class CorrectionSettings(Section):
     """Limits on tokens that another policy sampled, and the terms that keep the policy near its reference."""
 
-    importance_sampling_cap: float | None = Field(
-        None,
-        gt=0,
+    importance_sampling_cap: Annotated[float, Field(gt=0)] | Literal["auto"] | None = Field(
+        "auto",
         description="weigh each token by how much likelier the trainer's policy makes it than the sampler did, at most "
-        "this; the ratio of the loss is then against the trainer's policy at the step's start; none = no weight",
+        "this; the ratio of the loss is then against the trainer's policy at the step's start; none = no weight; auto "
+        "= 2 if the first batch shows that sampler and trainer disagree (mean k3 above 0.001), else no weight",
     )
     importance_sampling_min: float | None = Field(None, ge=0, description="the least such weight; none = 0")
     importance_sampling_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
         "token_truncate", description="of a token or its whole sequence; outside of the bounds held there, or 0"
+    )
+    routing_replay: bool = Field(
+        False,
+        description="train a mixture of experts on the experts that were sampled, whatever its routers choose by now "
+        "(arXiv 2510.11370)",
     )
     off_policy_mask_threshold: float | None = Field(
         None, gt=0, description="leave out bad completions that have become this much less likely, in nats a token"
@@ -56,3 +61,8 @@ class CorrectionSettings(Section):
     kl_horizon: int = Field(
         100, ge=1, description="beta changes by at most 0.2 / kl_horizon of itself a step, towards kl_target"
     )
+
+    @property
+    def sampling_cap(self) -> float | None:
+        """The cap of importance weights; None = no weights, as long as auto has not decided for them."""
+        return None if self.importance_sampling_cap == "auto" else self.importance_sampling_cap

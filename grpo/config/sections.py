@@ -61,6 +61,11 @@ class LoRA(Section):
     rank_stabilised: bool = Field(
         False, description="alpha / sqrt(rank) instead of alpha / rank (rsLoRA, arXiv 2312.03732)"
     )
+    init: Literal["zero", "pissa"] = Field(
+        "zero",
+        description="what adapters begin as: nothing, or pissa = the principal part of their weights (arXiv "
+        "2404.02948), which may not be quantised; it is written as an ordinary adapter of twice the rank",
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of an adapter's inputs dropped in the training pass")
     targets: list[str] | Literal["all"] = Field(
         "all", description="layers by their last name, e.g. [q_proj, v_proj]; all = every linear layer"

@@ -21,6 +21,7 @@ from grpo.doctor.model import model
 from grpo.doctor.prompt import prompt
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, disk, memory, rewards, work
+from grpo.runs import tuned
 from grpo.runs.command import Settled, configure
 from grpo.train import QUICKSTART_SOURCE, quickstart
 from rewards.printable import say
@@ -35,6 +36,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, help="YAML file; without it the packaged quickstart")
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="measure max_rows and token_budget with the model in about ten seconds and record them for later runs",
+    )
     parser.set_defaults(output=None, resume=False)
     parser.add_argument(
         "overrides",
@@ -56,10 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return show([Path(run) for run in runs])
     try:
-        settled = configure(options, Config, "quickstart", packaged=quickstart)
+        settled = configure(options, Config, "quickstart", packaged=quickstart, measured=tuned.layer)
+        return tune(settled) if options.tune else check(settled, options)
     except ConfigError as error:
         return _conclude_wrong([str(error)])
-    return check(settled, options)
+
+
+def tune(settled: Settled[Config]) -> int:
+    """Measure what suits this machine and record it; return the exit code."""
+    from grpo.doctor import tuning
+
+    config, report = settled.config, Report()
+    if not machine(report):
+        return 1
+    facts = model(report, config)
+    if report.wrong_input:
+        return _conclude_wrong(report.wrong_input)
+    values = tuning.tune(report, config, facts)
+    if not values:
+        return 1
+    path = tuned.write(config, values)
+    keys = ", ".join(f"{key} {value}" for key, value in values.items())
+    print(f"\nwritten to {path}: runs of {config.model} on this machine begin with {keys}")
+    return 0
 
 
 def check(settled: Settled[Config], options: argparse.Namespace) -> int:

@@ -119,13 +119,15 @@ def memory(report: Report, config: Config, facts: "ModelFacts | None", env: "Env
 
     from grpo.memory.available import available_bytes
     from grpo.memory.estimate import estimate, in_gb, knob
-    from grpo.memory.plan import fitting_token_budget
+    from grpo.memory.plan import fitting_token_budget, longest_conversation
 
     if facts is None:
         report.say("warn", "memory", "the model's sizes are not known, so its memory can't be estimated")
         return
     on_cpu = mx.default_device().type == mx.DeviceType.cpu
     prompt = _longest_prompt(config, env)
+    if env is not None and env.converses:
+        config = config.model_copy(update={"max_completion_length": longest_conversation(config)})
     need = estimate(config, facts, on_cpu=on_cpu, prompt_tokens=prompt)
     there, _ = available_bytes()
     said = f"needs about {in_gb(need.total_bytes)} of {in_gb(there)}"

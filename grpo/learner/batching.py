@@ -4,6 +4,8 @@ import bisect
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
+
 from grpo.types import Credit, Group, Rollout, Segment, Value
 
 SMALLEST_LANE = 256  # tokens; less is not worth a lane of its own
@@ -97,6 +99,7 @@ def _segment(group: Group, advantages: Sequence[Credit], rows: Sequence[int]) ->
         masks=_masks([group.rollouts[i] for i in rows]),
         proximal_logprobs=_all_or_none([group.rollouts[i].proximal_logprobs for i in rows]),
         penalised=_all_or_none([group.rollouts[i].penalised for i in rows]),
+        experts=_experts([group.rollouts[i].experts for i in rows]),
     )
 
 
@@ -104,6 +107,11 @@ def _all_or_none(rows: Sequence[tuple[Value, ...] | None]) -> tuple[tuple[Value,
     """Return what every row has; None if a row has none."""
     there = tuple(row for row in rows if row is not None)
     return there if len(there) == len(rows) else None
+
+
+def _experts(rows: Sequence[np.ndarray | None]) -> tuple[np.ndarray | None, ...] | None:
+    """Return the experts of all rows; None where none of them has any."""
+    return tuple(rows) if any(row is not None for row in rows) else None
 
 
 def _masks(rollouts: Sequence[Rollout]) -> tuple[tuple[int, ...], ...] | None:
@@ -141,6 +149,7 @@ def _joined(first: Segment, second: Segment) -> Segment:
         masks=None if first.masks is second.masks is None else _whole_masks(first) + _whole_masks(second),
         proximal_logprobs=_all_or_none([*(first.proximal_logprobs or [None]), *(second.proximal_logprobs or [None])]),
         penalised=_all_or_none([*(first.penalised or [None]), *(second.penalised or [None])]),
+        experts=_experts([*(first.experts or first.samples * [None]), *(second.experts or second.samples * [None])]),
     )
 
 

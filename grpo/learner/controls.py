@@ -1,9 +1,11 @@
-"""Coefficients of the loss that a run adapts: of the KL to the reference, and of the entropy bonus."""
+"""What a run decides or adapts of its loss: the KL's and the entropy bonus's coefficients, importance weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grpo.config import Config
 
+MISMATCH = 1e-3  # mean k3 between sampler and trainer, nats a token, above which tokens are weighed
+CAP = 2.0  # of those weights
 LARGEST_ERROR = 0.2  # of the KL, relative to its target, that a step answers to
 
 
@@ -14,6 +16,7 @@ class Controls:
     beta: float
     entropy_coef: float
     entropy_below_target: bool = True
+    mismatch: float | None = None  # mean k3 between sampler and trainer on the run's first batch; None = not measured
 
     @classmethod
     def of(cls, config: Config) -> "Controls":
@@ -35,10 +38,21 @@ class Controls:
             below = entropy <= config.entropy_target
             coef += config.entropy_coef_delta if below else -config.entropy_coef_delta
             coef = max(config.entropy_coef_min, min(config.entropy_coef_max, coef))
-        return Controls(beta, coef, below)
+        return replace(self, beta=beta, entropy_coef=coef, entropy_below_target=below)
+
+    def asks_mismatch(self, config: Config) -> bool:
+        """Return whether the mismatch has to be measured before the next update."""
+        return config.importance_sampling_cap == "auto" and self.mismatch is None
+
+    @property
+    def disagree(self) -> bool:
+        """Whether sampler and trainer were found to disagree."""
+        return self.mismatch is not None and not self.mismatch <= MISMATCH
 
     def applied(self, config: Config) -> Config:
         """Return the config with the coefficients in use."""
+        if config.importance_sampling_cap == "auto" and self.disagree:
+            config = config.model_copy(update={"importance_sampling_cap": CAP})
         if config.kl_target is None and not config.use_adaptive_entropy:
             return config
         coef = self.entropy_coef if self.entropy_below_target else 0.0

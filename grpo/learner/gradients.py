@@ -4,6 +4,7 @@ What the loss is, the objective says.
 """
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from grpo.config import Config
 from grpo.cpu.fusion import fused_gradients
 from grpo.cpu.lanes import evaluate, lane, lanes, on_lanes, side_by_side
 from grpo.learner.batching import keeps_prompts
+from grpo.learner.cutting import CutRows, LazyScored
+from grpo.metrics import EXPERTS
+from grpo.model.experts import Ear, records
 from grpo.model.forward import (
     PromptStates,
     Rows,
@@ -29,6 +33,7 @@ from grpo.model.forward import (
     sum_trees,
 )
 from grpo.model.policy import Policy
+from grpo.model.spans import SpannedRow
 from grpo.ranks import here
 from grpo.reduce import StepCounts
 from grpo.types import Group, LossInputs, Segment
@@ -68,13 +73,12 @@ class Scored:
     sums: dict[str, float]
 
 
-class LazyScored(NamedTuple):
-    """Loss, gradient and metric sums of one micro-batch; the arrays may still be lazy."""
+class _Prompts(NamedTuple):
+    """The states that a bundle's prompts leave behind; all None where every segment runs its own."""
 
-    loss: mx.array
-    gradient: dict[str, mx.array]
-    pulled: list[mx.array]  # the gradient by its prompts' states, if they were run beforehand
-    sums: dict[str, mx.array]
+    policy: PromptStates | None = None
+    reference: PromptStates | None = None
+    row: SpannedRow | None = None  # of a prompt that ran in spans
 
 
 class Gradients:
@@ -83,6 +87,7 @@ class Gradients:
     def __init__(self, policy: Policy, config: Config, objective: Differentiable) -> None:
         self.policy, self.config, self.objective = policy, config, objective
         self.lanes = 1 if config.fine_tune == "full" else lanes()  # two gradients of all weights are too much
+        self.cut = CutRows(self)
         self._dropout_seed = 0  # of adapter dropout, the only draw on the device; another for every bundle
 
     def start(self, step: int) -> None:
@@ -94,7 +99,8 @@ class Gradients:
 
         Several segments of the same prompts have them run once: their states go into every segment as inputs, and the
         gradient that gathers there goes through the prompts at the end. Short prompts keep their activations until
-        then, long ones (and those of more segments than run at a time) are run again.
+        then, long ones (and those of more segments than run at a time) are run again. What is longer than token_budget
+        is run in spans.
         """
         with fused_gradients():
             return self._bundle(bundle, counts)
@@ -103,30 +109,53 @@ class Gradients:
         self._dropout_seed += 1
         if self.config.merge_adapter and self.policy.learns_merged:
             self.policy.merge()
-        shared = len(bundle) > 1 and self.policy.shares_prefixes and len({segment.prompts for segment in bundle}) == 1
+        of_one_group = self.policy.shares_prefixes and len({segment.prompts for segment in bundle}) == 1
+        cut = [segment for segment in bundle if of_one_group and self.cut.cuts(segment.completions[-1])]
+        whole = [segment for segment in bundle if segment not in cut]
+        long_prompt = of_one_group and self.cut.cuts(bundle[0].prompts[0])
+        shared = of_one_group and (len(bundle) > 1 or bool(cut) or long_prompt)
         mx.random.seed(self._dropout_seed)
         tokens = sum(map(len, bundle[0].prompts))
-        if shared and keeps_prompts(len(bundle), tokens, token_budget=self.config.token_budget, lanes=self.lanes):
+        if (
+            shared
+            and not cut
+            and keeps_prompts(len(bundle), tokens, token_budget=self.config.token_budget, lanes=self.lanes)
+        ):
             return self._with_prompts_kept(bundle, counts)
-        states, reference_states = self._prompt_states(bundle[0].prompts) if shared else (None, None)
-        references = self._references(bundle, reference_states)
+        prompts = self._prompt_states(bundle[0].prompts, long_prompt) if shared else _Prompts()
         scored: list[Scored] = []
         pulled: list[mx.array] = []
-        for start in range(0, len(bundle), self.lanes):
-            wave = slice(start, start + self.lanes)
-            lazy = side_by_side(
-                [
-                    partial(self._differentiate, segment, reference, counts, states)
-                    for segment, reference in zip(bundle[wave], references[wave], strict=True)
-                ]
-            )
+        for lazy in itertools.chain(self._waves(whole, counts, prompts), self._cut_waves(cut, counts, prompts)):
             scored += map(_scored, lazy)
             if shared:
                 pulled = _sums([*([pulled] if pulled else []), *(one.pulled for one in lazy)])
                 mx.eval(pulled)
         if shared:
-            scored.append(Scored(0.0, self._through_prompts(bundle[0], pulled), {}))
+            scored.append(Scored(0.0, self._through_prompts(bundle[0], prompts, pulled), {}))
         return _added(scored)
+
+    def _waves(
+        self, segments: Sequence[Segment], counts: StepCounts, prompts: "_Prompts"
+    ) -> Iterator[list[LazyScored]]:
+        """Differentiate whole rows, as many micro-batches at a time as there are lanes."""
+        references = self._references(segments, prompts.reference)
+        for start in range(0, len(segments), self.lanes):
+            wave = slice(start, start + self.lanes)
+            yield side_by_side(
+                [
+                    partial(self._differentiate, segment, reference, counts, prompts.policy)
+                    for segment, reference in zip(segments[wave], references[wave], strict=True)
+                ]
+            )
+
+    def _cut_waves(
+        self, segments: Sequence[Segment], counts: StepCounts, prompts: "_Prompts"
+    ) -> Iterator[list[LazyScored]]:
+        """Differentiate rows that are cut, each a micro-batch."""
+        for start in range(0, len(segments), self.lanes):
+            assert prompts.policy is not None
+            wave, seed = segments[start : start + self.lanes], self._dropout_seed + (start << 40)
+            yield self.cut.differentiate(wave, counts, prompts.policy, prompts.reference, seed)
 
     def _with_prompts_kept(self, bundle: Sequence[Segment], counts: StepCounts) -> Scored:
         """Run the prompts once and keep their activations for the backward pass.
@@ -138,7 +167,7 @@ class Gradients:
         reference_states: list[mx.array] = []
         references: list[mx.array | None] = [None] * len(bundle)
         if self.objective.has_reference:
-            with self._reference():
+            with self.as_reference():
                 with lane(1):
                     reference = run_prompts(self.policy, bundle[0].prompts)
                 reference_states = reference.arrays
@@ -168,8 +197,18 @@ class Gradients:
         mx.eval(gradient)
         return _added([*map(_scored, lazy), Scored(0.0, dict(zip(trained, gradient, strict=True)), {})])
 
-    def _prompt_states(self, prompts: Sequence[Sequence[int]]) -> tuple[PromptStates, PromptStates | None]:
-        """Return the prompt states of the policy and, with a KL term, of the reference; neither has a gradient."""
+    def _prompt_states(self, prompts: Sequence[Sequence[int]], long: bool) -> "_Prompts":
+        """Return the prompt states of the policy and, with a KL term, of the reference; neither has a gradient.
+
+        A `long` prompt, which is alone, runs in spans.
+        """
+        if long:
+            reference_states = None
+            if self.objective.has_reference:
+                with self.as_reference():
+                    reference_states = self.cut.prompt(prompts[0], self._dropout_seed).states
+            row = self.cut.prompt(prompts[0], self._dropout_seed)
+            return _Prompts(row.states, reference_states, row)
         parts = self._prompt_parts(prompts)
 
         def policy() -> PromptStates:
@@ -177,19 +216,23 @@ class Gradients:
             return states.holding([mx.stop_gradient(array) for array in states.arrays])
 
         def reference() -> PromptStates:
-            with self._reference():
+            with self.as_reference():
                 return policy()
 
         made = on_lanes([policy, reference] if self.objective.has_reference else [policy])
         evaluate([states.arrays for states in made], max(parts, len(made)))
-        return made[0], made[1] if len(made) > 1 else None
+        return _Prompts(made[0], made[1] if len(made) > 1 else None)
 
     def _prompt_parts(self, prompts: Sequence[Sequence[int]]) -> int:
         """Return the number of parts in which prompts run apart from their completions."""
         return prompt_parts(len(prompts), max(map(len, prompts))) if self.lanes > 1 else 1
 
-    def _through_prompts(self, segment: Segment, pulled: Sequence[mx.array]) -> dict[str, mx.array]:
+    def _through_prompts(
+        self, segment: Segment, prompts: "_Prompts", pulled: Sequence[mx.array]
+    ) -> dict[str, mx.array]:
         """Carry the gradient of the prompts' states back to the trained weights."""
+        if prompts.row is not None:
+            return self.cut.through_prompt(prompts.row, pulled)
         model, trained, parts = self.policy.model, self.policy.trainable(), self._prompt_parts(segment.prompts)
 
         def states(*leaves: mx.array) -> list[mx.array]:
@@ -207,7 +250,7 @@ class Gradients:
         if not self.objective.has_reference:
             return [None] * len(bundle)
         logprobs: list[mx.array | None] = []
-        with self._reference():
+        with self.as_reference():
             for start in range(0, len(bundle), self.lanes):
                 logprobs += side_by_side(self._reference_passes(bundle[start : start + self.lanes], states))
         return logprobs
@@ -223,21 +266,28 @@ class Gradients:
 
         return [partial(logprobs, segment) for segment in segments]
 
+    def inputs(self, segment: Segment, reference: mx.array | None) -> Callable[..., LossInputs]:
+        """Return a function of the policy's logprobs and entropies that makes the loss's inputs."""
+        rows = Rows.of(segment)
+        return partial(
+            LossInputs,
+            sampler_logprobs=rows.padded(mx.array(rows.trained(segment.sampler_logprobs))),
+            reference_logprobs=reference,
+            advantages=self.objective.advantages(segment, rows),
+            mask=rows.mask(),
+            config=self.objective.config,
+            proximal_logprobs=self._given(rows, segment.proximal_logprobs),
+            penalised=self._given(rows, segment.penalised),
+        )
+
     def _differentiate(
         self, segment: Segment, reference: mx.array | None, counts: StepCounts, states: PromptStates | None
     ) -> LazyScored:
         """Put together one micro-batch's loss, gradient and metric sums."""
         objective, model, rows = self.objective, self.policy.model, Rows.of(segment)
-        inputs_of = partial(
-            LossInputs,
-            sampler_logprobs=rows.padded(mx.array(rows.trained(segment.sampler_logprobs))),
-            reference_logprobs=reference,
-            advantages=objective.advantages(segment, rows),
-            mask=rows.mask(),
-            config=objective.config,
-            proximal_logprobs=self._given(rows, segment.proximal_logprobs),
-            penalised=self._given(rows, segment.penalised),
-        )
+        inputs_of = self.inputs(segment, reference)
+        sampled = self.sampled_experts(segment, rows.width)
+        ear = None if sampled is None else Ear(sampled if self.config.routing_replay else None)
 
         def loss_of(
             trained: dict, arrays: list[mx.array]
@@ -245,10 +295,10 @@ class Gradients:
             model.update(trained)
             given = states.holding(arrays) if states else None
             policy, entropies = (
-                self._scores(rows, given)
+                self._scores(rows, given, ear)
                 if objective.needs_entropies
                 else (
-                    self._logprobs(rows, given),
+                    self._logprobs(rows, given, ear=ear),
                     None,
                 )
             )
@@ -261,9 +311,17 @@ class Gradients:
         )
         model.update(trained)
         sums |= objective.sums(inputs_of(policy_logprobs=policy, entropies=entropies))
+        if ear is not None and sampled is not None and ear.heard:
+            sums |= dict(zip(EXPERTS, ear.agreement(sampled), strict=True))
         return LazyScored(loss, dict(tree_flatten(gradient)), pulled, sums)
 
-    def _logprobs(self, rows: Rows, states: PromptStates | None, *, gradient: bool = True) -> mx.array:
+    def sampled_experts(self, segment: Segment, width: int) -> mx.array | None:
+        """Return the experts that the sampler chose, [batch, width, mixtures, chosen]; None where it told none."""
+        return None if segment.experts is None else records(segment.experts, width)
+
+    def _logprobs(
+        self, rows: Rows, states: PromptStates | None, *, gradient: bool = True, ear: Ear | None = None
+    ) -> mx.array:
         return completion_logprobs(
             self.policy,
             rows,
@@ -271,6 +329,7 @@ class Gradients:
             chunk_tokens=self.config.logits_chunk,
             states=states,
             gradient=gradient,
+            ear=ear,
         )
 
     def proximal_logprobs(self, group: Group) -> list[tuple[float, ...]]:
@@ -289,7 +348,7 @@ class Gradients:
         """[batch][time] -> [batch, time]; None stays None."""
         return None if values is None else rows.padded(mx.array(rows.trained(values)).astype(mx.float32))
 
-    def _scores(self, rows: Rows, states: PromptStates | None) -> tuple[mx.array, mx.array]:
+    def _scores(self, rows: Rows, states: PromptStates | None, ear: Ear | None = None) -> tuple[mx.array, mx.array]:
         """Return logprobs and entropies of the completion tokens, [batch, time], both with a gradient."""
         return completion_scores(
             self.policy,
@@ -297,10 +356,11 @@ class Gradients:
             temperature=self.config.temperature,
             chunk_tokens=self.config.logits_chunk,
             states=states,
+            ear=ear,
         )
 
     @contextlib.contextmanager
-    def _reference(self) -> Iterator[None]:
+    def as_reference(self) -> Iterator[None]:
         """Within this context, the network is the reference and dropout is off."""
         self.policy.model.eval()
         with self.policy.as_reference():

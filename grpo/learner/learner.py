@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import mlx.core as mx
 
+from grpo import kl
 from grpo.algorithms.shaping import shaped
 from grpo.config import Config
+from grpo.config.sections import ConfigError
 from grpo.learner.batching import pack
-from grpo.learner.controls import Controls
+from grpo.learner.controls import CAP, MISMATCH, Controls
 from grpo.learner.gradients import Gradients
 from grpo.learner.optimizer import Optimizer
 from grpo.metrics import learner_metrics
@@ -32,6 +34,8 @@ class Learner:
         self.policy, self.config = policy, config
         if config.gradient_checkpointing is True:  # chosen by the memory plan, when the network was there already
             recompute_blocks(policy.model)
+        if config.routing_replay:
+            _allow_replay(policy)
         self.objective = Objective(config, loss)
         self.gradients = Gradients(policy, config, self.objective)
         self.optimizer = Optimizer(policy, config)
@@ -72,6 +76,30 @@ class Learner:
             self.config, kl=metrics.get("kl", 0.0), entropy=sum(entropies) / max(len(entropies), 1)
         )
         return metrics
+
+    def compare_with_sampler(self, groups: Sequence[Group]) -> str | None:
+        """Measure how far the sampler is from the trainer on the first group of a batch, if auto is to decide by it.
+
+        Return what there is to say if they disagree; tokens are weighed from now on. Call it before `learn`.
+        """
+        if not self.controls.asks_mismatch(self.config):
+            return None
+        (rows,) = here().spread(groups[:1], self.gradients.proximal_logprobs)
+        trained = [
+            (policy, sampler)
+            for rollout, row in zip(groups[0].rollouts, rows, strict=True)
+            for policy, sampler in zip(rollout.trained(row), rollout.trained(rollout.logprobs), strict=True)
+        ]
+        policy, sampler = mx.array(trained).T
+        k3 = float(kl.k3(policy, sampler).mean().item())  # type: ignore[arg-type]
+        self.controls = replace(self.controls, mismatch=k3)
+        if not self.controls.disagree:
+            return None
+        return (
+            f"warning: sampler and trainer disagree about {len(trained)} tokens of the first batch (mean k3 "
+            f"{k3:.2g} nats, above {MISMATCH:g}): tokens are weighed by how much likelier the trainer makes them, at "
+            f"most {CAP:g} times (importance_sampling_cap: none = not)"
+        )
 
     def _with_proximal(self, groups: Sequence[Group]) -> list[Group]:
         """Return the groups with their tokens' logprobs under the policy as it is now."""
@@ -147,3 +175,12 @@ class Learner:
             return None, 0.0, total
         mine = gradient or {name: mx.zeros_like(leaf) for name, leaf in weights.items()}
         return ranks.add(mine), sum(part for _, part, _, _ in parts), total
+
+
+def _allow_replay(policy: Policy) -> None:
+    """Let the routers be told which experts to take; ConfigError where there are none, or where they can't be."""
+    if not policy.mixtures.sizes:
+        raise ConfigError("routing_replay needs a mixture of experts, and this model has none")
+    policy.mixtures.allow_replay(policy.trunk, policy.whole_caches())
+    if policy.mixtures.replay_refused is not None:
+        raise ConfigError(f"routing_replay is not possible with this architecture: {policy.mixtures.replay_refused}")

@@ -9,6 +9,11 @@ from typing import Any
 
 import mlx.core as mx
 
+from grpo.model.facts import ModelFacts
+
+# Metal ends a process whose command buffer keeps the display waiting for seconds. A buffer holds up to 50 operations,
+# those of about 2.5 blocks; this many multiplications and additions take a slow Apple GPU about a second.
+BUFFER_OPERATIONS, BUFFER_BLOCKS = 2e12, 2.5
 CACHED = 1 / 4  # of the recommended working set, that freed memory may take: the system has the rest
 
 
@@ -43,6 +48,14 @@ def release_freed() -> None:
     """
     if on_gpu():
         mx.clear_cache()
+
+
+def evaluation_tokens(facts: ModelFacts) -> int | None:
+    """Return how many tokens may be learned from at a time while a display is in use; None where nothing bounds it."""
+    if not mx.metal.is_available() or not on_gpu():
+        return None
+    block = sum(part.inputs * part.outputs for part in facts.linears) / facts.blocks
+    return max(1, int(BUFFER_OPERATIONS / (2 * block * BUFFER_BLOCKS)))
 
 
 def on_gpu() -> bool:

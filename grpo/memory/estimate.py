@@ -24,6 +24,7 @@ PROMPT_SCORE_COPIES = 0.6  # the same inside a prompt, of whose pairs half are n
 LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time where the head is trained: mlx runs ahead
 BLOCK_ROWS, BLOCK_COLUMNS = 1024, 2048  # of logits where the head is frozen (grpo.logprobs.ROWS and COLUMNS)
 BLOCKS_AHEAD = 8  # arrays of such a block alive at a time, in each lane
+SPAN_COPIES = 3  # of a cut row's keys and values: themselves, those of the span that runs, their gradient
 SCORE_BLOCKS_AHEAD = 8  # blocks of scores alive at a time, forward and backward
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
@@ -123,7 +124,13 @@ def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: 
         learns_merged=learns_merged,
         cache=_cache_bytes(config, facts, prompt, item),
         drawing=SAMPLER_COPIES * 4 * min(config.max_rows, config.batch) * facts.vocab,
-        activations=int(_activation_values(config, facts, prompt, work, lanes, copies) * item),
+        activations=int(
+            (
+                _activation_values(config, facts, prompt, work, lanes, copies)
+                + _span_values(config, facts, prompt, lanes)
+            )
+            * item
+        ),
         logits=_logits_bytes(config, facts, work[1], lanes),
         gradients=2 * trained if lora else trained + head * HEAD_COPIES,
         update=int(UPDATE_COPIES * trained),
@@ -141,9 +148,19 @@ def micro_batch(config: Config, prompt: int, lanes: int) -> tuple[int, int, int]
     prompts = min(groups, lanes * (share // group))
     if prompts and not cut_for_lanes(groups, prompt, completions, lanes):
         return prompts * group, prompts * completions, prompts
+    if config.max_completion_length > config.token_budget:  # a row is cut, grpo.learner.cutting
+        return min(lanes, config.num_generations) * share, min(lanes, config.num_generations) * share, 0
     rows = lanes * max(1, share // config.max_completion_length)
     tokens = min(rows, config.num_generations) * config.max_completion_length
     return tokens, tokens, 0
+
+
+def _span_values(config: Config, facts: ModelFacts, prompt: int, lanes: int) -> int:
+    """Keys and values, and their gradient, of what runs in spans: the rows of all lanes, or the prompt."""
+    cut = min(lanes, config.num_generations) * (prompt + config.max_completion_length)
+    tokens = cut if config.max_completion_length > config.token_budget else 0
+    tokens = max(tokens, prompt if prompt > config.token_budget else 0)
+    return SPAN_COPIES * 2 * facts.kv_heads * facts.head_dim * facts.blocks * tokens
 
 
 def _cache_bytes(config: Config, facts: ModelFacts, prompt: int, item: int) -> int:
@@ -179,7 +196,8 @@ def _activation_values(
     whole = _kept(config, facts, copies * tokens, tokens, scores, lanes)
     if prompts:
         return whole
-    apart = _kept(config, facts, copies * prompt, prompt, PROMPT_SCORE_COPIES * prompt**2, 1)
+    span = prompt if prompt <= config.token_budget else max(1, config.token_budget // lanes)
+    apart = _kept(config, facts, copies * span, span, PROMPT_SCORE_COPIES * span * prompt, 1)
     at_a_time = completion_tokens == config.num_generations * config.max_completion_length
     segments = lanes if at_a_time else lanes + 1
     if keeps_prompts(segments, prompt, token_budget=config.token_budget, lanes=lanes):

@@ -13,6 +13,7 @@ from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.trunk import arrays_of, has_states, holding, rows_after, run_apart, run_trunk, trunk_caches
 from grpo.logprobs import predicting_hidden
 from grpo.model.chunks import chunked_logprobs, scores_with_entropy
+from grpo.model.experts import Ear, listening
 from grpo.model.policy import Policy
 from grpo.types import Segment, Value
 
@@ -99,6 +100,19 @@ def run_prompts(policy: Policy, prompts: Sequence[Sequence[int]], parts: int = 1
     return PromptStates(caches, last)
 
 
+def run_on(
+    policy: Policy, before: PromptStates | None, tokens: Sequence[int], ear: Ear | None = None
+) -> tuple[mx.array, PromptStates]:
+    """Run further tokens of one row after what its earlier ones left behind, None = nothing.
+
+    Returns their hidden states [time, hidden], and what they leave behind.
+    """
+    caches = trunk_caches(policy.model) if before is None else before.holding(before.arrays).caches
+    with listening(ear):
+        hidden = policy.trunk(mx.array([tokens]), caches)
+    return hidden[0], PromptStates(caches, hidden[:, -1])
+
+
 def completion_logprobs(
     policy: Policy,
     rows: Rows,
@@ -107,14 +121,16 @@ def completion_logprobs(
     chunk_tokens: int,
     states: PromptStates | None = None,
     gradient: bool = True,
+    ear: Ear | None = None,
 ) -> mx.array:
     """Logprob of each trained token given its prompt and what stands before it, [batch, time], 0 elsewhere.
 
     Differentiable in everything trainable, and in `states` where the prompts were run beforehand; `gradient=False`
-    saves what only a gradient needs. The logits are divided by `temperature`, the one of sampling.
+    saves what only a gradient needs. The logits are divided by `temperature`, the one of sampling. `ear` hears, and
+    may tell, which experts the completions' tokens are sent to.
     """
     flat, _ = chunked_logprobs(
-        _predicting(policy, rows, states),  # [n, hidden]
+        _predicting(policy, rows, states, ear),  # [n, hidden]
         rows.flat_tokens(),
         policy.project,
         policy.head_parameters(),
@@ -127,14 +143,20 @@ def completion_logprobs(
 
 
 def completion_scores(
-    policy: Policy, rows: Rows, *, temperature: float, chunk_tokens: int, states: PromptStates | None = None
+    policy: Policy,
+    rows: Rows,
+    *,
+    temperature: float,
+    chunk_tokens: int,
+    states: PromptStates | None = None,
+    ear: Ear | None = None,
 ) -> tuple[mx.array, mx.array]:
     """Logprob and entropy (nats) of each completion token, [batch, time], 0 at padding, both with a gradient.
 
     Logits exist for one chunk of positions at a time, and again in the backward pass.
     """
     logprobs, entropies = scores_with_entropy(
-        _predicting(policy, rows, states),  # [n, hidden]
+        _predicting(policy, rows, states, ear),  # [n, hidden]
         rows.flat_tokens(),
         policy.project,
         policy.head_parameters(),
@@ -144,7 +166,7 @@ def completion_scores(
     return rows.padded(logprobs), rows.padded(entropies)
 
 
-def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.array:
+def _predicting(policy: Policy, rows: Rows, states: PromptStates | None, ear: Ear | None) -> mx.array:
     """Hidden states that predict the trained tokens, [n, hidden]."""
     if not policy.shares_prefixes:
         return _predicting_plain(policy, rows)
@@ -156,7 +178,8 @@ def _predicting(policy: Policy, rows: Rows, states: PromptStates | None) -> mx.a
     if rows.width == 1:
         return last
     caches = rows_after(states.caches, layout, policy.rows_cache)
-    hidden = policy.trunk(pad_rows(rows.completions), caches)  # [batch, time, hidden]
+    with listening(ear):
+        hidden = policy.trunk(pad_rows(rows.completions), caches)  # [batch, time, hidden]
     shifted = predicting_hidden(hidden, last)
     return shifted.reshape(-1, shifted.shape[-1])[rows.flat_places()]
 

@@ -10,6 +10,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from grpo.config.sections import ConfigError, LoRA, ModelSettings
 from grpo.cpu.blas import load_blas
 from grpo.cpu.switch import serves
+from grpo.model import pissa
 from grpo.model.adapter_files import AdapterFiles, attach
 from grpo.model.carried import carried_adapters, train_carried
 from grpo.model.files import load_files
@@ -47,6 +48,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
     model.freeze()
     quantised = any(isinstance(part, nn.QuantizedLinear) for part in model.modules())
     settings: dict[str, Any] | None = carried_adapters(model)
+    pissa_start: dict[str, mx.array] | None = None
     kind: str = config.fine_tune
     if settings is not None and config.fine_tune != "none":
         if config.fine_tune != "lora" or config.adapter is not None:
@@ -63,12 +65,18 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
         settings, kind = start.settings, start.kind
     elif config.fine_tune != "none":
         settings = _add_adapters(model, config.lora, config.seed, dora=config.fine_tune == "dora")
+        if config.lora.init == "pissa":
+            if config.fine_tune == "dora":
+                raise ConfigError(
+                    "lora.init pissa needs fine_tune: lora, got dora: its magnitudes are of whole weights"
+                )
+            pissa_start = pissa.begin(model, config.seed)
     if config.gradient_checkpointing is True:
         recompute_blocks(model)
     mx.eval(model.parameters())
     if serves() and not load_blas().few_rows:
         _turn_frozen_weights(model)
-    return Policy(model, tokenizer, adapter_settings=settings, fine_tune=kind)
+    return Policy(model, tokenizer, adapter_settings=settings, fine_tune=kind, pissa_start=pissa_start)
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -113,7 +121,7 @@ def _add_adapters(model: nn.Module, lora: LoRA, seed: int, *, dora: bool) -> dic
     count = blocks if lora.layers < 0 else lora.layers
     if not 1 <= count <= blocks:
         raise ConfigError(f"lora.layers must be -1 or 1 to {blocks}, the blocks of this model, got {lora.layers}")
-    keys = adapted_names(model, lora, experts=not dora)
+    keys = adapted_names(model, lora, experts=not dora and lora.init != "pissa")
     parameters = {
         "rank": lora.rank,
         "scale": lora.alpha / (lora.rank**0.5 if lora.rank_stabilised else lora.rank),

@@ -6,6 +6,7 @@ as not. GRPO takes it from there. What is written is an ordinary model directory
 other model.
 """
 
+import importlib
 import json
 import os
 import random
@@ -17,7 +18,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_unflatten
-from mlx_lm.models import llama
 
 import envs
 from envs import Task
@@ -56,7 +56,8 @@ def build(folder: Path, settings: ColdStart, seed: int, on_step: Callable[[int, 
     words = {word: index for index, word in enumerate(vocabulary())}
     shape = {**SHAPE, "vocab_size": len(words)}
     mx.random.seed(seed)
-    model = llama.Model(llama.ModelArgs.from_dict(shape))
+    module = importlib.import_module(f"mlx_lm.models.{shape['model_type']}")
+    model = module.Model(module.ModelArgs.from_dict(shape))
     tasks = envs.make("digit_sums", seed=seed).tasks("train")
     rng = random.Random(f"cold start {seed}")
     optimizer = optim.AdamW(_rate(settings), bias_correction=True)

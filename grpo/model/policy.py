@@ -23,8 +23,10 @@ from grpo.attention.routing import install_routing
 from grpo.attention.trunk import has_states, rows_after, run_apart, trunk_caches
 from grpo.cpu import norm, rotary
 from grpo.cpu.switch import serves
+from grpo.model import pissa
 from grpo.model.adapters import MergingLoRA
 from grpo.model.adapters import install as install_adapters
+from grpo.model.experts import Mixtures
 from grpo.model.head import FrozenHead, close, find_head
 
 ADAPTER_FILE, ADAPTER_CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -35,11 +37,18 @@ class Policy:
 
     `shares_prefixes` says whether a prompt can be computed once for its group; found out by trying, as is whether the
     hidden states can be had apart from the vocabulary projection (`head` is None where they can't, and hidden states
-    are logits). `sharing_refused` is why it can't be, None where it can.
+    are logits). `sharing_refused` is why it can't be, None where it can; `cut_refused` is why a long row can't be run
+    in spans.
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, *, adapter_settings: dict[str, Any] | None, fine_tune: str
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        *,
+        adapter_settings: dict[str, Any] | None,
+        fine_tune: str,
+        pissa_start: dict[str, mx.array] | None = None,
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
@@ -50,7 +59,10 @@ class Policy:
         self.rows_cache: type[RowsCache] = CompletionCache
         self.sharing_refused = _sharing_refused(self)
         self.shares_prefixes = self.sharing_refused is None
+        self.cut_refused = _cut_refused(self) if self.shares_prefixes else "it shares no prompts"
         self.adapters = install_adapters(model)
+        self.mixtures = Mixtures(model)
+        self.pissa_start = pissa_start  # the adapters' own, where they began as a part of the weights
         self.reference_parameters: dict[str, mx.array] | None = None
         self.reference_moved = False  # since the run's start, so that a checkpoint has to keep it
 
@@ -70,8 +82,26 @@ class Policy:
         """Every trained leaf by its dotted name."""
         return dict(tree_flatten(self.model.trainable_parameters()))
 
+    def saved(self) -> dict[str, mx.array]:
+        """Return what is trained as it is written to disk: adapters of the weights as they were loaded."""
+        return self.trainable() if self.pissa_start is None else pissa.written(self.trainable(), self.pissa_start)
+
+    def load_saved(self, weights: dict[str, mx.array]) -> None:
+        """Restore what `saved` returned; raises ValueError if the names or shapes are another model's."""
+        if self.pissa_start is not None:
+            weights, start = pissa.read(weights, self.pissa_start)
+            self._check(weights)
+            pissa.restart(self.adapters, self.pissa_start, start)
+            self.pissa_start = start
+        self.load_trainable(weights)
+
     def load_trainable(self, weights: dict[str, mx.array]) -> None:
         """Restore what `trainable` returned; raises ValueError if the names or shapes are another model's."""
+        self._check(weights)
+        self.model.update(tree_unflatten(list(weights.items())))
+        self.unmerge()
+
+    def _check(self, weights: dict[str, mx.array]) -> None:
         mine = self.trainable()
         wrong = [
             name
@@ -83,8 +113,6 @@ class Policy:
                 f"the saved weights are of another model or adapter: {len(wrong)} leaves differ, "
                 f"e.g. {sorted(wrong)[0]}"
             )
-        self.model.update(tree_unflatten(list(weights.items())))
-        self.unmerge()
 
     def head_parameters(self) -> dict[str, Any]:
         """Return the trained parameters of the head (empty for LoRA), for grpo.logprobs.chunked_logprobs."""
@@ -194,14 +222,18 @@ class Policy:
 
     def save_adapter(self, folder: Path) -> None:
         """Write adapters.safetensors and adapter_config.json as mlx_lm reads them."""
-        mx.save_safetensors(str(folder / ADAPTER_FILE), self.trainable(), metadata={"format": "mlx"})
+        mx.save_safetensors(str(folder / ADAPTER_FILE), self.saved(), metadata={"format": "mlx"})
         (folder / ADAPTER_CONFIG).write_text(json.dumps(self.adapter_config(), indent=1))
 
     def adapter_config(self) -> dict[str, Any]:
         """Return what mlx_lm.tuner.utils.load_adapters needs to build the same adapters."""
         if self.fine_tune == "full":
             return {"fine_tune_type": "full", "num_layers": len(self.model.layers), "lora_parameters": {}}
-        return {"fine_tune_type": self.fine_tune, **(self.adapter_settings or {})}
+        settings = dict(self.adapter_settings or {})
+        if self.pissa_start is not None:
+            parameters = settings["lora_parameters"]
+            settings["lora_parameters"] = {**parameters, "rank": 2 * parameters["rank"]}
+        return {"fine_tune_type": self.fine_tune, **settings}
 
 
 def _on_cpu() -> bool:
@@ -223,6 +255,17 @@ def _sharing_refused(policy: Policy) -> str | None:
         if refused is None:
             return None
     return refused
+
+
+def _cut_refused(policy: Policy) -> str | None:
+    """Return why a row that is cut along time does not give what the whole row gives, None if it does."""
+    row, caches = mx.array([[1, 2, 3, 4, 5, 3]]), trunk_caches(policy.model)
+    try:
+        parts = mx.concatenate([policy.trunk(row[:, :4], caches), policy.trunk(row[:, 4:], caches)], axis=1)
+        same = close(parts, policy.trunk(row, trunk_caches(policy.model)))
+    except Exception as error:  # as with a shared prompt: whole rows serve it
+        return f"{_place_of(error)}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return None if same else "a row in two spans differs from the whole row"
 
 
 def _differs(policy: Policy) -> str | None:

@@ -15,6 +15,7 @@ from mlx_lm.models.cache import CacheList
 from grpo.attention.caches import PromptCache, RowsCache, StateCache
 from grpo.attention.trunk import singles
 from grpo.cpu.fusion import here
+from grpo.model.experts import current, listening
 
 Arrays = Sequence[mx.array | None]
 
@@ -44,6 +45,7 @@ def _block(plain: Any, layer: nn.Module, given: list[Any]) -> Any:
     before = [list(cache.arrays) for cache in caches]
     parameters = dict(tree_flatten(layer.trainable_parameters()))
     dropped = _random_key() if _has_dropout(layer) else None
+    ear = current()
     shape: list[Any] = []  # the block's output and what its caches then hold, arrays of one run
 
     def run(*arrays: mx.array) -> tuple[mx.array, ...]:
@@ -55,12 +57,13 @@ def _block(plain: Any, layer: nn.Module, given: list[Any]) -> Any:
         args, named = tree_map(lambda leaf: next(rest) if _is_float(leaf) else leaf, given, is_leaf=_is_cache)
         for cache, held in zip(caches, before, strict=True):
             cache.arrays = _filled(held, rest)
-        output = plain(layer, *args, **named)
+        with listening(ear):  # what recomputes it later may be another thread
+            output = plain(layer, *args, **named)
         shape[:] = output, [list(cache.arrays) for cache in caches]
         for cache, held in zip(caches, before, strict=True):
             cache.arrays = held
         layer.update(kept)
-        return _distinct(_floats(shape), arrays)
+        return distinct(_floats(shape), arrays)
 
     results = iter(recomputed(run, *parameters.values(), *_floats(given), *_floats(before)))
     output, after = tree_map(lambda leaf: next(results) if _is_float(leaf) else leaf, shape)
@@ -89,7 +92,7 @@ def recomputed(run: Callable[..., Sequence[mx.array]], *inputs: mx.array) -> tup
     return cast("tuple[mx.array, ...]", function(*inputs))
 
 
-def _distinct(outputs: Sequence[mx.array], inputs: Sequence[mx.array]) -> tuple[mx.array, ...]:
+def distinct(outputs: Sequence[mx.array], inputs: Sequence[mx.array]) -> tuple[mx.array, ...]:
     """Copy what is an input or another output as well: MLX keeps one gradient for each array."""
     known, distinct = {id(array) for array in inputs}, []
     for output in outputs:

@@ -18,6 +18,7 @@ from grpo.attention.trunk import arrays_of, each, has_states, prompt_parts, run_
 from grpo.config.sections import ConfigError
 from grpo.cpu.fusion import without_gradient
 from grpo.cpu.lanes import evaluate, lane, lanes
+from grpo.model.experts import Ear, listening
 from grpo.model.policy import Policy
 from grpo.rollout import decoding, reading
 from grpo.rollout.dialogue import Desk, Dialogues
@@ -158,7 +159,7 @@ class _Engine:
         first = self._draw(hidden, rows)
         if self.rows and last is not None:
             self.caches = self._join(fresh, layout)
-            first = _joined(last, first)
+            first = last.joined(first)
         else:
             self.caches = self._open(fresh, layout)
         self.rows = [*self.rows, *rows]
@@ -205,19 +206,23 @@ class _Engine:
     def _join(self, fresh: Any, layout: PrefixLayout) -> list[Any]:
         return decoding.join(self.caches, fresh, layout)
 
-    def _draw(self, hidden: mx.array, rows: Sequence[Row]) -> Draw:
+    def _draw(self, hidden: mx.array, rows: Sequence[Row], ear: Ear | None = None) -> Draw:
         limit = self.request.draws - 1
         uniforms = mx.array(np.array([row.uniforms[min(row.drawn, limit)] for row in rows]))
         for row in rows:
             row.drawn += 1
         drawn = _draw_side_by_side(self.policy.project({}, hidden), uniforms, self.request.sampling)
-        mx.async_eval(drawn.tokens, drawn.logprobs, drawn.entropies)
+        if ear is not None and ear.heard:
+            drawn = replace(drawn, experts=ear.choices())
+            mx.async_eval(drawn.experts)
+        mx.async_eval(*drawn.parts)
         return drawn
 
     def _step(self, last: Draw) -> Draw:
-        with without_gradient():
+        ear = Ear() if self.policy.mixtures.sizes else None
+        with without_gradient(), listening(ear):
             hidden = self.policy.trunk(last.tokens[:, None], self.caches)  # [batch, 1, hidden]
-            return self._draw(hidden[:, 0], self.rows)
+            return self._draw(hidden[:, 0], self.rows, ear)
 
     def _steered(self, last: Draw) -> Draw:
         """Replace drawn tokens where a row has forced tokens to write; waits for the device."""
@@ -234,11 +239,13 @@ class _Engine:
 
     def _look_at(self, last: Draw) -> Iterator[tuple[int, Group]]:
         """Read the drawn tokens, finish the rows that end and emit groups whose rows are all finished."""
-        tokens, logprobs, entropies = (np.array(part).tolist() for part in (last.tokens, last.logprobs, last.entropies))
+        tokens, logprobs, entropies = (np.array(part).tolist() for part in last.parts)
+        experts = [None] * len(tokens) if last.experts is None else np.array(last.experts, np.int16)
         added = 0
-        for row, token, logprob, entropy in zip(self.rows, tokens, logprobs, entropies, strict=True):
+        for row, token, logprob, entropy, chosen in zip(self.rows, tokens, logprobs, entropies, experts, strict=True):
             if not row.going:
                 continue
+            row.hear(chosen)
             row.tokens.append(token)
             row.logprobs.append(logprob)
             row.entropies.append(entropy)
@@ -304,8 +311,7 @@ class _Engine:
         if len(going) < len(self.rows) and (room or len(going) <= COMPACT_BELOW * len(self.rows)):
             self.rows = [self.rows[i] for i in going]
             self.caches = self._keep(going)
-            index = mx.array(going)
-            return Draw(upcoming.tokens[index], upcoming.logprobs[index], upcoming.entropies[index])
+            return upcoming.at(going)
         return upcoming
 
     def _keep(self, rows: Sequence[int]) -> list[Any]:
@@ -324,6 +330,7 @@ class _Engine:
             tuple(row.entropies),
             self.policy.tokenizer.decode(shown) if row.talk is None else row.talk.text,
             row.stop_reason,
+            experts=row.heard(),
         )
         return (
             rollout
@@ -340,16 +347,7 @@ def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling)
     first = draw(logits[:half], uniforms[:half], sampling)
     with lane(0):
         second = draw(logits[half:], uniforms[half:], sampling)
-    return _joined(first, second)
-
-
-def _joined(first: Draw, second: Draw) -> Draw:
-    """Return the rows of both, one after the other."""
-    return Draw(
-        mx.concatenate([first.tokens, second.tokens]),
-        mx.concatenate([first.logprobs, second.logprobs]),
-        mx.concatenate([first.entropies, second.entropies]),
-    )
+    return first.joined(second)
 
 
 class _PlainEngine(_Engine):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grpo.model.experts import UNKNOWN
 from grpo.rollout.dialogue import Talk
 from grpo.types import StopReason
 
@@ -32,15 +33,30 @@ class Row:
     talk: Talk | None = None
     steer: Steer | None = None
     forced: deque[int] = field(default_factory=deque)  # tokens it is to write before it draws again
+    experts: list[np.ndarray | None] = field(default_factory=list)  # [mixtures, chosen] of each token but the last
 
     @property
     def going(self) -> bool:
         """Return whether the row is being decoded: neither finished nor waiting for its environment."""
         return self.stop_reason is None and (self.talk is None or self.talk.asked is None)
 
+    def hear(self, experts: np.ndarray | None) -> None:
+        """Take in the experts that its last token was sent to, before the next one."""
+        if self.tokens:
+            self.experts.append(experts)
+
+    def heard(self) -> np.ndarray | None:
+        """Return the experts of each token but the last, [time - 1, mixtures, chosen]; None where nobody listened."""
+        known = next((one for one in self.experts if one is not None), None)
+        if known is None:
+            return None
+        missing = np.full_like(known, UNKNOWN)
+        return np.stack([missing if one is None else one for one in self.experts])
+
     def read(self, tokens: Sequence[int], limit: int, steer: Steer | None) -> None:
         """Begin a turn after an environment's tokens."""
         self.tokens += tokens
+        self.experts += [None] * len(tokens)
         self.logprobs += [0.0] * len(tokens)
         self.entropies += [0.0] * len(tokens)
         self.begin, self.drawn, self.limit = len(self.tokens), self.written, limit

@@ -9,6 +9,7 @@ import mlx.core as mx
 from grpo.cpu.exponential import LOWEST, exp, row_max
 from grpo.cpu.nucleus import nucleus
 from grpo.cpu.switch import serves
+from grpo.model.experts import UNKNOWN
 
 BLOCK = 256
 
@@ -26,19 +27,48 @@ class Sampling:
 class Draw:
     """The tokens one step drew and their figures, each [batch].
 
-    Tokens, their logprobs and the entropy (nats) of the distribution they came from.
+    Tokens, their logprobs and the entropy (nats) of the distribution they came from. `experts`: those that each
+    mixture of the network sent the tokens before these to, [batch, mixtures, chosen]; UNKNOWN where nobody listened.
     """
 
     tokens: mx.array
     logprobs: mx.array
     entropies: mx.array
+    experts: mx.array | None = None
+
+    @property
+    def parts(self) -> list[mx.array]:
+        """The arrays that are always there."""
+        return [self.tokens, self.logprobs, self.entropies]
 
     def replaced(self, rows: Sequence[int], other: "Draw") -> "Draw":
         """Return this draw with what another drew in the place of these rows."""
-        index, kept = mx.array(list(rows)), [mx.array(part) for part in (self.tokens, self.logprobs, self.entropies)]
-        for part, new in zip(kept, (other.tokens, other.logprobs, other.entropies), strict=True):
+        index, kept = mx.array(list(rows)), [mx.array(part) for part in self.parts]
+        for part, new in zip(kept, other.parts, strict=True):
             part[index] = new
-        return Draw(*kept)
+        experts = None if self.experts is None else mx.array(self.experts)
+        if experts is not None:
+            experts[index] = UNKNOWN if other.experts is None else other.experts
+        return Draw(kept[0], kept[1], kept[2], experts)
+
+    def at(self, rows: Sequence[int]) -> "Draw":
+        """Return what these rows drew."""
+        index = mx.array(list(rows))
+        tokens, logprobs, entropies = (part[index] for part in self.parts)
+        return Draw(tokens, logprobs, entropies, None if self.experts is None else self.experts[index])
+
+    def joined(self, other: "Draw") -> "Draw":
+        """Return the rows of both, one after the other."""
+        first, second = self.experts, other.experts
+        if first is None and second is not None:
+            first = mx.full((self.tokens.shape[0], *second.shape[1:]), UNKNOWN, second.dtype)
+        if second is None and first is not None:
+            second = mx.full((other.tokens.shape[0], *first.shape[1:]), UNKNOWN, first.dtype)
+        experts = None if first is None or second is None else mx.concatenate([first, second])
+        tokens, logprobs, entropies = (
+            mx.concatenate([one, more]) for one, more in zip(self.parts, other.parts, strict=True)
+        )
+        return Draw(tokens, logprobs, entropies, experts)
 
 
 def draw(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:

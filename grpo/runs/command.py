@@ -68,11 +68,12 @@ def configure(
     default: str,
     *,
     packaged: Callable[[Mapping[str, Any]], Layer | None] = lambda given: None,
+    measured: Callable[[Mapping[str, Any]], Layer | None] = lambda given: None,
 ) -> Settled[AnyConfig]:
     """Return the config and the run directory; `--resume` starts from the config recorded there.
 
     `packaged` gives the recipe, if any, under what was given (a tree that is not validated) where there is no --config;
-    `default` names the run directory then.
+    `default` names the run directory then. `measured` gives what this machine was measured to do best, beneath all.
     """
     layers = [Layer(str(options.config), read_yaml(options.config))] if options.config is not None else []
     given = merged(kind, layers, options.overrides)
@@ -81,6 +82,8 @@ def configure(
         layers = [Layer(str(output / CONFIG_FILE), read_yaml(output / CONFIG_FILE)), *layers]
     elif options.config is None and (recipe := packaged(given)) is not None:
         layers = [recipe]
+    if (lowest := measured(given)) is not None:
+        layers = [lowest, *layers]
     loaded = stack(kind, layers, options.overrides)
     return Settled(loaded.config, output, loaded.origins, loaded.differing())
 

@@ -135,7 +135,7 @@ class Loop(ABC, Generic[State]):
         path = checkpoint.save(
             self.checkpoints,
             self.state.step,
-            weights=self.policy.trainable(),
+            weights=self.policy.saved(),
             adapter_config=self.policy.adapter_config(),
             optimizer=self.optimizer.state(),
             state=asdict(self.state),
@@ -164,7 +164,7 @@ class Loop(ABC, Generic[State]):
     def _load(self, path: Path) -> None:
         try:
             self.state = type(self.state)(**checkpoint.read_state(path))
-            self.policy.load_trainable(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
+            self.policy.load_saved(dict(mx.load(str(path / checkpoint.ADAPTER_FILE))))  # type: ignore[arg-type]
             if (path / checkpoint.REFERENCE).exists():
                 reference = dict(mx.load(str(path / checkpoint.REFERENCE)))  # type: ignore[arg-type]
                 self.policy.reference_parameters, self.policy.reference_moved = reference, True

@@ -185,3 +185,35 @@ def test_an_interrupt_keeps_what_is_decoded(bench, whole, monkeypatch):
     monkeypatch.setattr(StopFlag, "check", original)
     bench.run(name="stopped")
     assert bench.items("stopped") == bench.items()
+
+
+def test_tools_answer_and_the_last_message_is_judged(bench, monkeypatch):
+    call = {
+        "id": "call00000",
+        "type": "function",
+        "function": {"name": "calculator", "arguments": {"expression": "6*7"}},
+    }
+    monkeypatch.setattr(
+        "grpo.rollout.writing.said", lambda text, *_: {"role": "assistant", "content": text, "tool_calls": [call]}
+    )
+    code, _, _ = bench.run("--tools", "calculator", "--max-turns", "2", "--limit", "2", name="tools")
+    assert code == 0
+    for item in bench.items("tools"):
+        roles = [message["role"] for message in item["messages"]]
+        assert roles[:3] == ["assistant", "tool", "assistant"] and item["messages"][1]["content"] == "42"
+        assert "calculator" in item["prompt"]
+    again = bench.items("tools")
+    bench.run("--tools", "calculator", "--max-turns", "2", "--limit", "2", name="tools")
+    assert bench.items("tools") == again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--tools", "abacus"], "there is no tool 'abacus'"),
+        (["--tools", "python", "--max-thinking", "5"], "tools can't be"),
+    ],
+)
+def test_tools_that_cannot_be_are_refused(bench, arguments, reason):
+    code, _, said = bench.run(*arguments, name="refused")
+    assert code == 2 and reason in said

@@ -7,7 +7,10 @@ import sys
 import mlx.core as mx
 import pytest
 
+from grpo.config import Config
 from grpo.memory import device
+from grpo.memory.plan import plan
+from grpo.model.facts import facts_of_name
 
 
 def test_limits_come_from_the_recommended_working_set():
@@ -49,3 +52,18 @@ def test_float32_is_float32_unless_the_user_says_otherwise(given, kept):
     environment = {name: value for name, value in os.environ.items() if name != "MLX_ENABLE_TF32"} | given
     made = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert made.stdout.strip() == kept
+
+
+def test_an_apple_gpu_bounds_what_the_display_has_to_wait_for(told):
+    # a block of 2 x (3584 x (3584 + 512 + 512 + 3584) ...): 2e12 / (2 x 2.5 x weights of a block)
+    facts = facts_of_name("Qwen2.5-7B")
+    weights = 3584 * (3584 + 512 + 512 + 3584) + 3 * 3584 * 18944
+    assert device.evaluation_tokens(facts) == int(2e12 / (5 * weights)) == 1716
+    config = Config(model="x", token_budget=4096, memory_gb=400.0)
+    made = plan(config, facts, on_cpu=False, prompt_tokens=64)
+    assert made.config.token_budget == 1716 and "token_budget 4096 is lowered to 1716" in made.said
+
+
+def test_a_cpu_bounds_nothing(told, monkeypatch):
+    monkeypatch.setattr(device, "on_gpu", lambda: False)
+    assert device.evaluation_tokens(facts_of_name("Qwen2.5-7B")) is None

@@ -12,7 +12,7 @@ from grpo.config.sections import ConfigError
 from grpo.memory import estimate as module
 from grpo.memory.available import available_bytes
 from grpo.memory.estimate import estimate, knob, micro_batch
-from grpo.memory.plan import fitting_token_budget, plan
+from grpo.memory.plan import fitting_token_budget, longest_conversation, plan
 from grpo.model import chunks
 from grpo.model.facts import ModelFacts, facts_of_directory, facts_of_model, facts_of_name, facts_of_settings
 
@@ -153,8 +153,7 @@ RANK_8 = {"lora": {"rank": 8, "alpha": 80}}
         (250, 16, 64, 1024, 128, RANK_8, 3077),
         (130, 16, 64, 2048, 64, RANK_8, 2755),
         (40, 16, 24, 512, 128, RANK_8 | {"prompts_per_step": 4}, 1604),
-        (600, 8, 64, 256, 64, RANK_8, 2188),
-        (1000, 16, 64, 512, 128, RANK_8, 3176),
+        (600, 8, 64, 256, 64, RANK_8, 1621),  # the prompt in spans
         (1000, 16, 64, 1024, 128, RANK_8, 3645),
         (500, 16, 128, 2048, 128, RANK_8, 5926),
         (30, 4, 256, 512, 64, RANK_8, 1858),
@@ -191,9 +190,10 @@ def test_a_group_that_is_cut_runs_its_prompt_apart():
     assert micro_batch(config, 10, 1) == (40, 40, 0)
 
 
-def test_a_row_longer_than_the_budget_still_counts():
+def test_a_row_longer_than_the_budget_is_cut():
     config = Config(model="x", num_generations=4, max_completion_length=500, token_budget=100)
-    assert micro_batch(config, 10, 1) == (500, 500, 0)
+    assert micro_batch(config, 10, 1) == (100, 100, 0)
+    assert micro_batch(config, 10, 2) == (100, 100, 0)  # two rows side by side, 50 tokens of each
 
 
 def test_two_lanes_share_the_budget():
@@ -355,3 +355,26 @@ def test_facts_of_a_real_model():
     assert isinstance(facts, ModelFacts)
     assert SMOLLM2 is not None and set(facts.linears) == set(SMOLLM2.linears)
     assert facts.parameters == pytest.approx(SMOLLM2.parameters, rel=0.001)  # the norms
+
+
+def test_conversations_are_planned_by_their_longest_row():
+    # 3 turns of 100 and 2 replies of 50: 400 tokens
+    config = Config(model="x", max_completion_length=100, max_turns=3, max_reply_length=50)
+    assert longest_conversation(config) == 400
+    assert longest_conversation(config.model_copy(update={"max_conversation_length": 300})) == 300
+    made = plan(config, SMOLLM2, on_cpu=True, prompt_tokens=64, row_tokens=400)
+    whole = config.model_copy(update={"max_completion_length": 400})
+    assert made.said.startswith(plan(whole, SMOLLM2, on_cpu=True, prompt_tokens=64).said)
+    assert made.config.max_completion_length == 100
+
+
+@pytest.mark.parametrize("prompt", [64, 3000])
+def test_a_row_that_is_cut_needs_its_keys_and_values_and_one_span(prompt):
+    config = Config(model="x", max_completion_length=8192, num_generations=2, prompts_per_step=1, beta=0.0)
+    assert micro_batch(config, prompt, 1) == (1024, 1024, 0)
+    two, one = (
+        estimate(config.model_copy(update={"max_completion_length": n}), SMOLLM2, on_cpu=False, prompt_tokens=prompt)
+        for n in (8192, 4096)
+    )
+    # SPAN_COPIES x keys and values of 3 heads x 64 in 30 layers, 2 bytes each on a GPU
+    assert two.activations - one.activations == module.SPAN_COPIES * 2 * 3 * 64 * 30 * 4096 * 2

@@ -20,9 +20,9 @@ class Counting(Loop):
         self.config = SimpleNamespace(steps=steps, save_every=save_every, keep_checkpoints=2)
         policy = SimpleNamespace(
             reference_moved=False,
-            trainable=lambda: {"w": mx.array([float(self.state.step)])},
+            saved=lambda: {"w": mx.array([float(self.state.step)])},
             adapter_config=lambda: {},
-            load_trainable=lambda weights: self.calls.append(("weights", weights["w"].item())),
+            load_saved=lambda weights: self.calls.append(("weights", weights["w"].item())),
         )
         optimizer = SimpleNamespace(
             bad_updates=0, state=lambda: {"step": mx.array(self.state.step)}, load_state=lambda state: None
