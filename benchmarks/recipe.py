@@ -150,7 +150,7 @@ def write(record: Mapping[str, Any], options: argparse.Namespace) -> None:
     (options.output / "table.md").write_text(table(record))
     draw(record, options.output / "stages.png")
     if options.page is not None:
-        page = options.page.read_text(encoding="utf-8")
+        page = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
         name = f"recipe {Path(record['config']).stem}"
         options.page.write_text(with_section(page, name, table(record)), encoding="utf-8")
     print(table(record))

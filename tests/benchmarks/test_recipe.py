@@ -1,8 +1,11 @@
 """Intervals over the seeds of a pipeline, and the table of a record."""
 
+import json
+
 import pytest
 
-from benchmarks.recipe import over_seeds, table
+from benchmarks import claims
+from benchmarks.recipe import main, over_seeds, table, without_place
 
 
 def test_the_interval_over_three_seeds_is_students():
@@ -45,3 +48,36 @@ def test_the_table_has_means_intervals_and_how_many_seeds_met_a_goal():
     assert "| zero | 0.750 [0.11, 1.00], 0.00 to 1.00 | 1,000 |" in text
     assert "| zero | base | accuracy: rise | +0.350 [-0.285, +0.985], -0.750 to +1.450 | 1 of 2 |" in text
     assert "| student_rl | 2,100 | +0.300 [+0.300, +0.300], +0.300 to +0.300 |" in text
+
+
+SMALL = """
+held_out: {data: digit_sums, template: plain, tasks: 4, max_completion_length: 4, rewards: [accuracy, format]}
+stages:
+  base: {kind: miniature, config: {steps: 1, batch: 2}}
+  zero:
+    kind: rl
+    start: base
+    goals: {format: hold}
+    config: {steps: 1, fine_tune: full, template: plain, prompts_per_step: 1, num_generations: 2,
+             max_completion_length: 4, reward_weights: {format_similarity: 1.0}}
+  evaluate: {kind: evaluate}
+"""
+
+
+def test_a_pipeline_is_run_and_its_record_gives_its_table(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(claims.ROOT))
+    (tmp_path / "small.yaml").write_text(SMALL)
+    page = tmp_path / "page.md"
+    given = ["--config", str(tmp_path / "small.yaml"), "--seeds", "1", "--output", str(tmp_path / "out")]
+    assert main([*given, "--page", str(page), "stages.base.config.learning_rate=0.001"]) == 0
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert str(tmp_path) not in json.dumps(record)
+    zero = record["seeds"]["1"]["stages"]["zero"]
+    assert zero["against"] == "base" and zero["goals"]["format"]["goal"] == "hold" and zero["sampled_tokens"] == 8
+    assert claims.flat(table(record)) in claims.flat(page.read_text())
+    assert (tmp_path / "out" / "stages.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_place_on_this_machine_stays_out_of_the_record():
+    assert without_place("stages.base.start=/home/me/model") == "stages.base.start=DIR"
+    assert without_place("seed=3") == "seed=3"
