@@ -21,6 +21,7 @@ BENCHMARK = Benchmark(
         configs=("main",),
         revision="740312add88f781978c0658806c59bc2815b9866",
         problems=1319,
+        shots="train",
         fingerprints=("d0fc2c6d8051fb37",),
     ),
     samples=1,

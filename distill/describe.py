@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("data", help="JSONL, JSON, parquet or CSV file, or hub data set")
     parser.add_argument("--subset", help="configuration of a hub data set")
-    parser.add_argument("--output", type=Path, help="where the picture goes (default: FILE.png)")
+    parser.add_argument("--output", type=Path, help="where the picture goes (default: beside the file)")
     parser.add_argument("--tokenizer", help="model whose tokens lengths are counted in (default: words)")
     parser.add_argument("--split", type=Path, metavar="DIR", help="write train.jsonl, valid.jsonl and test.jsonl there")
     parser.add_argument("--shares", type=_shares, default=[8.0, 1.0, 1.0], help="of the prompts (default 8:1:1)")
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{options.data}: no usable row{first}")
         description = describe(reading.rows, length, unit)
         say(table(description, reading.dropped))
-        picture = options.output or Path(f"{Path(options.data).name}.png")
+        picture = options.output or beside(options.data)
         draw(description, picture)
         say(f"picture: {picture}")
         if options.split is not None:
@@ -206,6 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, DataError, OSError) as error:
         return refuse(error)
     return 0
+
+
+def beside(data: str) -> Path:
+    """Return where the picture of a corpus goes: beside its file, here for a hub data set."""
+    place = Path(data)
+    return place.with_name(f"{place.name}.png") if place.exists() else Path(f"{place.name}.png")
 
 
 def _write_split(options: argparse.Namespace, rows: Sequence[Any]) -> None:

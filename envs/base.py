@@ -1,5 +1,6 @@
 """The two records everything else here is made of: a Task (one prompt and what its answer is judged by) and an Env."""
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,14 @@ SHOWN = 3  # skipped rows that are named
 
 class DataError(ValueError):
     """Something about an environment or its data that the reader can put right; the message is one clear line."""
+
+
+def no_option(name: str, option: str, known: Iterable[str]) -> DataError:
+    """Return the error for an option that the environment `name` has not: the nearest of those it has, and all."""
+    options = list(known)
+    near = difflib.get_close_matches(option, options, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return DataError(f"{name} has no option {option!r}; {hint}its options are {', '.join(options)}")
 
 
 @dataclass(frozen=True)

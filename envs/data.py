@@ -32,16 +32,17 @@ def from_data(
     seed: int = 0,
     limit: int | None = None,
     max_rows: int | None = None,
+    in_order: bool = False,
 ) -> Env:
     """An Env over a file or hub data set.
 
     The test split is `test_data` (another file or data set) or `test_split` (of the same data set) if given; their
     prompts are left out of training. Otherwise `test_size` prompts are held out. `config` may be several, read one
     after the other. `answer_required=False` is for rewards that need no reference answer. `max_rows` are read, from
-    the start.
+    the start. `in_order` leaves the training tasks as their rows stand.
     """
     columns = Columns(prompt_column, answer_column, answer_required, language, suffix)
-    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit)
+    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit, in_order=in_order)
     configs: Sequence[str | None] = [config] if config is None or isinstance(config, str) else list(config)
     rows = itertools.islice(_rows(data, configs=configs, split=split, revision=revision), max_rows)
     if test_data is None and (test_split is None or _is_file(data)):
@@ -67,13 +68,14 @@ def from_rows(
     seed: int = 0,
     limit: int | None = None,
     max_rows: int | None = None,
+    in_order: bool = False,
 ) -> Env:
     """An Env over rows in memory, such as a `datasets.Dataset` with a `prompt` column. Nothing is held out unasked.
 
     Columns reach the rewards as they are. Of a generator at most `max_rows` are taken, or 100,000, which a note says.
     """
     columns = Columns(prompt_column, answer_column, answer_required, language, suffix, verbatim=True)
-    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit)
+    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit, in_order=in_order)
     taken, notes = bounded(records(rows), name, max_rows)
     return how.env(name, numbered(taken, name), notes=notes)
 
@@ -87,6 +89,7 @@ class Reading:
     test_size: int | float | None
     seed: int
     limit: int | None
+    in_order: bool = False  # the training tasks stand as their rows do, not in an order of the seed's
 
     def env(
         self,
@@ -104,15 +107,22 @@ class Reading:
         answered = any(task.columns.get(ANSWER_COLUMN) is not None for task in tasks)
         judges = ("accuracy",) if answered else ()  # without answers whatever the user's own reward is
         if test_rows is None:
-            splits, more = split_tasks(tasks, seed=self.seed, test_size=self.test_size, limit=self.limit)
+            splits, more = split_tasks(tasks, seed=self.seed, test_size=self.test_size)
+            splits = cut({**splits, "train": self._ordered(splits["train"], tasks)}, self.limit)
             return Env(name, splits, reward_names=judges, skipped=skipped, notes=[*notes, *more])
         test, test_skipped = tasks_from_rows(test_rows, self.columns, source=test_source, strict=self.strict)
         train, more = without_prompts(tasks, test)
         if not train:
             raise DataError(f"{name}: every prompt is also in the test data {test_source}: nothing is left to train on")
-        splits = {"train": seeded(train, self.seed, "order"), "test": seeded(test, self.seed, "test order")}
+        train = self._ordered(seeded(train, self.seed, "order"), train)
+        splits = {"train": train, "test": seeded(test, self.seed, "test order")}
         left_out = [*skipped, *test_skipped]
         return Env(name, cut(splits, self.limit), reward_names=judges, skipped=left_out, notes=[*notes, *more])
+
+    def _ordered(self, train: list[Task], rows: Sequence[Task]) -> list[Task]:
+        """The training tasks in their order: the seed's, or that of their rows."""
+        places = {id(task): place for place, task in enumerate(rows)}
+        return sorted(train, key=lambda task: places[id(task)]) if self.in_order else train
 
 
 def records(rows: Any) -> Any:

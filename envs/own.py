@@ -1,13 +1,12 @@
 """Tasks from a user's `data=module:function`: an Env, rows, a generator of rows, or splits of rows by name."""
 
-import difflib
 import inspect
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from envs.adapters.verifiers import VerifiersEnv, is_verifiers
-from envs.base import DataError, Env, Task
+from envs.base import DataError, Env, Task, no_option
 from envs.data import Reading, bounded, numbered, records
 from envs.rows import Columns
 from rewards.imports import one_line, raised_at, user_object
@@ -32,6 +31,7 @@ def from_function(
     seed: int = 0,
     limit: int | None = None,
     max_rows: int | None = None,
+    in_order: bool = False,
     **options: Any,
 ) -> Env:
     """An Env over what a user's function returns, or over the list or Env that the name stands for.
@@ -50,7 +50,7 @@ def from_function(
             raise DataError(f"{data} gives an Env of its own, for which {unused[0]} has no meaning")
         return _completed(found, data)
     columns = Columns(prompt_column, answer_column, answer_required, language, suffix)
-    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit)
+    how = Reading(columns, strict=strict, test_size=test_size, seed=seed, limit=limit, in_order=in_order)
     rows, test_rows = _splits(found, data)
     taken, notes = bounded(_watched(rows, data), data, max_rows)
     if test_rows is None:
@@ -74,10 +74,7 @@ def _called(data: str, options: Mapping[str, Any]) -> Any:
     arguments = {name: value for name, value in options.items() if name in parameters or takes_all}
     for name in options:
         if name not in arguments and name != "seed":
-            known = [*parameters, *ROW_OPTIONS]
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its options are {', '.join(known)}"
-            raise DataError(f"{data} has no option {name!r}: {hint}")
+            raise no_option(data, name, [*parameters, *ROW_OPTIONS])
     for name, one in parameters.items():
         by_name = one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)
         if by_name and one.default is one.empty and name not in arguments:

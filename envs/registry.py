@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.base import DataError, Env
+from envs.base import DataError, Env, no_option
 from envs.files import JSON_SUFFIXES, TABLE_SUFFIXES
 from envs.mixture import mixture
 
@@ -63,19 +63,30 @@ def available() -> dict[str, str]:
     }
 
 
-def make(name: str | Sequence[Mapping[str, Any]], /, *, needs_answer: bool | None = None, **options: Any) -> Env:
+def make(
+    name: str | Sequence[Mapping[str, Any]],
+    /,
+    *,
+    needs_answer: bool | None = None,
+    in_order: bool = False,
+    **options: Any,
+) -> Env:
     """The environment of that name.
 
     It is a registered one, `reasoning_gym:TASK`, the user's own `module:function`, a data file, or a hub data set id.
-    `needs_answer` says of one that reads rows whether the rewards need a reference answer in each. A list of
-    {"env": name, "weight": 1.0, "options": {...}} makes a mixture.
+    `needs_answer` says of one that reads rows whether the rewards need a reference answer in each, `in_order` that its
+    training tasks are to stand as the rows do. A list of {"env": name, "weight": 1.0, "options": {...}} makes a
+    mixture.
     """
     if not isinstance(name, str):
         return mixture(name, needs_answer=needs_answer, **options)
     entry, given = find(name)
     options = {**given, **options}
-    if needs_answer is not None and "answer_required" in inspect.signature(load(entry.factory)).parameters:
+    takes = inspect.signature(load(entry.factory)).parameters
+    if needs_answer is not None and "answer_required" in takes:
         options.setdefault("answer_required", needs_answer)
+    if in_order and "in_order" in takes:
+        options.setdefault("in_order", True)
     return call(name, entry.factory, load(entry.preset)(options) if entry.preset else options)
 
 
@@ -125,9 +136,7 @@ def call(name: str, reference: str, options: dict[str, Any]) -> Env:
     takes_more = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     for option in options:
         if option not in parameters and not takes_more:
-            near = difflib.get_close_matches(option, parameters, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise DataError(f"{name} has no option {option!r}; {hint}its options are {', '.join(parameters)}")
+            raise no_option(name, option, parameters)
     try:
         env: Env = validate_call(factory)(**options)
     except ValidationError as error:

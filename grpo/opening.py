@@ -129,7 +129,8 @@ def tasks(config: Config, say: Say, rewards: RewardSet) -> envs.Env:
     A row without a reference answer is left out only if a reward needs one.
     """
     options = {"seed": config.seed, **config.data_options}
-    env = envs.make(config.source, needs_answer="answer" in rewards.required_columns, **options)
+    needs = "answer" in rewards.required_columns
+    env = envs.make(config.source, needs_answer=needs, in_order=not config.shuffle_dataset, **options)
     counts, *lines = env.report()
     say(f"data {config.data_name}: {counts}")
     for line in lines:

@@ -9,7 +9,7 @@ import numpy as np
 
 from envs import Message, Task
 from grpo.config import Config
-from grpo.types import Group, Rollout
+from grpo.types import Dialogue, Group, Rollout
 from rewards import CallState, RewardSet
 
 LOOK_SECONDS = 0.2  # between two looks at whether the run was told to stop
@@ -84,11 +84,13 @@ class Scorer:
         Counts, messages and metrics of the call stand with the first group.
         """
         handed = [handed_over(group, self.max_completion_length) for group in groups]
+        rollouts = [rollout for group in groups for rollout in group.rollouts]
+        without_ids = any(rollout.counted is not None for rollout in rollouts)  # from a server
         names = dict.fromkeys(name for _, _, columns in handed for name in columns)
         scores = self.rewards.score(
             [prompt for prompts, _, _ in handed for prompt in prompts],
             [completion for _, completions, _ in handed for completion in completions],
-            completion_ids=[list(rollout.trained(rollout.tokens)) for group in groups for rollout in group.rollouts],
+            completion_ids=None if without_ids else [list(rollout.trained(rollout.tokens)) for rollout in rollouts],
             columns={
                 name: [value for rows, _, columns in handed for value in columns.get(name, [None] * len(rows))]
                 for name in names
@@ -149,6 +151,16 @@ def handed_over(group: Group, max_completion_length: int | None) -> tuple[list[A
         if any(environment is not None for environment in made):
             columns["environments"] = made
     return prompts, completions, columns
+
+
+def failed_dialogues(groups: Sequence[Group]) -> list[tuple[Group, Dialogue]]:
+    """Return the conversations whose environment failed, each with its group."""
+    return [
+        (group, rollout.dialogue)
+        for group in groups
+        for rollout in group.rollouts
+        if rollout.dialogue is not None and rollout.dialogue.failed
+    ]
 
 
 def _of_sound(group: Group, totals: Sequence[float | None]) -> list[float | None]:

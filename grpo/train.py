@@ -102,7 +102,8 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     console, log = Console(), RunLog(output)
     before, after = summary["before"], summary["after"]
     if before and after:
-        table = Table(title=f"held-out tasks ({after['tasks']}), {summary['steps']} steps, {summary['seconds']:.0f} s")
+        tasks = f"held-out tasks ({after['tasks']})" if "tasks" in after else "benchmarks"
+        table = Table(title=f"{tasks}, {summary['steps']} steps, {summary['seconds']:.0f} s")
         for column in ("", "before", "after"):
             table.add_column(column, justify="left" if not column else "right")
         for label, first, last in _rows(config, before, after):
@@ -113,12 +114,14 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     show = log.heard(functools.partial(console.print, soft_wrap=True, highlight=False, markup=False))
     for line in lines_of(summary["verdict"], output):
         show(line)
-    show(f"curves, rollouts, warnings: {output}/report.html   tensorboard --logdir {output}")
+    show(f"curves, rollouts, warnings: {output}/report.html   (TensorBoard reads {output} too)")
     show(f"every completion: {output}/completions/   the adapter: {output}/adapters.safetensors")
 
 
 def _rows(config: Config, before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, float, float]]:
-    names = [name for name in [*config.reward_weights, "mean_length", "truncated"] if name in before and name in after]
+    benchmarks = [name for name in before if name.endswith("/pass@1")]
+    shown = [*config.reward_weights, *benchmarks, "mean_length", "truncated"]
+    names = [name for name in shown if name in before and name in after]
     rows = [(name, before[name], after[name]) for name in names]
     if "greedy" in after and "greedy" in before:
         rows += [

@@ -27,6 +27,8 @@ from grpo.config import Config
 from grpo.config.presets import odd_mixtures
 from grpo.config.sections import ConfigError
 from grpo.doctor.findings.judgement import conclude
+from grpo.evaluate.benchmarks import benchmarks_of
+from grpo.evaluate.best import better, told
 from grpo.evaluate.measure import before_and_after, evaluate
 from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
@@ -47,9 +49,9 @@ from grpo.rollout.sampler import Sampling
 from grpo.rollout.source import RolloutInputs, engine, groups_of
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
-from grpo.runs.interrupt import TrainingFailed
+from grpo.runs.failures import Failures
 from grpo.runs.logger import METRICS, RunLogger
-from grpo.runs.loop import Loop, RunState
+from grpo.runs.loop import BEST, Loop, RunState
 from grpo.runs.token_texts import TokenTexts
 from grpo.scoring import GroupScores, Scorer, results
 from grpo.types import Credit, Group, Prompt
@@ -61,6 +63,7 @@ class TrainerState(RunState):
     """The state of an RL run that a checkpoint holds."""
 
     before: dict[str, Any] | None = None  # held-out figures before the first step
+    best: dict[str, Any] | None = None  # step, metric, value of the best held-out figure so far
     unlogged: dict[str, float] | None = None  # metrics of a step whose evaluation was interrupted
     order: OrderState = field(default_factory=OrderState)
     controls: Controls | None = None  # coefficients that are adapted
@@ -119,9 +122,12 @@ class Trainer(Loop[TrainerState]):
         self.source = self.seams.rollout_fn or (engine if own == "engine" else user_function("rollout_source", own))
         process = config.process_reward
         self.process_reward = None if process is None else user_function("process_reward", process)
-        self.coach = Coach(config)
+        self.coach, self.benchmarks = Coach(config), benchmarks_of(config)
+        self.notes += [] if self.benchmarks is None else self.benchmarks.notes
         super().__init__(policy, self.learner.optimizer, output, TrainerState(), resume_from)
         self.learner.controls = self.state.controls or self.learner.controls
+        if self.state.best is not None and self.state.best["step"] and config.metric_for_best_model is not None:
+            self._require_best()
         self._open_logger(RunLogger)
         self.logger.token_texts = TokenTexts(policy.tokenizer.decode)
         for note in self.notes:
@@ -130,8 +136,7 @@ class Trainer(Loop[TrainerState]):
             self.logger.say(f"  warning: {line}")
         if here().writes:
             self._replay()
-        self._seen_messages: set[str] = set()
-        self.first_traceback, self._steps_without_reward = "", 0
+        self.failures = Failures(self.logger, whole_steps=config.reward_batch == "step")
 
     def _group_filter(self) -> GroupFilter | None:
         name = self.config.group_filter
@@ -139,7 +144,7 @@ class Trainer(Loop[TrainerState]):
 
     def _begin(self) -> None:
         self.logger.watch()
-        if self.state.before is None and self.eval_prompts:
+        if self.state.before is None and (self.eval_prompts or self.benchmarks):
             self.state.before = self._evaluate(0, "before", greedy=self.config.eval_greedy)
         if self.state.step == 0:
             self._probe(0)
@@ -191,7 +196,8 @@ class Trainer(Loop[TrainerState]):
         The weights have already moved: a run that is interrupted in the evaluation does this first when it is resumed.
         """
         step = self.state.step
-        if self.eval_prompts and step % self.config.eval_every == 0 and step < self.config.steps:
+        measured = self.eval_prompts or self.benchmarks
+        if measured and step % self.config.eval_every == 0 and step < self.config.steps:
             figures = self._evaluate(step, f"after step {step}")
             metrics |= {f"eval/{name}": float(value) for name, value in figures.items()}
         self._probe(step)
@@ -227,7 +233,7 @@ class Trainer(Loop[TrainerState]):
         groups, scored = sampled(prompts, request, self._sample)
         if config.reward_batch == "step":
             scored = scored_by_first(lambda: results(self.scorer.submit_all(groups), self.stop.check))
-        self._report(prompts, scored)
+        self.failures.hear(self.state.step + 1, prompts, groups, scored)
         return groups, scored
 
     def _sample(self, prompts: Sequence[Prompt], request: Request) -> tuple[list[Group], list[GroupScores]]:
@@ -259,23 +265,13 @@ class Trainer(Loop[TrainerState]):
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
     ) -> tuple[Sequence[Sequence[Credit]], dict[str, float]]:
         """Return the credit of each completion or token, here by the run's estimator, and metrics of it."""
-        self._require_some(rewards)
+        self.failures.require_some(rewards, [name for name, weight in self.config.reward_weights.items() if weight])
         credit = credit_of(self.estimator, self.config, groups, scored, rewards)
         if self.config.credit == "turn":
             credit = turn_credit(self.config, groups, rewards, credit)
         if self.process_reward is not None:
             return process_credit(self.process_reward, self.config, groups, credit, self.policy.tokenizer.decode)
         return credit, {}
-
-    def _require_some(self, rewards: np.ndarray) -> None:
-        """End a run that learns nothing: TrainingFailed if every total is missing in two steps running."""
-        self._steps_without_reward = self._steps_without_reward + 1 if np.isnan(rewards).all() else 0
-        if self._steps_without_reward == 2:
-            names = ", ".join(name for name, weight in self.config.reward_weights.items() if weight)
-            raise TrainingFailed(
-                f"no completion of the last two steps has a reward ({names}): nothing can be learned. "
-                + (f"The first failure:\n{self.first_traceback}" if self.first_traceback else "They gave no value.")
-            )
 
     def _advance(self, bar: Progress) -> Callable[[int], None]:
         """Called after every decoding step: moves the bar, and ends the step on a signal."""
@@ -285,19 +281,6 @@ class Trainer(Loop[TrainerState]):
             bar.advance(bar.task_ids[0], tokens)
 
         return advance
-
-    def _report(self, prompts: Sequence[Prompt], scored: Sequence[GroupScores]) -> None:
-        """Print the first example of every kind of reward failure; log.txt has the tracebacks of all."""
-        whole = " ".join(prompt.task.id for prompt in prompts)
-        for prompt, group in zip(prompts, scored, strict=True):
-            for kind, message in group.messages.items():
-                if kind not in self._seen_messages:
-                    self._seen_messages.add(kind)
-                    self.logger.say(f"  {message}")
-            for name, text in group.tracebacks.items():
-                self.first_traceback = self.first_traceback or text
-                asked = whole if self.config.reward_batch == "step" else prompt.task.id
-                self.logger.log.write(f"step {self.state.step + 1}, task {asked}, reward {name}\n{text}")
 
     def _prompts(self, split: str) -> list[Prompt]:
         tasks = self.env.tasks(split)
@@ -331,7 +314,19 @@ class Trainer(Loop[TrainerState]):
             self.logger.probes(step, sampled.groups, sampled.scored)
 
     def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:
-        """Held-out figures, said and returned; with `greedy` those of the likeliest tokens too."""
+        """Held-out figures and benchmarks, said and returned; with `greedy` those of the likeliest tokens too."""
+        found = self._held_out(step, when, greedy) if self.eval_prompts else {}
+        if self.benchmarks is not None:
+            folder = self.output / "benchmarks" / f"step_{step:06d}"
+            benchmarks, check, say = self.benchmarks, self.stop.check, self.logger.say
+            found |= here().from_first(lambda: benchmarks.measure(self.policy, folder, check, say))
+        if (best := better(self.state.best, step, self.config.metric_for_best_model, found)) is not None:
+            self.state.best = best
+            if step > 0:  # before it the run's start is the best, which is there already
+                self._keep_best()
+        return found
+
+    def _held_out(self, step: int, when: str, greedy: bool) -> dict[str, Any]:
         config, total = (
             self.config,
             len(self.eval_prompts) * self.config.eval_samples * self.config.max_completion_length,
@@ -350,6 +345,7 @@ class Trainer(Loop[TrainerState]):
             )
             sampled = measure()
             likeliest = measure(greedy=True) if greedy else None
+        self.failures.hear(step, self.eval_prompts, sampled.groups, sampled.scored)
         self.logger.evaluations(step, sampled.groups, sampled.scored)
         if likeliest is not None:
             self.logger.evaluations(step, likeliest.groups, likeliest.scored, "_greedy")
@@ -375,12 +371,15 @@ class Trainer(Loop[TrainerState]):
 
     def _finish(self) -> dict[str, Any]:
         after = None
-        if self.eval_prompts:
+        if self.eval_prompts or self.benchmarks:
             after = self._evaluate(self.config.steps, "after", greedy=self.config.eval_greedy)
         self._save()
+        if self.state.best is not None:
+            self.logger.say(told(self.state.best, f"{self.output}/{BEST}"))
         summary = {
             "before": self.state.before,
             "after": after,
+            "best": self.state.best,
             "seconds": round(self.state.seconds, 1),
             "steps": self.state.step,
             "seed": self.config.seed,

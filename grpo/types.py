@@ -44,6 +44,7 @@ class Dialogue:
     problem: str | None = None
     info: tuple[Mapping[str, Any], ...] = ()  # [turns] what else the replies said of themselves
     environment: Any = None  # the object of TRL's environment_factory, for the rewards' column `environments`
+    traceback: str | None = None  # where the environment raised, or stood when its time was over
 
     @property
     def failed(self) -> bool:
@@ -66,11 +67,17 @@ class Rollout:
     penalised: tuple[int, ...] | None = None  # [time], 1 = gets kl_cov's penalty; None = no token does
     # [time - 1, mixtures, chosen] that the sampler sent each token but the last to, -1 = not known; None = no mixtures
     experts: "np.ndarray | None" = field(default=None, compare=False, repr=False)
+    counted: int | None = None  # tokens of a text from a server, which gives no ids; such a rollout is never trained on
+
+    @property
+    def length(self) -> int:
+        """All its tokens."""
+        return len(self.tokens) if self.counted is None else self.counted
 
     @property
     def trained_tokens(self) -> int:
         """Tokens that the model wrote."""
-        return len(self.tokens) if self.mask is None else sum(self.mask)
+        return self.length if self.mask is None else sum(self.mask)
 
     def trained(self, values: Sequence[Value]) -> Sequence[Value]:
         """Return those of [time] values that stand at the model's own tokens."""

@@ -40,10 +40,39 @@ def run_command(benchmark: Benchmark, options: argparse.Namespace) -> int:
 
     try:
         settings = settings_of(benchmark, options)
+        if options.dry_run:
+            return dry_run(benchmark, settings, options.output)
         return _guarded(benchmark, settings, options.output)
     except (ConfigError, DataError, OSError) as error:
         say(f"error: {' '.join(str(error).split())}", sys.stderr)
         return 2
+
+
+def dry_run(benchmark: Benchmark, settings: Settings, output: Path) -> int:
+    """Say what would be run: the model and a file of problems are looked at, the hub and a server are not asked."""
+    from benchmarks.harness.model import check_paths
+    from benchmarks.harness.problems import load_problems
+
+    check_paths(settings)
+    saved = _saved(output / CONFIG)
+    changed = [
+        key
+        for key, value in settings.model_dump(mode="json").items()
+        if saved is not None and key not in FREE_TO_CHANGE and saved["settings"].get(key) != value
+    ]
+    if changed and saved is not None:
+        raise ConfigError(
+            _another(output, changed[0], saved["settings"].get(changed[0]), getattr(settings, changed[0]))
+        )
+    asked = f"the problems of {benchmark.source.hub} on the hub" if benchmark.source else "the problems of its name"
+    if settings.data is not None or benchmark.make is not None:
+        problems = load_problems(benchmark, settings)
+        asked = f"{len(problems.tasks)} problems of {problems.source}"
+        for note in problems.notes:
+            print(f"note: {note}")
+    where = f"server {settings.server}, model {settings.model}" if settings.server else f"model {settings.model}"
+    print(f"ready to run {benchmark.name} in {output}: {asked}, {settings.samples} samples each, {where}")
+    return 0
 
 
 def _guarded(benchmark: Benchmark, settings: Settings, output: Path) -> int:
@@ -94,7 +123,7 @@ def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: 
         if missing:
             session = Session(benchmark, settings, problems, missing)
             write_text(output / CONFIG, json.dumps(record, indent=1, ensure_ascii=False))  # nothing more is refused
-            session.decode(file, stop)
+            session.decode(file, stop.check)
         still = _missing(file, problems, settings)
         if still:
             print(f"{len(still)} of {len(problems.tasks)} problems are left to the other shards; the last one sums up")
@@ -157,19 +186,32 @@ def _claimed(settings: Settings, output: Path) -> Any:
 
 def _check_same(path: Path, record: dict[str, Any]) -> None:
     """A run may only go on as what it began as."""
-    if not path.exists():
+    saved = _saved(path)
+    if saved is None:
         return
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ConfigError(f"{path} can't be read: choose another --output") from None
     before, now = _flat(saved), _flat(record)
     for key in before.keys() | now.keys():
         if key not in FREE_TO_CHANGE | {"data.notes"} and before.get(key) != now.get(key):
-            raise ConfigError(
-                f"{path.parent} holds a run with {key} {before.get(key)!r}, now {now.get(key)!r}: choose another "
-                "--output, or the settings in its config.json"
-            )
+            raise ConfigError(_another(path.parent, key, before.get(key), now.get(key)))
+
+
+def _another(output: Path, key: str, before: Any, now: Any) -> str:
+    return (
+        f"{output} holds a run with {key} {before!r}, now {now!r}: choose another --output, or the settings in its "
+        "config.json"
+    )
+
+
+def _saved(path: Path) -> dict[str, Any] | None:
+    """Return the record of the run that a directory holds; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        saved["settings"].keys()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ConfigError(f"{path} can't be read: choose another --output") from None
+    return saved
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ HASHED = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*"
 
 def check_paths(settings: Settings) -> None:
     """ConfigError, one line, for a model or adapter that can't be there; asks nobody."""
+    if settings.server is not None:
+        return
     local = Path(settings.model).expanduser()
     looks_local = local.is_absolute() or settings.model.startswith((".", "~")) or settings.model.count("/") != 1
     if not local.exists() and looks_local:
@@ -66,7 +68,9 @@ def _one_line(error: Exception) -> str:
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """sha256 of the model's files (weights, tokenizer, config) and of the adapter's."""
+    """sha256 of the model's files (weights, tokenizer, config) and of the adapter's; None of a server's model."""
+    if settings.server is not None:
+        return {"model_sha256": None, "adapter_sha256": None}
     from grpo.model.adapter_files import files_of
 
     adapter = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.harness.settings import Settings
+from benchmarks.harness.shots import with_shots
 from benchmarks.harness.spec import Benchmark, Source
 from envs import DataError, Task
 from envs.base import prompt_key
@@ -30,6 +31,7 @@ def load_problems(benchmark: Benchmark, settings: Settings) -> Problems:
     source = _source_name(benchmark, settings)
     tasks, notes = _read(benchmark, settings, source) if benchmark.make is None else (benchmark.make(settings), [])
     taken, standard = benchmark.limited(tasks, settings.limit), _is_standard(benchmark, settings, tasks)
+    taken = with_shots(taken, benchmark, settings, _columns(benchmark, settings))
     if benchmark.source is not None and not standard:
         of = f", {len(tasks)} of them for {benchmark.source.problems}" if benchmark.source.problems else ""
         notes.append(f"custom data: the problems of {source} are not those of {benchmark.name} as published{of}")
@@ -59,19 +61,22 @@ def _is_standard(benchmark: Benchmark, settings: Settings, tasks: Sequence[Task]
 
 def _read(benchmark: Benchmark, settings: Settings, source: str) -> tuple[list[Task], list[str]]:
     """The tasks of a file or hub data set, and what was left out."""
-    columns = Columns(
+    rows = _adapted(_rows(benchmark, settings), benchmark)
+    tasks, skipped = tasks_from_rows(rows, _columns(benchmark, settings), source=source, strict=False)
+    notes = [f"left out: {line}" for line in skipped[:3]]
+    if len(skipped) > 3:
+        notes.append(f"left out: {len(skipped)} rows in all")
+    return tasks, notes
+
+
+def _columns(benchmark: Benchmark, settings: Settings) -> Columns:
+    return Columns(
         prompt=benchmark.prompt_column,
         answer=benchmark.answer_column,
         answer_required=benchmark.answer_required,
         language=benchmark.language,
         suffix=benchmark.suffix if settings.template in ("chat", "r1") else "",
     )
-    rows = _adapted(_rows(benchmark, settings), benchmark)
-    tasks, skipped = tasks_from_rows(rows, columns, source=source, strict=False)
-    notes = [f"left out: {line}" for line in skipped[:3]]
-    if len(skipped) > 3:
-        notes.append(f"left out: {len(skipped)} rows in all")
-    return tasks, notes
 
 
 def _source_name(benchmark: Benchmark, settings: Settings) -> str:

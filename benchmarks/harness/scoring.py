@@ -15,8 +15,8 @@ MARKED = ("boxed", "tag")
 LONGEST_REFERENCE = 2000  # characters; tests of code are longer and say nothing in a line
 
 
-def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, decode: Decode) -> list[Item]:
-    """The items of one problem, which stands at `place` among all."""
+def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, decode: Decode | None) -> list[Item]:
+    """The items of one problem, which stands at `place` among all; no `decode` where there are no token ids."""
     task, opened = group.prompt.task, opened_by_prompt(group.prompt.text)
     values = scorer.score(group).values
     taken = [final_answer(last_message(one), opened=opened) if benchmark.votes else None for one in group.rollouts]
@@ -39,7 +39,7 @@ def items_of(group: Group, place: int, benchmark: Benchmark, scorer: Scorer, dec
             vote=votes[sample],
             scores={name: of_reward[sample] for name, of_reward in values.items()},
             tokens=rollout.trained_tokens,
-            thinking_tokens=thinking_tokens(rollout, decode, opened=opened),
+            thinking_tokens=None if decode is None else thinking_tokens(rollout, decode, opened=opened),
             stop_reason=rollout.stop_reason,
             messages=None if rollout.dialogue is None else as_messages(rollout),
         )

@@ -18,13 +18,17 @@ from benchmarks.harness.spec import Benchmark
 from grpo.config.layers import build
 from grpo.config.sections import Section
 
-FREE_TO_CHANGE = {"limit", "shard", "samples", "max_rows"}
+FREE_TO_CHANGE = {"limit", "shard", "samples", "max_rows", "concurrency"}
 
 
 class Settings(Section):
     """One run of a benchmark."""
 
-    model: str = Field(description="hub id or local MLX directory")
+    model: str = Field(description="hub id or local MLX directory; with --server the server's name for it")
+    server: str | None = Field(
+        None, description="ask this OpenAI-compatible server, http://127.0.0.1:8080/v1, in place of a model here"
+    )
+    concurrency: int = Field(8, ge=1, description="requests to the server at a time")
     adapter: str | None = Field(None, description="directory of adapters (LoRA, DoRA or full weights of a run)")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -35,6 +39,8 @@ class Settings(Section):
     limit: int | None = Field(
         None, ge=1, description="only the first N problems (of each language in mgsm); may be raised later"
     )
+    shots: int | None = Field(None, ge=1, description="worked examples before each problem")
+    shots_data: str | None = Field(None, description="file of worked examples: the benchmark's columns, and solution")
     samples: int = Field(4, ge=1, description="completions of each problem; may be raised later")
     temperature: float = Field(0.6, ge=0, description="comes before the filters; 0 = the likeliest token")
     top_p: float = Field(0.95, gt=0, le=1, description="smallest set of tokens with this mass")
@@ -78,8 +84,19 @@ class Settings(Section):
     def _possible(self) -> "Settings":
         if (self.system_prompt or self.chat_template_kwargs) and self.template not in ("chat", "r1"):
             raise ValueError(f"system_prompt and chat_template_kwargs need template chat or r1, got {self.template}")
+        if self.server is not None and (self.adapter is not None or self.revision is not None):
+            raise ValueError("with server the server has the model: leave adapter and revision out")
+        if self.server is not None and (self.template != "chat" or self.opens_thinking or self.steers or self.top_k):
+            raise ValueError("with server the server has the template and the sampler: template chat, no think, top_k "
+                             "or thinking budget")  # fmt: skip
+        if self.shots is None and self.shots_data is not None:
+            raise ValueError("shots_data needs shots: how many of its rows are shown")
+        if self.shots is not None and self.template == "r1_zero":
+            raise ValueError("shots need template chat, r1 or plain: R1-Zero's prompt holds one question")
         if self.steers and not self.opens_thinking and self.template != "chat":
             raise ValueError("a thinking budget needs --think or --template r1: thinking counts from the <think> there")
+        if self.tools and self.server is not None:
+            raise ValueError("tools need a model that runs here: leave server out")
         if self.tools and (self.steers or self.opens_thinking):
             raise ValueError("tools can't be combined with a thinking budget, --think or --template r1")
         if self.max_thinking is not None and self.max_thinking < self.min_thinking:
@@ -130,6 +147,7 @@ def parser(benchmark: Benchmark, description: str) -> argparse.ArgumentParser:
         else:
             options |= {"type": kind, "required": info.is_required(), "metavar": _metavar(info.annotation, kind)}
         made.add_argument(f"--{name.replace('_', '-')}", **options)
+    made.add_argument("--dry-run", action="store_true", help="check the settings and what they name; run nothing")
     made.add_argument("--output", type=Path, required=True, help="directory for items, results and table")
     return made
 

@@ -32,6 +32,7 @@ class Source:
     files: tuple[str, ...] = ()  # JSONL files of the repository, where `datasets` can't read it as a whole
     config_column: str | None = None  # the column that a row gets its configuration's name in
     problems: int | None = None
+    shots: str | None = None  # the split with worked examples
     fingerprints: tuple[str, ...] = ()  # of `problems.fingerprint`: copies of the same problems in files
 
 

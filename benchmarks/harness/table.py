@@ -14,7 +14,8 @@ def table(results: dict[str, Any]) -> str:
     title = f"{results['benchmark']}: {settings['model']}" + (
         f" + {settings['adapter']}" if settings.get("adapter") else ""
     )
-    title += "".join(f" ({note})" for note in (_budget(settings), _which(data, found)) if note)
+    notes = (f"{settings['shots']}-shot" if settings.get("shots") else "", _budget(settings), _which(data, found))
+    title += "".join(f" ({note})" for note in notes if note)
     how = (
         f"{found['problems']} problems x {found['samples']} samples, temperature {settings['temperature']:g}, "
         f"top-p {settings['top_p']:g}, at most {settings['max_tokens']} tokens, template {settings['template']}, "

@@ -5,6 +5,7 @@ Read are the corpus format itself, chat `messages`, ShareGPT's `conversations`, 
 Alpaca (`instruction`, `input`, `output`), and `problem` or `question` with `solution` or `answer`.
 """
 
+import contextlib
 import json
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ from envs.files import JSON_SUFFIXES, file_rows, hub_rows
 from envs.messages import is_conversation, read_messages
 
 THINK = "<think>"
+STRUCTURED = ("messages", "conversations", "coordinates", "provenance", "rewards", "verdicts", "citations",
+              "reasoning_chain")  # fmt: skip
 Message = dict[str, Any]
 
 
@@ -39,6 +42,8 @@ class Reading:
 
 
 def _said(text: Any, role: str) -> list[Message]:
+    if isinstance(text, bool | int | float):  # a table has 4 where a text says 4
+        text = str(text)
     return [{"role": role, "content": text}] if isinstance(text, str) else list(text)
 
 
@@ -95,6 +100,7 @@ def messages_of(row: Any) -> list[Message]:
     """
     if not isinstance(row, Mapping):
         raise ValueError(f"a row must be an object, got a {type(row).__name__}")
+    row = _decoded(row)
     present = {name for name, value in row.items() if value is not None}
     layout = next((layout for layout in LAYOUTS if layout.columns <= present), None)
     if layout is None:
@@ -113,6 +119,17 @@ def messages_of(row: Any) -> list[Message]:
     if chain and THINK not in last["content"]:
         messages[-1] = {**last, "content": f"{THINK}\n{chain}\n</think>\n\n{last['content']}"}
     return messages
+
+
+def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with lists and objects where a table, such as a CSV file, holds them as JSON."""
+    found = dict(row)
+    for name in STRUCTURED:
+        value = found.get(name)
+        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+            with contextlib.suppress(ValueError, RecursionError):
+                found[name] = json.loads(value)
+    return found
 
 
 def _chain(row: Mapping[str, Any]) -> str:
@@ -144,7 +161,9 @@ def corpus_row(row: Any, **defaults: Any) -> CorpusRow:
     """
     if isinstance(row, ValueError):
         raise row
-    if isinstance(row, Mapping) and "schema_version" in row:
+    if isinstance(row, Mapping):
+        row = _decoded(row)
+    if isinstance(row, Mapping) and row.get("schema_version") is not None:
         found_row = read_row(row)
         thought, answer = parts(found_row.said)
         if THINK not in found_row.said or found_row.reasoning is not None:
@@ -166,8 +185,9 @@ def _described(row: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if isinstance(domain := row.get("domain"), str) and domain.lower() in DOMAINS:
         found["domain"] = domain.lower()
-    if isinstance(level := row.get("difficulty"), int) and not isinstance(level, bool) and 1 <= level <= 5:
-        found["difficulty"] = level
+    level = row.get("difficulty")  # a table with empty cells has 3.0 for 3
+    if isinstance(level, int | float) and not isinstance(level, bool) and level in range(1, 6):
+        found["difficulty"] = int(level)
     found |= {name: row[name] for name in ("language", "source", "licence") if isinstance(row.get(name), str)}
     if isinstance(row.get("requires_reasoning"), bool):
         found["requires_reasoning"] = row["requires_reasoning"]

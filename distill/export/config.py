@@ -22,6 +22,9 @@ class ExportConfig(Section):
     group_size: int = Field(64, description="weights that share a scale: 32, 64 or 128")
     gguf: bool = Field(False, description="also model.gguf: Llama, Mistral, Qwen2 and Qwen3 types")
     run: str | None = Field(None, description="run directory the model card is filled from; none = the adapter's")
+    licence: str | None = Field(
+        None, description="of the exported model, as the hub names it (apache-2.0); none = the model card gives none"
+    )
     push: str | None = Field(None, description="hub repository (owner/name) to push to")
     private: bool = Field(False, description="of a repository that is made for it")
 

@@ -29,14 +29,19 @@ def card(config: "ExportConfig", settings: dict[str, Any], figures: dict[str, fl
         parts.append(_data(recipe) + "\n" + _recipe(recipe))
     if summary:
         parts.append(_results(summary, run))
-    parts += [_export(config, figures), _use(config)]
+    if recipe:
+        parts.append(_limits(recipe, summary))
+    parts += [_licences(config, summary), _export(config, figures), _use(config)]
     return "\n".join(part for part in parts if part)
 
 
 def _front_matter(config: "ExportConfig", settings: dict[str, Any]) -> str:
     known: dict[str, Any] = {"library_name": "mlx", "pipeline_tag": "text-generation", "tags": ["mlx", "grpo-mlx"]}
-    if not Path(config.model).exists():
-        known["base_model"] = config.model
+    if (base := _hub_id(config)) is not None:
+        known["base_model"] = base
+        known["base_model_relation"] = "finetune" if config.adapter is not None else "quantized"
+    if config.licence is not None:
+        known["license"] = config.licence
     return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n"
 
 
@@ -73,7 +78,7 @@ def _recipe(recipe: dict[str, Any]) -> str:
 def _results(summary: dict[str, Any], run: Path) -> str:
     lines = ["## Measured\n"]
     before, after = summary.get("before") or {}, summary.get("after") or {}
-    names = [name for name, value in after.items() if isinstance(value, int | float) and name in before]
+    names = [name for name in after if _is_number(after[name]) and _is_number(before.get(name)) and name != "step"]
     if names:
         lines += ["| | before | after |", "|---|---:|---:|"]
         lines += [f"| {name} | {_number(before[name])} | {_number(after[name])} |" for name in names]
@@ -83,6 +88,57 @@ def _results(summary: dict[str, Any], run: Path) -> str:
     if curve.exists():
         lines.append("\n" + curve.read_text())
     return "\n".join(lines) + "\n"
+
+
+def _hub_id(config: "ExportConfig") -> str | None:
+    """The base model's id on the hub; None where neither the command nor the model's own card gives one."""
+    local = Path(config.model)
+    if not local.exists():
+        return config.model
+    base = _front(local / "README.md").get("base_model")
+    return base if isinstance(base, str) else None
+
+
+def _front(path: Path) -> dict[str, Any]:
+    """The front matter of a model card."""
+    try:
+        parts = path.read_text(encoding="utf-8").split("---\n", 2)
+        found = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _licences(config: "ExportConfig", summary: dict[str, Any]) -> str:
+    """What is known of the licences of the base model, the data and this model."""
+    lines = [f"- this model: {config.licence}"] if config.licence else []
+    base = _front(Path(config.model) / "README.md").get("license")
+    lines += [f"- base model: {base}"] if isinstance(base, str) else []
+    lines += [f"- data: {name} ({rows} rows)" for name, rows in (summary.get("licences") or {}).items()]
+    missing = "Those of the base model and of the data hold; " if not config.licence else ""
+    rest = "what is not listed here was not written down.\n"
+    return "## Licences\n\n" + "".join(f"{line}\n" for line in lines) + f"\n{missing}{rest}"
+
+
+def _limits(recipe: dict[str, Any], summary: dict[str, Any]) -> str:
+    """What the figures above say nothing of."""
+    lines = []
+    after = summary.get("after") or {}
+    if _is_number(after.get("tasks")):
+        lines.append(f"The held-out figures are of {after['tasks']} tasks of the training data's kind, one seed.")
+    elif not after:
+        lines.append("Nothing was held out: whether the model is better than its base was not measured.")
+    if weights := recipe.get("reward_weights"):
+        lines.append(f"It was trained towards {', '.join(weights)}; what these do not see was not improved on purpose.")
+    length = recipe.get("max_completion_length") or recipe.get("max_length")
+    if length is not None:
+        lines.append(f"It was trained on texts of at most {length} tokens.")
+    lines.append("Safety, bias and facts were not evaluated.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> str:

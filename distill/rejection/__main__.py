@@ -15,7 +15,7 @@ from dataclasses import replace
 from distill.rejection.config import RejectionConfig
 from grpo.config.sections import ConfigError
 from grpo.ranks.launch import place
-from grpo.runs.command import Settled, configure, dry_run, guarded, parse, refuse, say
+from grpo.runs.command import Settled, configure, dry_run, guarded, parse, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return dry_run(settled)
 
     def work() -> None:
-        for line in settled.lines():
-            say(line)
         from distill.rejection.run import run_rejection
 
-        run_rejection(settled.config, settled.output)
+        run_rejection(settled.config, settled.output, preface=settled.lines())
 
     return guarded(work, go_on=f"python -m distill.rejection --output {settled.output} --resume", over_ranks=True)
 

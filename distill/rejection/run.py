@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +16,60 @@ CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY = (
     "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl", "identity.json",
 )  # fmt: skip
 
+Say = Callable[[str], None]
 
-def run_rejection(config: RejectionConfig, output: Path) -> dict[str, Any] | None:
+
+def run_rejection(config: RejectionConfig, output: Path, *, preface: Sequence[str] = ()) -> dict[str, Any] | None:
     """Sample this process's share in `output` and, if all is sampled then, build the corpus.
 
-    Returns what summary.json holds; None while other shards have prompts to sample. Goes on where an earlier run of
-    the same settings was stopped. Raises ConfigError or envs.DataError, one line, and Interrupted after saving.
+    The preface is said first. Returns what summary.json holds; None while other shards have prompts to sample. Goes on
+    where an earlier run of the same settings was stopped. Raises ConfigError or envs.DataError, one line, and
+    Interrupted after saving.
     """
     from distill.rejection.candidates import adapter_hash
     from distill.rejection.sampling import Sampling, distinct, fingerprint
     from grpo.runs.interrupt import StopFlag
+    from grpo.runs.log import RunLog
 
     start = time.monotonic()
-    env = _environment(config)
+    env, lines = _environment(config)
     tasks, skipped = env.tasks(config.split)[: config.max_prompts], len(env.skipped)
     numbered = distinct(tasks)
     if len(numbered) < len(tasks):
-        say(f"  {len(tasks) - len(numbered)} prompts repeat an earlier one and are sampled once")
+        lines.append(f"  {len(tasks) - len(numbered)} prompts repeat an earlier one and are sampled once")
     adapter = adapter_hash(config.adapter)
     with StopFlag() as stop:
         _look_ahead(config, output)
         with _alone(output, ".setup"):
             _claim(config, output, {"adapter_sha256": adapter, "prompts_sha256": fingerprint(numbered)})
-        sampling = Sampling(config, numbered, output, say)
-        rewards = _reward_set(config)
-        try:
-            sampling.run(lambda: _sampler(config, output, stop, env), rewards, stop)
-        finally:
-            rewards.close()
-        if sampling.missing():
-            say(f"{sampling.missing()} of {len(numbered)} prompts are for other shards: the last one builds the corpus")
-            return None
-        with _alone(output, ".build"):
-            figures = {"rows_skipped": skipped, "seconds": round(time.monotonic() - start, 1)}
-            return _build(config, output, adapter, figures, set(numbered), stop)
+        log = RunLog(output)
+        log.begin()
+        heard = log.heard(say)
+        for line in [*preface, *lines]:
+            heard(line)
+        with log.failures():
+            sampling = Sampling(config, numbered, output, heard, log)
+            rewards = _reward_set(config)
+            try:
+                sampling.run(lambda: _sampler(config, output, stop, env, heard), rewards, stop)
+            finally:
+                rewards.close()
+            if left := sampling.missing():
+                heard(f"{left} of {len(numbered)} prompts are for other shards: the last one builds the corpus")
+                return None
+            with _alone(output, ".build"):
+                figures = {"rows_skipped": skipped, "seconds": round(time.monotonic() - start, 1)}
+                return _build(config, output, adapter, figures, set(numbered), stop, heard)
 
 
-def _environment(config: RejectionConfig) -> Any:
+def _environment(config: RejectionConfig) -> tuple[Any, list[str]]:
+    """The tasks' environment, and what is to be said of it."""
     import envs
 
     env = envs.make(config.data, **{"seed": config.seed, **config.data_options})
     if env.converses and config.server is not None:
         raise ConfigError(f"data {config.data} answers, which needs a model that runs here: leave server out")
-    for line in env.report():
-        say(f"  {line}")
-    return env
+    return env, [f"  {line}" for line in env.report()]
 
 
 def _look_ahead(config: RejectionConfig, output: Path) -> None:
@@ -102,7 +111,7 @@ def _reward_set(config: RejectionConfig) -> Any:
         raise ConfigError(str(error)) from error
 
 
-def _sampler(config: RejectionConfig, output: Path, stop: Any, env: Any) -> Any:
+def _sampler(config: RejectionConfig, output: Path, stop: Any, env: Any, say: Say) -> Any:
     if config.server is not None:
         from distill.rejection.server import ServerSampler
 
@@ -117,7 +126,13 @@ def _sampler(config: RejectionConfig, output: Path, stop: Any, env: Any) -> Any:
 
 
 def _build(
-    config: RejectionConfig, output: Path, adapter: str | None, figures: dict[str, Any], numbers: set[int], stop: Any
+    config: RejectionConfig,
+    output: Path,
+    adapter: str | None,
+    figures: dict[str, Any],
+    numbers: set[int],
+    stop: Any,
+    say: Say,
 ) -> dict[str, Any]:
     """Write corpus, rejected rows, funnel and summary."""
     from distill.corpus.row import write_corpus, write_lines

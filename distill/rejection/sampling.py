@@ -15,9 +15,11 @@ from envs import Task
 from envs.base import prompt_key
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import StopFlag
+from grpo.runs.log import RunLog
 from grpo.scoring import hand_over
 from rewards import RewardSet
 from rewards.base import prompt_text
+from rewards.compose import Scores
 
 Say = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0
@@ -53,8 +55,9 @@ def rules_of(config: RejectionConfig) -> Rules:
 class Sampling:
     """One process's share of the sampling."""
 
-    def __init__(self, config: RejectionConfig, tasks: Mapping[int, Task], output: Path, say: Say) -> None:
-        self.config, self.tasks, self.output, self.say = config, tasks, output, say
+    def __init__(self, config: RejectionConfig, tasks: Mapping[int, Task], output: Path, say: Say, log: RunLog) -> None:
+        self.config, self.tasks, self.output, self.say, self.log = config, tasks, output, say, log
+        self.told: set[str] = set()  # kinds of failures of rewards that were said
         self.chunks = chunks_of(sorted(tasks), config.chunk_prompts)
 
     def waiting(self) -> list[tuple[int, ...]]:
@@ -99,12 +102,27 @@ class Sampling:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _scored(self, task: Task, drawn: Drawn, rewards: RewardSet, progress: "Progress") -> Record:
-        record = score(task, drawn, rewards, self.config.max_completion_length)
+        record = score(task, drawn, rewards, self.config.max_completion_length, self._failed)
         progress.on_prompt(record)
         return record
 
+    def _failed(self, task: Task, scores: Scores) -> None:
+        """Say the first failure of each kind; log.txt has the tracebacks of all."""
+        for kind, message in scores.messages.items():
+            if kind in scores.failures and kind not in self.told:
+                self.told.add(kind)
+                self.say(f"  {message}")
+        for name, text in scores.tracebacks.items():
+            self.log.write(f"task {task.id}, reward {name}\n{text}")
 
-def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: int) -> Record:
+
+def score(
+    task: Task,
+    drawn: Drawn,
+    rewards: RewardSet,
+    max_completion_length: int,
+    on_failure: Callable[[Task, Scores], None] = lambda task, scores: None,
+) -> Record:
     """The record of a prompt. A reward that fails is asked once more: a busy machine is no verdict."""
     texts, count = [completion.text for completion in drawn.completions], len(drawn.completions)
     if not count:
@@ -121,6 +139,7 @@ def score(task: Task, drawn: Drawn, rewards: RewardSet, max_completion_length: i
     )
     scores = ask()
     if scores.failures:
+        on_failure(task, scores)
         scores = ask()
     samples = tuple(
         Sample(

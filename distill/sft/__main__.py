@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distill.sft.config import SFTConfig
-from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse, say
+from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,11 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return dry_run(settled)
 
     def work() -> None:
-        for line in settled.lines():
-            say(line)
         from distill.sft.run import run_sft
 
-        run_sft(settled.config, settled.output, resume=options.resume, accept_changes=options.accept_changes)
+        told = settled.lines()
+        changes = options.accept_changes
+        run_sft(settled.config, settled.output, resume=options.resume, accept_changes=changes, preface=told)
 
     go_on = f"python -m distill.sft --output {settled.output} --resume"
     return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))

@@ -4,10 +4,10 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from grpo.config.sections import LoggedRun, ModelSettings, OptimizerSettings, RunSettings
+from grpo.config.sections import BenchmarkSettings, LoggedRun, ModelSettings, OptimizerSettings, RunSettings
 
 
-class SFTConfig(ModelSettings, OptimizerSettings, RunSettings):
+class SFTConfig(ModelSettings, OptimizerSettings, RunSettings, BenchmarkSettings):
     """One run of `python -m distill.sft`."""
 
     fine_tune: Literal["lora", "dora", "full"] = Field(

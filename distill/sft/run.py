@@ -2,7 +2,8 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,28 @@ from distill.sft.config import ResolvedSFT, SFTConfig
 from distill.sft.examples import Example, Renderer, Rendering, split_by_prompt, tokenised
 from distill.sft.step import Objective, next_tokens
 from distill.sft.trainer import SFTTrainer
+from grpo.config.layers import build
 from grpo.config.loading import to_yaml
+from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
 from grpo.model.loading import load_policy
 from grpo.model.policy import Policy
 from grpo.report.page import render
 from grpo.runs import checkpoint, fingerprints
 from grpo.runs.command import say
-from grpo.runs.directory import CONFIG_FILE, claim
+from grpo.runs.directory import CONFIG_FILE, SUMMARY, Say, claim
 from grpo.runs.interrupt import StopFlag
+from grpo.runs.log import RunLog
 
 
-def run_sft(config: SFTConfig, output: Path, *, resume: bool = False, accept_changes: bool = False) -> dict[str, Any]:
+def run_sft(
+    config: SFTConfig,
+    output: Path,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    preface: Sequence[str] = (),
+) -> dict[str, Any]:
     """Train in `output`, from its newest whole checkpoint if `resume`; returns what summary.json holds.
 
     `accept_changes`: go on with data or a model that changed since the checkpoint.
@@ -35,6 +46,7 @@ def run_sft(config: SFTConfig, output: Path, *, resume: bool = False, accept_cha
         resume=resume,
         make_objective=lambda _policy, _folder: next_tokens,
         accept_changes=accept_changes,
+        preface=preface,
     )
 
 
@@ -46,39 +58,91 @@ MakeObjective = Callable[[Policy, Path], Objective]
 
 
 def run(
-    config: SFTConfig, output: Path, *, resume: bool, make_objective: MakeObjective, accept_changes: bool = False
+    config: SFTConfig,
+    output: Path,
+    *,
+    resume: bool,
+    make_objective: MakeObjective,
+    accept_changes: bool = False,
+    preface: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Open the run directory, train, write summary.json; see `distill.sft.run_sft`."""
+    """Open the run directory, say the preface, train, write summary.json; see `distill.sft.run_sft`."""
     with checkpoint.lock(output), StopFlag() as stop:
+        if resume and (done := _finished(config, output)) is not None:
+            return done
         start = claim(config, output, resume=resume, say=say, free=FREE_TO_CHANGE)
-        policy = load_policy(config, config.model)
-        train, validation = _corpus(config, policy)
-        now = {
-            fingerprints.DATA: fingerprints.of_values((one.tokens, one.trained_mask) for one in (*train, *validation)),
-            f"model {config.model}": fingerprints.of_model(config.model, config.revision),
-            "the adapter that it starts from": config.adapter and fingerprints.of_folder(Path(config.adapter)),
-        }
-        made_of = fingerprints.compare(start, now, accept=accept_changes, say=say)
-        recorded = config.model_copy(update={"output": str(output)})
-        steps = config.total_steps or max(1, round(config.epochs * len(train) / config.examples_per_step))
-        resolved = ResolvedSFT(**recorded.model_dump(include=set(SFTConfig.model_fields)), steps=steps)
-        objective = make_objective(policy, output)
-        trainer = SFTTrainer(resolved, policy, train, validation, output, objective=objective, resume_from=start)
-        trainer.state.fingerprints = made_of
-        checkpoint.write_text(output / CONFIG_FILE, to_yaml(recorded))
-        summary = trainer.train(stop)
-        checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
+        log = RunLog(output)
+        log.begin()
+        heard = log.heard(say)
+        for line in preface:
+            heard(line)
+        with log.failures():
+            trainer = _trainer(config, output, start, make_objective, heard, accept_changes=accept_changes)
+            summary = trainer.train(stop)
+        checkpoint.write_text(output / SUMMARY, json.dumps(summary, indent=1))
         checkpoint.write_text(output / "report.html", render([output]))
+        heard(f"curves and settings: {output}/report.html   the adapter: {output}/adapters.safetensors")
     return summary
 
 
-def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Example]]:
-    """Return training and validation examples; print what was left out."""
+def _finished(config: SFTConfig, output: Path) -> dict[str, Any] | None:
+    """Return the summary of a run that has made all its steps, after saying so; None if there is something to do."""
+    try:
+        done: dict[str, Any] = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
+        steps, of = int(done["steps"]), int(done["total_steps"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    recorded = build(type(config), read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE))
+    if steps < of and recorded.patience != config.patience:
+        return None
+    claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)  # refuses other settings
+    why = "" if steps >= of else f", stopped by patience {recorded.patience}: another patience goes on"
+    say(
+        f"{output} is finished: {steps} of {of} steps{why}. For more begin a run of its own from this one's adapter: "
+        f"adapter={output} --output NEW; to measure it: python -m grpo.evaluate {output} --data DATA"
+    )
+    return done
+
+
+def _trainer(
+    config: SFTConfig,
+    output: Path,
+    start: Path | None,
+    make_objective: MakeObjective,
+    say: Say,
+    *,
+    accept_changes: bool,
+) -> SFTTrainer:
+    """Load the model and the corpus; the config is written last, when nothing more can be refused."""
+    policy = load_policy(config, config.model)
+    train, validation, licences = _corpus(config, policy, say)
+    now = {
+        fingerprints.DATA: fingerprints.of_values((one.tokens, one.trained_mask) for one in (*train, *validation)),
+        f"model {config.model}": fingerprints.of_model(config.model, config.revision),
+        "the adapter that it starts from": config.adapter and fingerprints.of_folder(Path(config.adapter)),
+    }
+    made_of = fingerprints.compare(start, now, accept=accept_changes, say=say)
+    recorded = config.model_copy(update={"output": str(output)})
+    steps = config.total_steps or max(1, round(config.epochs * len(train) / config.examples_per_step))
+    resolved = ResolvedSFT(**recorded.model_dump(include=set(SFTConfig.model_fields)), steps=steps)
+    objective = make_objective(policy, output)
+    trainer = SFTTrainer(resolved, policy, train, validation, output, objective=objective, resume_from=start)
+    trainer.licences = licences
+    trainer.state.fingerprints = made_of
+    checkpoint.write_text(output / CONFIG_FILE, to_yaml(recorded))
+    return trainer
+
+
+def _corpus(config: SFTConfig, policy: Policy, say: Say) -> tuple[list[Example], list[Example], dict[str, int]]:
+    """Training and validation examples, and the licences that rows give; what was left out is said."""
     rendering = Rendering(config.template, config.train_on, config.system_prompt, config.chat_template_kwargs)
     renderer = Renderer(policy.tokenizer, rendering)
 
+    licences = Counter[str]()
+
     def read(source: str, **where: str | None) -> list[Example]:
         rows = list(itertools.islice(rows_of(source, **where), config.max_rows))
+        licences.update(filter(None, map(_licence, rows)))
         examples, skipped = tokenised(rows, renderer, max_length=config.max_length)
         for line in skipped[:3]:
             say(f"  left out {line}")
@@ -92,10 +156,17 @@ def _corpus(config: SFTConfig, policy: Policy) -> tuple[list[Example], list[Exam
 
     examples = read(config.data, config=config.data_config, revision=config.data_revision)
     if config.validation_data is None:
-        return split_by_prompt(examples, config.validation_share if config.eval_every else 0.0, config.seed)
+        return *split_by_prompt(examples, config.validation_share if config.eval_every else 0.0, config.seed), licences
     validation = read(config.validation_data)
     held_out = {example.prompt for example in validation}
     train = [example for example in examples if example.prompt not in held_out]
     if not train:
         raise ConfigError(f"data {config.data}: every prompt is also in validation_data: nothing is left to train on")
-    return train, validation
+    return train, validation, licences
+
+
+def _licence(place_and_row: tuple[str, Any]) -> str | None:
+    """The licence that a row of a corpus gives."""
+    row = place_and_row[1]
+    found = row.get("licence") or row.get("license") if isinstance(row, Mapping) else None
+    return found if isinstance(found, str) else None

@@ -1,7 +1,6 @@
 """The supervised loop: examples of a step -> micro-batches -> gradient -> update -> validation, log, checkpoint."""
 
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,16 @@ from distill.sft.examples import Example
 from distill.sft.log import SFTLogger, curve_table
 from distill.sft.step import Objective, Supervised, counted
 from grpo.config.sections import ConfigError
+from grpo.evaluate.benchmarks import benchmarks_of
 from grpo.learner.optimizer import Optimizer, learning_rate
 from grpo.model.forward import sum_trees
-from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
+from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import TrainingFailed
-from grpo.runs.loop import Loop, RunState, places
+from grpo.runs.loop import BEST, Loop, RunState, places
 
-BEST, CURVE = "best", "learning_curve.md"
+CURVE = "learning_curve.md"
 
 
 @dataclass
@@ -32,6 +33,8 @@ class SFTState(RunState):
 
     curve: list[dict[str, Any]] = field(default_factory=list)  # step, loss, validation_loss
     train_seconds: float = 0.0  # without validation
+    benchmarks_before: dict[str, float] = field(default_factory=dict)  # figures of eval_benchmarks
+    benchmarks: dict[str, float] = field(default_factory=dict)  # the newest
 
 
 class SFTTrainer(Loop[SFTState]):
@@ -51,6 +54,7 @@ class SFTTrainer(Loop[SFTState]):
         resume_from: Path | None = None,
     ) -> None:
         self.config = config
+        self.licences: dict[str, int] = {}  # of the rows that give one
         self.examples, self.validation = list(train), list(validation)[: config.eval_examples]
         if not self.examples:
             raise ConfigError(f"data {config.data}: no prompt is left to train on after validation_share")
@@ -61,19 +65,21 @@ class SFTTrainer(Loop[SFTState]):
             packing=config.packing,
             objective=objective,
         )
+        self.benchmarks = benchmarks_of(config)
         super().__init__(policy, Optimizer(policy, config), output, SFTState(), resume_from)
-        if (fault := self._best_fault()) is not None:
-            raise ConfigError(
-                f"the best adapter so far, {output / BEST}, is damaged ({fault}): put it back, or begin again with "
-                "another --output"
-            )
+        if self.state.curve:
+            self._require_best()
         self._open_logger(SFTLogger)
 
     def _begin(self) -> None:
         how = "packed rows" if self.supervised.packed else "padded rows"
         self.logger.say(f"{len(self.examples)} examples, {len(self.validation)} to validate on, {how}")
+        for note in () if self.benchmarks is None else self.benchmarks.notes:
+            self.logger.say(f"  note: {note}")
         if not self.state.curve:
             self._validate(0, None)
+        if self.state.step == 0:
+            self.state.benchmarks_before = self._benchmarks(0)
 
     def _is_over(self) -> bool:
         return super()._is_over() or self._patience_is_out()
@@ -99,6 +105,7 @@ class SFTTrainer(Loop[SFTState]):
         }
         if self.config.eval_every and ((step + 1) % self.config.eval_every == 0 or step + 1 == self.config.steps):
             metrics |= self._validate(step + 1, loss)
+            metrics |= {f"eval/{name}": value for name, value in self._benchmarks(step + 1).items()}
         self.logger.step(step + 1, metrics)
 
     def _update(self, examples: Sequence[Example], step: int) -> tuple[float, float, float]:
@@ -148,26 +155,20 @@ class SFTTrainer(Loop[SFTState]):
         self.logger.say(f"  validation loss {loss:.4f} after step {step}" + ("" if loss < best else "  (not the best)"))
         return {"eval/loss": loss}
 
+    def _benchmarks(self, step: int) -> dict[str, float]:
+        """Figures of the config's eval_benchmarks after `step` steps."""
+        if self.benchmarks is None:
+            return {}
+        folder = self.output / "benchmarks" / f"step_{step:06d}"
+        benchmarks, check, say = self.benchmarks, self.stop.check, self.logger.say
+        self.state.benchmarks = here().from_first(lambda: benchmarks.measure(self.policy, folder, check, say))
+        return self.state.benchmarks
+
     def _patience_is_out(self) -> bool:
         losses = [point["validation_loss"] for point in self.state.curve]
         if not self.config.patience or not losses:
             return False
         return len(losses) - 1 - losses.index(min(losses)) >= self.config.patience
-
-    def _keep_best(self) -> None:
-        partial = self.output / f".partial_{BEST}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        self.policy.save_adapter(partial)
-        checkpoint.seal(partial)
-        checkpoint.put_in_place(partial, self.output / BEST)
-
-    def _best_fault(self) -> str | None:
-        """What is wrong with the best adapter on the disk; None if it is as it was written, or there is none yet."""
-        if not self.state.curve:
-            return None
-        checkpoint.put_back(self.output / BEST)
-        return checkpoint.fault_of(self.output / BEST, (ADAPTER_FILE, ADAPTER_CONFIG))
 
     def _finish(self) -> dict[str, Any]:
         self._save()
@@ -191,10 +192,11 @@ class SFTTrainer(Loop[SFTState]):
                 )
         seconds = self.state.train_seconds
         return {
-            "before": curve[0] if curve else None,
-            "after": curve[-1] if curve else None,
+            "before": _with(curve[:1], self.state.benchmarks_before),
+            "after": _with(curve[-1:], self.state.benchmarks),
             "best": best,
             "steps": self.state.step,
+            "total_steps": self.config.steps,
             "seconds": round(self.state.seconds, 1),
             "tokens": self.state.tokens,
             "tokens_per_second": round(self.state.tokens / seconds, 1) if seconds else None,
@@ -202,4 +204,10 @@ class SFTTrainer(Loop[SFTState]):
             "seed": self.config.seed,
             "packed": self.supervised.packed,
             "examples": len(self.examples),
+            "licences": self.licences,
         }
+
+
+def _with(points: Sequence[dict[str, Any]], benchmarks: dict[str, float]) -> dict[str, Any] | None:
+    """A point of the curve with the benchmarks' figures; None where there is neither."""
+    return {**(points[0] if points else {}), **benchmarks} or None

@@ -12,7 +12,7 @@ from pathlib import Path
 from distill.student.config import METHODS, SequenceStudent, Student
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse, say
+from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
@@ -40,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return dry_run(settled)
 
     def work() -> None:
-        for line in settled.lines():
-            say(line)
         from distill.student.run import run_student
 
-        run_student(settled.config, settled.output, resume=options.resume, accept_changes=options.accept_changes)
+        told = settled.lines()
+        changes = options.accept_changes
+        run_student(settled.config, settled.output, resume=options.resume, accept_changes=changes, preface=told)
 
     go_on = f"python -m distill.student --output {settled.output} --resume"
     return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))

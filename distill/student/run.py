@@ -1,23 +1,37 @@
 """Train a student by the method of its config."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distill.student.config import LogitStudent, OnPolicyStudent, Student
 
 
-def run_student(config: Student, output: Path, *, resume: bool = False, accept_changes: bool = False) -> dict[str, Any]:
-    """Make the student in `output`; returns what summary.json holds. Errors as `distill.sft.run_sft`."""
+def run_student(
+    config: Student,
+    output: Path,
+    *,
+    resume: bool = False,
+    accept_changes: bool = False,
+    preface: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Make the student in `output`, the preface said first; returns what summary.json holds.
+
+    Errors as `distill.sft.run_sft`.
+    """
+    how: dict[str, Any] = {"resume": resume, "accept_changes": accept_changes, "preface": preface}
     if isinstance(config, OnPolicyStudent):
-        return _on_policy(config, output, resume=resume, accept_changes=accept_changes)
+        return _on_policy(config, output, **how)
     if isinstance(config, LogitStudent):
-        return _logit(config, output, resume=resume, accept_changes=accept_changes)
+        return _logit(config, output, **how)
     from distill.sft.run import run_sft
 
-    return run_sft(config, output, resume=resume, accept_changes=accept_changes)
+    return run_sft(config, output, **how)
 
 
-def _logit(config: LogitStudent, output: Path, *, resume: bool, accept_changes: bool) -> dict[str, Any]:
+def _logit(
+    config: LogitStudent, output: Path, *, resume: bool, accept_changes: bool, preface: Sequence[str]
+) -> dict[str, Any]:
     from distill.sft.run import run
     from distill.student.logit import LogitObjective, Matching, cache_folder
     from distill.student.teacher import require_same_vocabulary
@@ -36,10 +50,12 @@ def _logit(config: LogitStudent, output: Path, *, resume: bool, accept_changes: 
         cache = cache_folder(root, config.teacher, config.teacher_adapter, matching)
         return LogitObjective(load, matching, cache, logits_chunk=config.logits_chunk)
 
-    return run(config, output, resume=resume, make_objective=make, accept_changes=accept_changes)
+    return run(config, output, resume=resume, make_objective=make, accept_changes=accept_changes, preface=preface)
 
 
-def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool, accept_changes: bool) -> dict[str, Any]:
+def _on_policy(
+    config: OnPolicyStudent, output: Path, *, resume: bool, accept_changes: bool, preface: Sequence[str]
+) -> dict[str, Any]:
     import functools
     import json
 
@@ -53,7 +69,9 @@ def _on_policy(config: OnPolicyStudent, output: Path, *, resume: bool, accept_ch
     with checkpoint.lock(output), StopFlag() as stop:
         teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
         make = functools.partial(OnPolicyTrainer, teacher=teacher)
-        trainer = open_run(config, output, resume=resume, say=say, stop=stop, accept_changes=accept_changes, make=make)
-        summary = trainer.train(stop)
+        how: dict[str, Any] = {"resume": resume, "accept_changes": accept_changes, "preface": preface}
+        trainer = open_run(config, output, say=say, stop=stop, make=make, **how)
+        with trainer.logger.log.failures():
+            summary = trainer.train(stop)
         checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
     return summary

@@ -1,8 +1,5 @@
 """A loss or an advantage by name: a built-in one, or the user's as `module:function`."""
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +11,7 @@ from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.losses import LOSSES, token_losses
 from grpo.types import AdvantageFunction, LossFunction, LossInputs, LossOutputs
+from rewards.imports import user_object
 
 
 def loss_named(name: str) -> LossFunction:
@@ -59,18 +57,12 @@ def limits_of(config: Config) -> Limits:
 
 def user_function(key: str, name: str) -> Callable[..., Any]:
     """Import `module:function`, from the working directory too; ConfigError in one line if that fails."""
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ConfigError(f"{key} {name!r} must read 'package.module:function'")
-    directory = os.getcwd()
-    if directory not in sys.path and "" not in sys.path:
-        sys.path.append(directory)  # at the end: a file beside the config must not shadow an installed package
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except Exception as error:  # whatever the user's module does when it is imported
-        raise ConfigError(f"{key} {name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        found: Callable[..., Any] = user_object(name, key)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if not callable(found):
-        raise ConfigError(f"{key} {name} must be a function, got a {type(found).__name__}")
+        raise ConfigError(f"{key} {name!r} must be a function, got a {type(found).__name__}")
     return found
 
 

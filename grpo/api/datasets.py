@@ -35,7 +35,7 @@ def read(train: Any, held_out: Any, seed: int, options: Mapping[str, Any] | None
     if isinstance(train, str):
         env, name = envs.make(train, needs_answer=False, **options), train
     elif isinstance(train, envs.Env):
-        if options.keys() - {"seed"}:
+        if options.keys() - {"seed", "in_order"}:
             raise ConfigError("data_options are for rows or a name; train_dataset is an Env, which has its own ways")
         env, name = train, f"{IN_MEMORY}{train.name}"
     else:

@@ -10,12 +10,17 @@ from grpo.config.sections import ConfigError
 RewardFunction = str | Callable[..., Any]
 
 
+def listed(reward_funcs: RewardFunction | Sequence[RewardFunction] | None) -> list[RewardFunction]:
+    """One function or several as a list."""
+    return [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs or ())
+
+
 def named(reward_funcs: RewardFunction | Sequence[RewardFunction] | None) -> dict[str, RewardFunction]:
     """The functions by name: a string is one, a function's is its own, a lambda's `lambda`; the second gets a `_2`.
 
     ConfigError if there are none, or for what is no function.
     """
-    given = [reward_funcs] if isinstance(reward_funcs, str) or callable(reward_funcs) else list(reward_funcs or ())
+    given = listed(reward_funcs)
     if not given:
         raise ConfigError("reward_funcs is empty: without a reward nothing is learned")
     found: dict[str, RewardFunction] = {}

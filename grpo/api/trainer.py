@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import envs
-from envs.adapters.trl import with_tools
-from grpo.algorithms.seams import GroupFilter, Seams, StepCallback
+from envs.adapters.trl import owned_env, owned_rewards, with_tools
+from grpo.algorithms.seams import GroupFilter, Seams
 from grpo.api import datasets
+from grpo.api.callbacks import WatchedTrainer, split
 from grpo.api.config import GRPOConfig
-from grpo.api.functions import RewardFunction, named
+from grpo.api.functions import RewardFunction, listed, named
 from grpo.api.peft import carried_settings, lora_settings
 from grpo.api.use import evaluated, generated
 from grpo.config import Config
@@ -46,6 +47,29 @@ NOT_HERE = {  # arguments of TRL's trainer without an equivalent
     "optimizers": "the optimizer is AdamW with the config's learning_rate, lr_schedule, adam_betas, weight_decay",
     "rollout_func": "completions are sampled by this package; an environment that answers is an Env with converse()",
 }
+INSTEAD = {  # attributes of TRL's trainer -> what there is here
+    "state": "history has the metrics of every step (state.log_history), len(history) the steps (global_step)",
+    "args": "config is the run's config",
+    "train_dataset": "it is the train_dataset that was given",
+    "eval_dataset": "it is the eval_dataset that was given; evaluate(eval_dataset) takes another",
+    "add_callback": "give callbacks=[...] when the trainer is made",
+    "remove_callback": "give callbacks=[...] when the trainer is made",
+    "ref_model": "the reference is the start of the run; with beta 0 there is none",
+    "optimizer": "it is made by train(); learning_rate, lr_schedule, adam_betas, weight_decay, optimizer set it",
+    "lr_scheduler": "lr_schedule, warmup_steps, min_learning_rate set it",
+    "save_state": "train() saves checkpoints that resume exactly: save_every, train(resume=True)",
+    "push_to_hub": "python -m distill.export --model M --adapter RUN --output DIR --push owner/name",
+    "create_model_card": "python -m distill.export writes a model card",
+    "predict": "generate(prompts) completes prompts, evaluate(dataset) measures",
+    "accelerator": "there is one process and one device",
+    "log": "a reward's log_metric, or a callback",
+    "log_metrics": "history has the metrics of every step, OUTPUT/summary.json the figures",
+    "save_metrics": "OUTPUT/metrics.jsonl and OUTPUT/summary.json have them",
+    "reward_funcs": "config.reward_weights has their names and weights",
+    "reward_weights": "config.reward_weights",
+    "tools": "they are those that were given",
+    "get_train_dataloader": "prompts are in memory: shuffle_dataset, prompts_per_step",
+}
 
 
 class GRPOTrainer:
@@ -61,13 +85,15 @@ class GRPOTrainer:
             DatasetDict; a function that returns rows; an Env; or a string, as for `data=`.
         eval_dataset: the same, held out, or a dict of several; evaluated every eval_every steps and by `evaluate`.
         processing_class: the tokenizer of a model that is given without.
-        callbacks: called with the steps done and the step's metrics after each step.
+        callbacks: functions of the steps done and the step's metrics, called after each step; or transformers'
+            TrainerCallbacks, objects or classes, see `grpo.api.callbacks`.
         peft_config: peft's LoraConfig, or an object or dict with its r, lora_alpha, lora_dropout, target_modules.
         loss_fn, advantage_fn: in place of the config's loss_type and advantage, see `grpo.types`.
         rollout_fn: samples in the engine's place, see `grpo.rollout.source`.
         group_filter: whether a group, given its rewards, is learned from; others are replaced as with dynamic_sampling.
         tools: functions that the model may call.
-        environment_factory: TRL's, a class with `reset` whose public methods are tools.
+        environment_factory: TRL's, a class with `reset` whose public methods are tools, or several by name; with
+            get_reward it is a reward too, and without train_dataset `reset` gives the prompt.
 
     Raises ConfigError or envs.DataError, one line, for what can be put right.
     """
@@ -81,26 +107,32 @@ class GRPOTrainer:
         eval_dataset: Any = None,
         processing_class: Any = None,
         *,
-        callbacks: Sequence[StepCallback] | None = None,
+        callbacks: Sequence[Any] | None = None,
         peft_config: Any = None,
         loss_fn: LossFunction | None = None,
         advantage_fn: AdvantageFunction | None = None,
         group_filter: GroupFilter | None = None,
         rollout_fn: RolloutSource | None = None,
         tools: Sequence[Callable[..., Any]] | None = None,
-        environment_factory: Callable[[], Any] | None = None,
+        environment_factory: Callable[[], Any] | Mapping[str, Callable[[], Any]] | None = None,
         **others: Any,
     ) -> None:
         _refuse(others)
         config = args if isinstance(args, GRPOConfig) else GRPOConfig(**_given(args))
-        functions = named(reward_funcs)
+        owned: list[Any] = owned_rewards(environment_factory)
+        functions = named([*listed(reward_funcs), *owned])
         self._functions = {name: function for name, function in functions.items() if not isinstance(function, str)}
-        self._seams = Seams(loss_fn, advantage_fn, group_filter, rollout_fn, callbacks=_checked(callbacks))
+        functions_of_steps, self._watchers = split(callbacks)
+        self._seams = Seams(loss_fn, advantage_fn, group_filter, rollout_fn, callbacks=functions_of_steps)
         self._model = _loaded(model, processing_class)
-        self._data = datasets.read(train_dataset, eval_dataset, config.seed, config.data_options)
+        if train_dataset is None and environment_factory is not None:
+            train_dataset = owned_env(environment_factory, config.steps * config.prompts_per_step)
+        options = {**config.data_options, **({} if config.shuffle_dataset else {"in_order": True})}
+        self._data = datasets.read(train_dataset, eval_dataset, config.seed, options)
         self._env = with_tools(self._data.env, tools or (), environment_factory)
         changes = {
-            "reward_weights": _weights(config, list(functions)),
+            "reward_weights": _weights(config, list(functions)[: len(functions) - len(owned)])
+            | dict.fromkeys(list(functions)[len(functions) - len(owned) :], 1.0),
             "model": model if isinstance(model, str) else f"{IN_MEMORY}{type(self._model[0]).__module__}",
             "data": self._data.name,
             **({} if peft_config is None else lora_settings(peft_config)),
@@ -155,7 +187,8 @@ class GRPOTrainer:
             found = self._made_of()
             here().require_same(found)
             made_of = fingerprints.compare(start, found, accept=accept_changes, say=say)
-            trainer = Trainer(self.config, self._policy, self._env, rewards, self.output, **options)
+            kind = functools.partial(WatchedTrainer, watchers=self._watchers) if self._watchers else Trainer
+            trainer = kind(self.config, self._policy, self._env, rewards, self.output, **options)
             trainer.state.fingerprints = made_of
             say(trainer.memory_plan.said)
             if writes:
@@ -223,6 +256,13 @@ class GRPOTrainer:
         config = self.config.model_copy(update={key: value for key, value in settings.items() if value is not None})
         return generated(self._policy, prompts, config, env=self._env, samples=num_generations, greedy=temperature == 0)
 
+    def __getattr__(self, name: str) -> Any:
+        """What TRL's trainer has under another name or not at all, said by name."""
+        if hasattr(type(self), name):  # a property that failed with an AttributeError of its own: say that one
+            return getattr(type(self), name).__get__(self, type(self))
+        instead = INSTEAD.get(name, "docs/python.md lists what there is")
+        raise AttributeError(f"GRPOTrainer has no {name}: {instead}")
+
     @property
     def history(self) -> list[dict[str, float]]:
         """The metrics of every step so far, as in metrics.jsonl."""
@@ -264,16 +304,6 @@ def _refuse(others: Mapping[str, Any]) -> None:
             raise ConfigError(f"GRPOTrainer takes no {name}" + (f" (did you mean {close[0]}?)" if close else ""))
         if value is not None:
             raise ConfigError(f"{name} has no equivalent here: {NOT_HERE[name]}")
-
-
-def _checked(callbacks: Sequence[StepCallback] | None) -> tuple[StepCallback, ...]:
-    for callback in callbacks or ():
-        if not callable(callback):
-            raise ConfigError(
-                f"a callback is a function of the steps done and the step's metrics, got {type(callback).__name__}: "
-                "in place of a TrainerCallback's on_log write def callback(step, metrics)"
-            )
-    return tuple(callbacks or ())
 
 
 def _loaded(model: Any, tokenizer: Any) -> Any:

@@ -107,6 +107,8 @@ def _values(done: Translated, theirs: Mapping[str, Any]) -> None:
         tree["adam_betas"] = (BETA1 if beta1 is None else beta1, BETA2 if beta2 is None else beta2)
     if theirs.get("max_tool_calling_iterations") is not None:  # the turn after the last call is one more
         tree.setdefault("max_turns", theirs["max_tool_calling_iterations"] + 1)
+    if isinstance(tree.get("metric_for_best_model"), str):
+        tree["metric_for_best_model"] = tree["metric_for_best_model"].removeprefix("eval_")
     optim = theirs.get("optim")
     name = str(getattr(optim, "value", optim or "adamw"))
     if name not in ADAMW and name != "muon":

@@ -140,12 +140,9 @@ REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "log_completions_hub_repo": ((None,), "the files are in the run directory's completions/"),
     "load_best_model_at_end": (
         (False,),
-        "every checkpoint that is kept can be evaluated: keep_checkpoints, grpo.evaluate",
+        "the adapter that is best by metric_for_best_model is kept in output_dir/best, beside the newest",
     ),
-    "metric_for_best_model": (
-        (None,),
-        "every checkpoint that is kept can be evaluated: keep_checkpoints, grpo.evaluate",
-    ),
+    "greater_is_better": ((None, True), "metric_for_best_model is a figure of which higher is better"),
     "resume_from_checkpoint": ((None, False), "trainer.train(resume=True)"),
     "overwrite_output_dir": ((False,), "choose another output_dir, or train(resume=True)"),
     "save_only_model": ((False,), "a checkpoint holds what resume needs"),

@@ -1,7 +1,7 @@
 """Use a trainer's model besides training: evaluate it on tasks, complete prompts."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from envs import Env, Task
@@ -39,8 +39,13 @@ def evaluated(
         figures = evaluate(policy, chosen, scorer, config, step=step, dialogues=dialogues).figures
     finally:
         scorer.close()
+    return trl_figures(figures, config)
+
+
+def trl_figures(figures: Mapping[str, Any], config: Config, prefix: str = "") -> dict[str, Any]:
+    """Held-out figures under TRL's names, each after `prefix`."""
     return {
-        f"rewards/{name}/mean" if name in config.reward_weights else TRL_NAMES.get(name, name): value
+        prefix + (f"rewards/{name}/mean" if name in config.reward_weights else TRL_NAMES.get(name, name)): value
         for name, value in figures.items()
     }
 

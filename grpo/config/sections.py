@@ -183,5 +183,21 @@ class RunSettings(Section):
     )
 
 
+class BenchmarkSettings(Section):
+    """Benchmarks that a run is measured by."""
+
+    eval_benchmarks: list[str | dict[str, Any]] = Field(
+        default_factory=list,
+        description="benchmarks measured before, every eval_every steps and after: NAME or NAME:PROBLEMS, e.g. [gsm8k, "
+        "math500:50], or an object of the benchmark's flags, e.g. {name: gsm8k, limit: 50, data: FILE, samples: 4}",
+    )
+
+    @model_validator(mode="after")
+    def _some_rhythm(self) -> "BenchmarkSettings":
+        if self.eval_benchmarks and not getattr(self, "eval_every", 1):
+            raise ValueError("eval_benchmarks need eval_every: the steps between measurements, got 0")
+        return self
+
+
 class LoggedRun(Schedule, RunSettings):
     """The length of a run and the services its log also goes to."""

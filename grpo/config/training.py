@@ -14,10 +14,18 @@ from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
 from grpo.config.correction import CorrectionSettings
 from grpo.config.loading import load
 from grpo.config.presets import with_preset
-from grpo.config.sections import NONE_WORDS, ColdStart, DataPart, LoggedRun, ModelSettings, TurnSettings
+from grpo.config.sections import (
+    NONE_WORDS,
+    BenchmarkSettings,
+    ColdStart,
+    DataPart,
+    LoggedRun,
+    ModelSettings,
+    TurnSettings,
+)
 
 
-class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, TurnSettings):
+class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, CorrectionSettings, TurnSettings):
     """One run of `python -m grpo.train`."""
 
     model: str = Field(
@@ -167,6 +175,11 @@ class Config(ModelSettings, LoggedRun, AlgorithmSettings, CorrectionSettings, Tu
     eval_samples: int = Field(1, ge=1, description="samples of each at eval_temperature")
     eval_temperature: float = Field(1.0, gt=0, description="of sampling in evaluations")
     eval_top_p: float = Field(1.0, gt=0, le=1, description="in evaluations, after the temperature")
+    metric_for_best_model: str | None = Field(
+        "reward",
+        description="held-out figure, of which higher is better: the adapter with the best is kept in best/, beside "
+        "the newest; e.g. reward, accuracy, gsm8k/pass@1; none = only the newest",
+    )
     eval_greedy: bool = Field(
         False, description="before and after training also take the likeliest token, under summary's greedy"
     )

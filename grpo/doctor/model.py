@@ -1,6 +1,7 @@
 """The doctor's look at the model of a config: where it is, what it is, whether it can be trained as asked."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,11 +128,9 @@ def _fine_tuning(report: Report, config: Config, facts: "ModelFacts | None") -> 
             report.say("ok", "training", f"all {facts.parameters / 1e6:.2f}M weights")
     elif config.lora.layers == 0 or config.lora.layers > facts.blocks:
         report.refuse("training", f"lora.layers must be -1 or 1 to {facts.blocks}, got {config.lora.layers}")
-    elif not facts.adapted(config.lora):
+    elif absent := _missing_targets(config, {part.name for part in facts.linears}):
         names = ", ".join(sorted({part.name for part in facts.linears}))
-        report.refuse(
-            "training", f"lora.targets {config.lora.targets} names no linear layer of this model; it has {names}"
-        )
+        report.refuse("training", f"lora.targets: this model has no linear layer {absent}; it has {names}")
     else:
         size = config.lora.rank * sum(part.inputs + part.outputs for part in facts.adapted(config.lora))
         start = f", from {config.adapter}" if config.adapter else ""
@@ -148,3 +147,9 @@ def _dtype(report: Report, config: Config) -> None:
             "dtype",
             f"{config.dtype} products bypass the BLAS and are slow on a CPU: use dtype: float32",
         )
+
+
+def _missing_targets(config: Config, names: Collection[str]) -> str | None:
+    """Return the first of lora.targets that the model has not."""
+    targets = [] if config.lora.targets == "all" else config.lora.targets
+    return next((name for name in targets if name not in names), None)

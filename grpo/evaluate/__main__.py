@@ -3,6 +3,7 @@
   python -m grpo.evaluate runs/mine                             its own held-out tasks and rewards
   python -m grpo.evaluate runs/mine --data other.jsonl          every row of another file
   python -m grpo.evaluate --model DIR --adapter runs/mine --data gsm8k --reward accuracy --samples 4
+  python -m grpo.evaluate --server http://127.0.0.1:8080/v1 --model NAME --data other.jsonl
 
 Writes completions.jsonl and results.json with 95% intervals over tasks. The same seed gives the same completions; one
 that is stopped goes on when the command is given again with the same --output.
@@ -47,6 +48,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", help="hub id or local MLX directory, where there is no run")
+    parser.add_argument("--server", metavar="URL", help="OpenAI-compatible server that is asked; --model is its name "
+                        "there, the key is read from SERVER_API_KEY")  # fmt: skip
     parser.add_argument("--adapter", help="directory of adapters (LoRA, DoRA or full weights of a run)")
     parser.add_argument("--reward", action="append", metavar="NAME", help="instead of the run's; may be repeated")
     for name, (_, kind, meaning) in FLAGS.items():
@@ -63,6 +66,7 @@ class Settled:
     config: Config
     run: Path | None = None
     adapter: str | None = None
+    server: str | None = None
     every_row: bool = False  # of the data: a file named for this evaluation
 
 
@@ -72,17 +76,19 @@ def settle(options: argparse.Namespace) -> Settled:
     named = [word for word in options.words if "=" not in word]
     if len(named) + (options.model is not None) != 1:
         raise ConfigError("what is to be evaluated? Name a run directory, or a model with --model (one of them)")
+    if options.server is not None and (named or options.adapter is not None):
+        raise ConfigError("with --server the server has the model: give --model NAME, its name there, and --data")
     if not named:
         if options.data is None and not any(word.startswith("data=") for word in overrides):
             raise ConfigError("on what? A bare model has no tasks of its own: name some with --data")
         layers = [Layer(COMMAND_LINE, {"model": options.model})]
         config = stack(Config, [*layers, _flags(options, {})], overrides).config
-        return Settled(config, None, options.adapter, _is_file(config.data))
+        return Settled(config, None, options.adapter, options.server, _is_file(config.data))
     run = Path(named[0])
     recorded = _recorded(run, with_data=options.data is not None)
     config = stack(Config, [recorded, _flags(options, recorded.tree)], overrides).config
     other = config.data != recorded.tree.get("data")  # of its own file the run was trained on most rows
-    return Settled(config, run, str(run), other and _is_file(config.data))
+    return Settled(config, run, str(run), None, other and _is_file(config.data))
 
 
 def _is_file(data: object) -> bool:
@@ -154,7 +160,8 @@ def _evaluate(settled: Settled, output: Path) -> None:
         ranks.require_same({**settled.config.model_dump(mode="json"), "adapter": settled.adapter})
         output = Path(ranks.from_first(lambda: str(output)))
         command = f"python -m grpo.evaluate {shlex.join(sys.argv[1:])}"
-        wish = Wish(settled.config, settled.run or output, settled.adapter, settled.every_row, command)
+        home = settled.run or output
+        wish = Wish(settled.config, home, settled.adapter, settled.server, settled.every_row, command)
         with checkpoint.lock(output) if ranks.writes else contextlib.nullcontext():
             found = run_evaluation(wish, output, say, stop)
     if not found:

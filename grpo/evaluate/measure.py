@@ -64,6 +64,16 @@ def evaluate(
         return groups, results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)
 
     groups, scored = sampled(prompts, request, sample)
+    return _figures(groups, scored)
+
+
+def measured(groups: Sequence[Group], scorer: Scorer, on_tokens: Callable[[int], None] | None = None) -> Measured:
+    """Score groups, wherever they come from; the figures are those of `evaluate`."""
+    check = lambda: on_tokens(0) if on_tokens else None  # noqa: E731
+    return _figures(groups, results([scorer.submit(group) for group in groups], check))
+
+
+def _figures(groups: Sequence[Group], scored: Sequence[GroupScores]) -> Measured:
     figures: dict[str, float] = {}
     rewarded = [total for group in scored for total in group.totals if total is not None]
     if rewarded:
@@ -81,7 +91,7 @@ def evaluate(
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     figures["mean_length"] = float(np.mean([rollout.trained_tokens for rollout in rollouts]))
     figures["truncated"] = float(np.mean([rollout.stop_reason == "length" for rollout in rollouts]))
-    return Measured(figures | {"tasks": len(groups), "samples": request.samples}, groups, scored)
+    return Measured(figures | {"tasks": len(groups), "samples": len(groups[0].rollouts)}, groups, scored)
 
 
 def before_and_after(figures: dict[str, float], greedy: dict[str, float] | None) -> dict[str, object]:

@@ -14,21 +14,20 @@ import envs
 from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.evaluate.intervals import interval
-from grpo.evaluate.measure import evaluate
+from grpo.evaluate.measure import Measured, evaluate, measured
 from grpo.model.frozen import load_teacher
-from grpo.model.policy import Policy
 from grpo.opening import model_path, reward_set, tasks, try_rewards
 from grpo.ranks import here
 from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.prompts import fitting
+from grpo.rollout.server import Asking, server_groups
 from grpo.rollout.stopping import stops
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.live import token_bar
 from grpo.runs.log import RunLog, versions
 from grpo.runs.rows import completion_rows, to_line
-from grpo.scoring import Scorer
-from grpo.types import Prompt
+from grpo.scoring import Scorer, failed_dialogues
 
 COMPLETIONS, RESULTS, SETTINGS = "completions.jsonl", "results.json", "settings.json"
 PART_ROWS = 256  # completions after which what there is, is written; a part is never less than max_rows
@@ -41,6 +40,7 @@ class Wish:
     config: Config
     home: Path  # where the miniature stands, or is made
     adapter: str | None = None
+    server: str | None = None  # that is asked in place of a model here; config.model is its name there
     every_row: bool = False  # of a file named for this evaluation, not only its held-out part
     command: str = ""
 
@@ -66,10 +66,8 @@ def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: S
         env = tasks(config, say, rewards)
         chosen = _tasks(wish, env)
         try_rewards(rewards, env, chosen, config, output, say, stop)
-        policy = load_teacher(
-            model_path(config, wish.home, say, stop), wish.adapter, dtype=config.dtype, revision=config.revision
-        )
-        rows = _sample(config, policy, env, chosen, scorer, output, say, stop)
+        source = _server(wish, env, chosen) if wish.server is not None else _model(wish, env, chosen, say, stop)
+        rows = _sample(config, source, scorer, output, say, stop)
     finally:
         scorer.close()
     if not ranks.writes:
@@ -127,6 +125,7 @@ def _settings(wish: Wish) -> dict[str, Any]:
         **{name: getattr(config, name) for name in names},
         "data": config.source,
         "adapter": wish.adapter,
+        **({} if wish.server is None else {"server": wish.server}),
         "every_row": wish.every_row,
         "samples": config.eval_samples,
         "limit": config.eval_tasks,
@@ -165,17 +164,21 @@ def _tasks(wish: Wish, env: envs.Env) -> Sequence[envs.Task]:
     return chosen[: wish.config.eval_tasks]
 
 
-def _sample(
-    config: Config,
-    policy: Policy,
-    env: envs.Env,
-    chosen: Sequence[envs.Task],
-    scorer: Scorer,
-    output: Path,
-    say: Callable[[str], None],
-    stop: StopFlag,
-) -> list[dict[str, Any]]:
-    """Return the rows of all completions; those of whole parts that are there already are not sampled again."""
+@dataclass(frozen=True)
+class Source:
+    """What is asked, and where the answers come from."""
+
+    count: int  # prompts
+    part: Callable[[range, int, Scorer, Callable[[int], None]], Measured]  # places, number of the part, ...
+
+
+def _model(
+    wish: Wish, env: envs.Env, chosen: Sequence[envs.Task], say: Callable[[str], None], stop: StopFlag
+) -> Source:
+    """The model of the config, loaded, and the prompts that fit."""
+    config = wish.config
+    path = model_path(config, wish.home, say, stop)
+    policy = load_teacher(path, wish.adapter, dtype=config.dtype, revision=config.revision)
     dialogues = dialogues_of(env, policy.tokenizer, config, stops(config, policy.tokenizer).tokens)
     tools = None if dialogues is None else lambda task: tools_for(env, task)
     prompts, notes = fitting(chosen, policy.tokenizer, config, "held-out", tools)
@@ -183,14 +186,53 @@ def _sample(
         say(f"  note: {note}")
     if not prompts:
         raise ConfigError(f"data {config.data}: no prompt is left of {len(chosen)}: {' '.join(notes)}")
+
+    def part(places: range, number: int, scorer: Scorer, advance: Callable[[int], None]) -> Measured:
+        some = prompts[places.start : places.stop]
+        return evaluate(policy, some, scorer, config, step=number, on_tokens=advance, dialogues=dialogues)
+
+    return Source(len(prompts), part)
+
+
+def _server(wish: Wish, env: envs.Env, chosen: Sequence[envs.Task]) -> Source:
+    """The server of the wish, which has a template of its own; ConfigError for what it can't do."""
+    config = wish.config
+    if here().size > 1:
+        raise ConfigError("--server is asked by one process: start without mlx.launch")
+    if env.converses:
+        raise ConfigError(f"data {config.data_name} answers, which needs a model that runs here: leave --server out")
+    asking = Asking(
+        url=str(wish.server),
+        model=config.model,
+        samples=config.eval_samples,
+        max_tokens=config.max_completion_length,
+        temperature=config.eval_temperature,
+        top_p=config.eval_top_p,
+        seed=config.seed,
+        stop=config.stop,
+        chat_template_kwargs=config.chat_template_kwargs,
+    )
+    asking.endpoint()
+
+    def part(places: range, number: int, scorer: Scorer, advance: Callable[[int], None]) -> Measured:
+        some = chosen[places.start : places.stop]
+        answers = server_groups(asking, some, advance, system_prompt=config.system_prompt, numbers=places)
+        return measured([group for _, group in sorted(answers, key=lambda pair: pair[0])], scorer, advance)
+
+    return Source(len(chosen), part)
+
+
+def _sample(
+    config: Config, source: Source, scorer: Scorer, output: Path, say: Callable[[str], None], stop: StopFlag
+) -> list[dict[str, Any]]:
+    """Return the rows of all completions; those of whole parts that are there already are not sampled again."""
     size = max(1, max(PART_ROWS, config.max_rows) // config.eval_samples)
-    parts: list[list[Prompt]] = [list(prompts[at : at + size]) for at in range(0, len(prompts), size)]
+    parts = [range(at, min(at + size, source.count)) for at in range(0, source.count, size)]
     rows: list[dict[str, Any]] = []
     writes, paths = here().writes, [output / f".part_{number:06d}.jsonl" for number in range(len(parts))]
     done = here().from_first(lambda: [path.exists() for path in paths])
-    with token_bar(
-        Console(quiet=not writes), "evaluating", len(prompts) * config.eval_samples * config.max_completion_length
-    ) as bar:
+    total = source.count * config.eval_samples * config.max_completion_length
+    with token_bar(Console(quiet=not writes), "evaluating", total) as bar:
 
         def advance(tokens: int) -> None:
             stop.check()
@@ -198,14 +240,17 @@ def _sample(
 
         for number, (part, path) in enumerate(zip(parts, paths, strict=True)):
             if not done[number]:
-                measured = evaluate(policy, part, scorer, config, step=number, on_tokens=advance, dialogues=dialogues)
+                found = source.part(part, number, scorer, advance)
                 made = [
                     row
-                    for group, scores in zip(measured.groups, measured.scored, strict=True)
+                    for group, scores in zip(found.groups, found.scored, strict=True)
                     for row in completion_rows(group, scores, None)
                 ]
-                for message in (text for scores in measured.scored for text in scores.messages.values()):
+                for message in (text for scores in found.scored for text in scores.messages.values()):
                     say(f"  {message}")
+                for group, dialogue in failed_dialogues(found.groups):
+                    where = f"task {group.prompt.task.id}, environment"
+                    RunLog(output).write(f"{where}\n{dialogue.traceback or dialogue.problem}")
                 if writes:
                     checkpoint.write_text(path, "".join(map(to_line, made)))
             if writes:

@@ -61,7 +61,7 @@ def adapt(config: ModelSettings, model: nn.Module, tokenizer: Any, *, name: str)
             raise ConfigError(f"{name} is quantised: its weights can't be trained, use fine_tune: lora")
         _unfreeze(model, config.full_layers)
     elif config.adapter is not None:
-        start = _load_start_adapter(model, config.adapter)
+        start = _load_start_adapter(model, config.adapter, config.lora)
         settings, kind = start.settings, start.kind
     elif config.fine_tune != "none":
         settings = _add_adapters(model, config.lora, config.seed, dora=config.fine_tune == "dora")
@@ -133,12 +133,40 @@ def _add_adapters(model: nn.Module, lora: LoRA, seed: int, *, dora: bool) -> dic
     return {"num_layers": count, "lora_parameters": parameters}
 
 
-def _load_start_adapter(model: nn.Module, folder: str) -> AdapterFiles:
-    """Adapters of an earlier run or of PEFT; kind, rank, scale and targets are theirs."""
+def _load_start_adapter(model: nn.Module, folder: str, lora: LoRA) -> AdapterFiles:
+    """Adapters of an earlier run or of PEFT; kind, rank, scale and targets are theirs.
+
+    ConfigError where the config asks for others.
+    """
     adapter = attach(model, folder)
     if adapter.kind not in ("lora", "dora"):
         raise ConfigError(f"adapter {folder} is of type {adapter.kind}; only lora and dora adapters can be trained on")
+    for name, (mine, theirs) in _told(lora, adapter).items():
+        raise ConfigError(
+            f"lora.{name} is {mine}, but adapter {folder} has {theirs}: leave it out, a run that goes on with an "
+            "adapter keeps its settings"
+        )
     return adapter
+
+
+def _told(lora: LoRA, adapter: AdapterFiles) -> dict[str, tuple[Any, Any]]:
+    """Return what a config says of adapters that these files say otherwise: name -> (config's, files')."""
+    found = adapter.parameters
+    rank, scale = int(found["rank"]), float(found["scale"])
+    theirs = {
+        "rank": rank,
+        "alpha": scale * (lora.rank**0.5 if lora.rank_stabilised else rank),
+        "dropout": float(found.get("dropout") or 0.0),
+        "targets": sorted({str(key).rpartition(".")[2] for key in found.get("keys") or ()}),
+        "layers": adapter.num_layers,
+    }
+    mine = lora.model_dump() | {"targets": lora.targets if lora.targets == "all" else sorted(lora.targets)}
+    default = LoRA()
+    return {
+        name: (mine[name], value)
+        for name, value in theirs.items()
+        if mine[name] != getattr(default, name) and mine[name] != value
+    }
 
 
 def _turn_frozen_weights(model: nn.Module) -> None:

@@ -33,9 +33,11 @@ def adapted_names(model: nn.Module, lora: LoRA, *, experts: bool = True) -> list
             f"lora.targets: {sorted(chosen & read)[0]} can't have an adapter: the model reads its weight without "
             "calling it"
         )
-    if not chosen:
+    if missing := [name for name in lora.targets if name not in {_last(one) for one in found}]:
         names = ", ".join(sorted({_last(name) for name in found - read}))
-        raise ConfigError(f"lora.targets {lora.targets} names no linear layer of this model; it has {names}")
+        raise ConfigError(f"lora.targets: this model has no linear layer {missing[0]}; it has {names}")
+    if not chosen:
+        raise ConfigError("lora.targets is empty: name layers, or leave it out for all of them")
     return sorted(chosen)
 
 

@@ -8,8 +8,10 @@ import asyncio
 import inspect
 import math
 import queue
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -107,6 +109,8 @@ class Talk:
     asked: float | None = None  # since when it is waited for
     ended: Ending | None = None
     problem: str | None = None
+    traceback: str | None = None
+    thread: threading.Thread | None = None  # in which the environment replies
 
     @property
     def text(self) -> str:
@@ -121,7 +125,7 @@ class Talk:
         if isinstance(reply, Failure):
             self.rewards.append({})
             self.info.append({})
-            self.ended, self.problem = reply.kind, reply.problem
+            self.ended, self.problem, self.traceback = reply.kind, reply.problem, reply.traceback
             return None
         said = self.messages[-1]
         self.rewards.append({name: float(value) for name, value in reply.rewards.items()})
@@ -158,6 +162,7 @@ class Talk:
             self.problem,
             tuple(self.info),
             getattr(self.conversation, "environment", None),
+            self.traceback,
         )
 
 
@@ -167,6 +172,7 @@ class Failure:
 
     kind: Ending  # timeout or error
     problem: str
+    traceback: str | None = None
 
 
 class Desk:
@@ -189,7 +195,8 @@ class Desk:
         self._first = self._first or talk.asked
         self._open[talk] = len(talk.turns)
         # a daemon: a thread can't be ended, and a tool that hangs must not keep the run from ending
-        threading.Thread(target=self._reply, args=(talk, dict(message)), name="environment", daemon=True).start()
+        talk.thread = threading.Thread(target=self._reply, args=(talk, dict(message)), name="environment", daemon=True)
+        talk.thread.start()
 
     def take(self, *, idle: bool, tick: Callable[[], None]) -> dict[Talk, "Reply | Failure"]:
         """Return the replies that have come; waits for one if `idle`, calling `tick` meanwhile."""
@@ -200,7 +207,9 @@ class Desk:
             now = time.monotonic()
             for talk in [talk for talk in self._open if now - (talk.asked or now) > self.rules.timeout_seconds]:
                 del self._open[talk]
-                heard[talk] = Failure("timeout", f"no reply after {self.rules.timeout_seconds:g} s")
+                heard[talk] = Failure(
+                    "timeout", f"no reply after {self.rules.timeout_seconds:g} s", _stack(talk.thread)
+                )
             if not self._open:
                 break
             left = patience - (now - begin)
@@ -226,7 +235,8 @@ class Desk:
             found = talk.conversation.reply(message)
             reply = checked(_awaited(found) if inspect.isawaitable(found) else found)
         except BaseException as error:  # the boundary: whatever an environment does is recorded, not raised
-            reply = Failure("error", " ".join(f"{type(error).__name__}: {error}".split())[:300])
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            reply = Failure("error", text, "".join(traceback.format_exception(error)))
         self._replies.put((talk, turn, reply))
 
 
@@ -243,6 +253,12 @@ def checked(reply: Any) -> "Reply | Failure":
         if not hasattr(value, "__float__") or not math.isfinite(float(value)):
             return Failure("error", f"the reply's reward {name} is {value!r}, not a finite number")
     return reply
+
+
+def _stack(thread: threading.Thread | None) -> str | None:
+    """Return where a thread is; None if it is over."""
+    frame = sys._current_frames().get(thread.ident) if thread is not None and thread.ident is not None else None
+    return None if frame is None else "".join(traceback.format_stack(frame))
 
 
 def _quietly(close: Callable[[], Any]) -> None:

@@ -5,6 +5,7 @@ then renamed: what is there is whole. On loading the newest is verified; a damag
 it is taken.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -16,6 +17,7 @@ from typing import IO, Any
 
 import mlx.core as mx
 
+from envs import DataError
 from grpo.config.sections import ConfigError
 from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE
 
@@ -23,10 +25,42 @@ MANIFEST, STATE, OPTIMIZER = "manifest.json", "state.json", "optimizer.safetenso
 REFERENCE = "reference.safetensors"
 CHECKPOINT_FILES = (ADAPTER_FILE, ADAPTER_CONFIG, OPTIMIZER, STATE)
 SPARE_BYTES = 16 << 20
+BARE = {".lock", ".setup", "log.txt", "settings.json"}  # all that is in a directory when a start is refused
 
 
-def lock(output: Path) -> IO[str]:
-    """Hold the run directory until the returned file is closed; ConfigError if another process does."""
+class Lock:
+    """A run directory held for this process until it is closed.
+
+    As a context it also takes a new directory away again where the start is refused (a ConfigError or DataError) and
+    nothing but the refusal is in it.
+    """
+
+    def __init__(self, output: Path, handle: IO[str], *, new: bool) -> None:
+        self.output, self.handle, self.new = output, handle, new
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        self.handle.close()
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, ConfigError | DataError) and self.new:
+            remove_bare(self.output)
+        self.close()
+
+
+def remove_bare(output: Path) -> None:
+    """Remove a directory in which there is nothing but locks and what was said before a start was refused."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in output.iterdir()} <= BARE:
+            shutil.rmtree(output)
+
+
+def lock(output: Path) -> Lock:
+    """Hold the run directory; ConfigError if another process does."""
+    new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         handle = (output / ".lock").open("w")
@@ -37,7 +71,7 @@ def lock(output: Path) -> IO[str]:
     except OSError:
         handle.close()
         raise ConfigError(f"output {output} is in use by another run: wait for it or choose another --output") from None
-    return handle
+    return Lock(output, handle, new=new)
 
 
 def save(

@@ -21,6 +21,7 @@ FREE_TO_CHANGE = {
     "save_every",
     "keep_checkpoints",
     "completions_every",
+    "metric_for_best_model",
     "wandb_project",
     "trackio_project",
     "reward_process",

@@ -4,6 +4,7 @@ What a step does, what is said before the first and what the summary holds belon
 and `distill.sft.trainer.SFTTrainer`.
 """
 
+import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,13 +18,15 @@ from mlx.utils import tree_flatten
 
 from grpo.config.sections import ConfigError, LoggedRun
 from grpo.learner.optimizer import Optimizer
-from grpo.model.policy import Policy
+from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
 from grpo.ranks import here
 from grpo.ranks.alone import RankLost
 from grpo.ranks.digest import digest
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import Interrupted, StopFlag
 from grpo.runs.logger import RunLogger
+
+BEST = "best"  # folder of the adapter whose held-out figures were the best
 
 
 @dataclass
@@ -160,6 +163,30 @@ class Loop(ABC, Generic[State]):
         self.state = type(self.state)(**state)
         self.optimizer.bad_updates = self.state.bad_updates
         self.policy.load_trainable(weights)
+
+    def _keep_best(self) -> None:
+        """Write the adapter as it is to best/, whole at every moment."""
+        if not here().writes:
+            return
+        partial = self.output / f".partial_{BEST}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        self.policy.save_adapter(partial)
+        checkpoint.seal(partial)
+        checkpoint.put_in_place(partial, self.output / BEST)
+
+    def _best_fault(self) -> str | None:
+        """Return what is wrong with the best adapter on the disk; None if it is as it was written."""
+        checkpoint.put_back(self.output / BEST)
+        return checkpoint.fault_of(self.output / BEST, (ADAPTER_FILE, ADAPTER_CONFIG))
+
+    def _require_best(self) -> None:
+        """ConfigError for a best adapter that is not as it was written, before a resumed run goes on."""
+        if here().writes and (fault := self._best_fault()) is not None:
+            raise ConfigError(
+                f"the best adapter so far, {self.output / BEST}, is damaged ({fault}): put it back, or begin again "
+                "with another --output"
+            )
 
     def _load(self, path: Path) -> None:
         try:

@@ -56,7 +56,7 @@ def _row(
         "rewards": {name: values[sample] for name, values in scores.values.items()},
         "reward": scores.totals[sample],
         **({} if advantages is None else {"advantage": advantages[sample]}),
-        "tokens": len(rollout.tokens),
+        "tokens": rollout.length,
         "stop_reason": rollout.stop_reason,
         "logprobs": [round(value, DIGITS) for value in rollout.logprobs],
         "entropies": [round(value, DIGITS) for value in rollout.entropies],

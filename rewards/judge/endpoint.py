@@ -1,8 +1,11 @@
 """A chat model behind an OpenAI-compatible endpoint, such as `mlx_lm.server`. Standard library only."""
 
+import contextlib
 import http.client
 import json
 import os
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -32,11 +35,64 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Lines:
+    """The connections that are open, so that another thread can hang up."""
+
+    def __init__(self) -> None:
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def kind(self, base: type[http.client.HTTPConnection]) -> type[http.client.HTTPConnection]:
+        """Return a kind of connection that is on the list from when it is made until it is closed."""
+        lines = self
+
+        class Listed(base):  # type: ignore[misc, valid-type]
+            def connect(self) -> None:
+                super().connect()
+                self.listed = self.sock
+                with lines._lock:
+                    lines._open.add(self.listed)
+
+        return Listed
+
+    def hang_up(self) -> None:
+        """Shut down what is open: whoever waits for a reply there fails at once, and the server sees it."""
+        with self._lock:
+            sockets, self._open = self._open, set()
+        for one in sockets:
+            with contextlib.suppress(OSError):  # closed already
+                one.shutdown(socket.SHUT_RDWR)
+
+    def forget_closed(self) -> None:
+        """Drop the connections that are closed."""
+        with self._lock:
+            self._open = {one for one in self._open if one.fileno() >= 0}
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__()
+        self.kind: Any = lines.kind(http.client.HTTPConnection)
+
+    def http_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(self.kind, request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, lines: _Lines) -> None:
+        super().__init__()
+        self.kind: Any = lines.kind(http.client.HTTPSConnection)
+
+    def https_open(self, request: urllib.request.Request) -> Any:
+        return self.do_open(self.kind, request)
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """`ask` posts messages to URL/chat/completions and returns the text of the reply.
 
-    The environment variable JUDGE_API_KEY (or `key_variable`), if set, is sent as the bearer token.
+    The environment variable JUDGE_API_KEY (or `key_variable`), if set, is sent as the bearer token. Any number of
+    threads may ask; `hang_up` cancels all requests that are under way.
     """
 
     url: str
@@ -45,6 +101,7 @@ class Endpoint:
     temperature: float
     extra: Mapping[str, Any] = field(default_factory=dict)  # further keys of the request
     key_variable: str = KEY_VARIABLE
+    _lines: _Lines = field(default_factory=_Lines, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -66,6 +123,7 @@ class Endpoint:
             **more,
         }
         end = time.monotonic() + seconds
+        self._lines.forget_closed()
         try:
             with self._opener().open(self._request(body), timeout=max(seconds, 0.001)) as response:
                 return _read(response, end)
@@ -79,8 +137,12 @@ class Endpoint:
             reason = getattr(error, "reason", None) or error
             raise EndpointError(f"{self.url}: {type(error).__name__}: {reason}", passing=True) from None
 
+    def hang_up(self) -> None:
+        """Cancel every request that is under way: it ends with an EndpointError, and the server can stop its work."""
+        self._lines.hang_up()
+
     def _opener(self) -> urllib.request.OpenerDirector:
-        handlers: list[Any] = [_NoRedirect()]
+        handlers: list[Any] = [_NoRedirect(), _Http(self._lines), _Https(self._lines)]
         if urlsplit(self.url).hostname in _LOOPBACK:
             handlers.append(urllib.request.ProxyHandler({}))
         return urllib.request.build_opener(*handlers)

@@ -13,15 +13,15 @@ accuracy holds (`reward_gates: {judge: accuracy}`). The all-scenario stage of R1
 """
 
 import functools
-import importlib
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rewards.base import Completion, Judged, completion_text, prompt_text, seen_prompts
+from rewards.imports import user_object
 from rewards.judge.cache import VerdictCache
+from rewards.judge.crew import Load, in_threads
 from rewards.judge.endpoint import Endpoint, EndpointError
 from rewards.judge.protocol import BadReply, Case, addresses_judge, read_verdict, request
 from rewards.judge.rubrics import Rubric, domain_note, find_rubric
@@ -29,6 +29,7 @@ from rewards.sections import opened_by_prompt, split
 
 Ask = Callable[[list[dict[str, str]], float], str]  # messages, seconds -> the reply's text
 FIRST_PAUSE_SECONDS = 0.25  # before another attempt; doubled each time
+MOST_REQUESTS = 32  # to an endpoint at a time
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class JudgeReward:
             "package.module:function".
         timeout_seconds: for one request. batch_seconds: for all of a call; keep it below reward_timeout_seconds.
         retries: further attempts after a failure that may pass, or a reply that is no verdict.
-        concurrency: requests at a time; by default 4 to an endpoint, 1 to a function.
+        concurrency: the most requests at a time; by default 32 to an endpoint, 1 to a function. It begins with 4 and
+            follows what the endpoint bears, see `rewards.judge.crew`.
         max_characters: of the text that is judged.
         screen: whether a text that addresses its judge has failed without being asked about. Turn it off for tasks
             whose honest answers speak of instructions and verdicts; quoting and ticket remain.
@@ -100,7 +102,7 @@ class JudgeReward:
                 f"{self.concurrency}"
             )
         self._ask: Ask = self._ask_function()
-        self._workers = self.concurrency or (4 if self.generate is None else 1)
+        self._load = Load(self.concurrency or (MOST_REQUESTS if self.generate is None else 1))
         source = self.generate if self.generate is not None else f"{self.url} {self.model} {self.temperature}"
         self._cache = VerdictCache(self.cache, f"{source} {self._rubric}")
         self.__name__ = self.rubric if self._rubric.verdict == "score" else "judge"
@@ -151,7 +153,11 @@ class JudgeReward:
         return Case(question, text, domain.lower())
 
     def _judge_all(self, cases: Sequence[Case], end: float) -> list[Outcome | None]:
-        return _in_threads(lambda case: self._judge(case, end), cases, self._workers, end)
+        return in_threads(lambda case: self._judge(case, end), cases, self._load, end, self.close)
+
+    def close(self) -> None:
+        """Cancel the requests that are under way."""
+        self._endpoint.hang_up()
 
     def _judge(self, case: Case, end: float) -> Outcome:
         """Ask until there is a verdict, the attempts are used up, or the time is over."""
@@ -164,7 +170,9 @@ class JudgeReward:
                 break
             asked = request(self._rubric, case, attempt)
             try:
-                reply = self._ask(asked.messages, min(self.timeout_seconds, left))
+                reply = self._reply(asked.messages, end)
+                if reply is None:
+                    break
                 value = read_verdict(reply, asked.ticket, self._rubric).value
             except BadReply as error:
                 outcome = Outcome("bad_verdict", None, f"the reply is no verdict: {error}")
@@ -179,6 +187,21 @@ class JudgeReward:
                 return self._kept(case, value)
         return outcome
 
+    def _reply(self, messages: list[dict[str, str]], end: float) -> str | None:
+        """The judge's reply; None where there was no place for a request before the end."""
+        with self._load.place(end) as got:
+            start = time.monotonic()
+            if not got or start >= end:
+                return None
+            try:
+                reply = self._ask(messages, min(self.timeout_seconds, end - start))
+            except EndpointError as error:
+                if error.passing:
+                    self._load.failed()
+                raise
+            self._load.replied(time.monotonic() - start)
+            return reply
+
     def _kept(self, case: Case, value: float) -> Outcome:
         try:
             self._cache.put(case, value)
@@ -187,9 +210,9 @@ class JudgeReward:
         return Outcome("ok", value)
 
     def _ask_function(self) -> Ask:
-        endpoint = Endpoint(self.url, self.model, self.max_tokens, self.temperature, dict(self.extra))
+        self._endpoint = Endpoint(self.url, self.model, self.max_tokens, self.temperature, dict(self.extra))
         if self.generate is None:
-            return endpoint.ask
+            return self._endpoint.ask
         function = _imported(self.generate) if isinstance(self.generate, str) else self.generate
         if not callable(function):
             raise ValueError(f"judge.generate must be a function of messages, got {type(function).__name__}")
@@ -209,32 +232,4 @@ def _with_criteria(rubric: Rubric, criteria: Sequence[str] | None) -> Rubric:
 
 
 def _imported(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"judge.generate {name!r} can't be imported: {error}") from None
-
-
-def _in_threads(
-    function: Callable[[Case], Outcome], cases: Sequence[Case], workers: int, end: float
-) -> list[Outcome | None]:
-    """The outcome of each case, None where the time was over. Daemon threads: a hanging request holds up no exit."""
-    results: list[Outcome | None] = [None] * len(cases)
-    todo = iter(range(len(cases)))
-    lock = threading.Lock()
-
-    def work() -> None:
-        while time.monotonic() < end:
-            with lock:
-                place = next(todo, None)
-            if place is None:
-                return
-            results[place] = function(cases[place])
-
-    threads = [threading.Thread(target=work, name="judge", daemon=True) for _ in range(min(workers, len(cases)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    return list(results)
+    return user_object(name, "judge.generate")

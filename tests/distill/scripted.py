@@ -48,5 +48,5 @@ def settings(*overrides):
 
 if __name__ == "__main__":
     output, seconds, *more = sys.argv[1:]
-    run._sampler = lambda config, _output, _stop, _env: Scripted(config, float(seconds))
+    run._sampler = lambda config, *_: Scripted(config, float(seconds))
     run.run_rejection(settings(*more), Path(output))

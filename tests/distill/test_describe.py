@@ -65,3 +65,13 @@ def test_a_wrong_file_is_one_line(tmp_path, capsys, text, said):
     assert main([str(path)]) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1 and not list(tmp_path.glob("*.png"))
+
+
+def test_the_picture_lies_beside_its_corpus(tmp_path, monkeypatch, capsys):
+    (tmp_path / "data").mkdir()
+    corpus = tmp_path / "data" / "corpus.jsonl"
+    corpus.write_text('{"prompt": "a", "completion": "b"}\n')
+    monkeypatch.chdir(tmp_path)
+    assert main([str(corpus)]) == 0
+    assert [path.name for path in (tmp_path / "data").iterdir() if path.suffix == ".png"] == ["corpus.jsonl.png"]
+    assert not list(tmp_path.glob("*.png")) and f"picture: {corpus}.png" in capsys.readouterr().out

@@ -1,12 +1,13 @@
 """A small set out of a large one."""
 
+import csv
 import json
 import random
 
 import numpy as np
 import pytest
 
-from distill.corpus.readers import read_corpus
+from distill.corpus.readers import messages_of, read_corpus
 from distill.corpus.row import CorpusRow, Provenance, write_corpus
 from distill.select import Wish, farthest_points, main, model_vectors, quotas, select, word_vectors
 from tests.distill.small_models import model_directory
@@ -133,3 +134,60 @@ def test_what_was_dropped_is_said_and_a_filter_nothing_can_pass_is_refused(tmp_p
     assert "none of 2 rows stays: certainty 2" in capsys.readouterr().err
     assert main([*arguments, "--min-verdict", "0.5"]) == 2
     assert "--min-verdict: no row says that of itself" in capsys.readouterr().err
+
+
+TILE = {
+    "coordinates": {"x": 0.1, "y": 0.5, "z": 0.9},
+    "expert_id": "0000-0002-1825-0097",
+    "citations": ["arXiv 2501.12948"],
+    "verdicts": [{"judge": "helpfulness", "value": 0.5}],
+    "reasoning_chain": ["Two and two.", "That is four."],
+}
+LAYOUTS = {
+    "messages": lambda n: {"messages": [{"role": "user", "content": f"{n} + {n}?"},
+                                        {"role": "assistant", "content": str(2 * n)}]},
+    "pairs": lambda n: {"prompt": f"{n} + {n}?", "completion": str(2 * n)},
+    "questions": lambda n: {"question": f"{n} + {n}?", "answer": str(2 * n)},
+    "the format": lambda n: {"schema_version": 1, "prompt": f"{n} + {n}?",
+                             "completion": f"<think>Two and two.\nThat is four.</think>{2 * n}"},
+}  # fmt: skip
+
+
+def written(path, rows, kind):
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    elif kind == "parquet":
+        pytest.importorskip("datasets").Dataset.from_list(rows).to_parquet(str(path))
+    else:
+        with path.open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            texts = [{k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()} for row in rows]
+            table.writerows(texts)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json", "parquet", "csv"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_a_knowledge_tile_says_goes_from_every_file_through_select_to_sft(tmp_path, kind, layout, capsys):
+    of_format = {key: TILE[key] for key in ("expert_id", "citations", "verdicts")}
+    rows = []
+    for n in range(1, 9):
+        told = {**TILE, "certainty": n / 10}
+        if layout == "the format":
+            told = {"coordinates": TILE["coordinates"], "provenance": {**of_format, "certainty": n / 10}}
+        rows.append({**LAYOUTS[layout](n), **told})
+    source, chosen = written(tmp_path / f"tiles.{kind}", rows, kind), tmp_path / "chosen.jsonl"
+    told = ["--data", str(source), "--output", str(chosen), "--count", "9", "--distance", "coordinates"]
+    assert main([*told, "--min-certainty", "0.45"]) == 0, capsys.readouterr().err
+    kept = [json.loads(line) for line in chosen.read_text().splitlines()]
+    assert sorted(row["provenance"]["certainty"] for row in kept) == [0.5, 0.6, 0.7, 0.8]
+    for row in kept:
+        assert row["coordinates"] == TILE["coordinates"]
+        assert {key: row["provenance"][key] for key in of_format} == of_format
+        assert row["reasoning"] == "Two and two.\nThat is four."
+    reading = read_corpus(str(chosen))  # what SFT reads
+    assert not reading.dropped and all(row.provenance.certainty >= 0.5 for row in reading.rows)
+    assert messages_of(kept[0])[-1]["content"].startswith("<think>")

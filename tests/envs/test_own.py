@@ -113,7 +113,7 @@ def test_an_endless_generator_is_cut(mine, monkeypatch):
     ("function", "options", "message"),
     [
         ("none", {}, "has no function 'none'"),
-        ("rows", {"coumt": 1}, "has no option 'coumt': did you mean count?"),
+        ("rows", {"coumt": 1}, "has no option 'coumt'; did you mean count?"),
         ("needs", {}, "needs its argument 'path': give data_options.path=..."),
         ("broken", {}, "raised IndexError: list index out of range"),
         ("broken_late", {}, "raised KeyError: 'x' ("),

@@ -95,3 +95,17 @@ def test_a_resumed_run_has_the_same_bits(game):
     assert whole.completions["step_000004.jsonl"] == halves.completions["step_000004.jsonl"]
     files = [run.folder / "adapters.safetensors" for run in (whole, halves)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_traceback_of_an_environment_is_in_the_log(game):
+    game.module(
+        "game",
+        GAME.replace(
+            "self.turn += 1\n", "self.turn += 1\n        if self.answer in '2 6 10': raise OSError('no board')\n"
+        ),
+    )
+    run = game.run(*ARGUMENTS, "eval_every=2")
+    assert run.code == 0, run.err
+    assert run.out.count("OSError: no board (see log.txt)") == 1
+    log = (run.folder / "log.txt").read_text()
+    assert log.count("raise OSError('no board')") > 0 and "environment\nTraceback" in log and "step 1, task " in log

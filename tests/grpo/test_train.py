@@ -43,7 +43,7 @@ BAD_OVERRIDES = {
     "model=./none": "model ./none: no such directory",
     "template=chat": "needs a model with a chat template",
     "max_prompt_length=2": "longer than max_prompt_length 2",
-    "fine_tune=lora lora.targets=[nonesuch]": "names no linear layer",
+    "fine_tune=lora lora.targets=[nonesuch]": "has no linear layer",
     "fine_tune=lora adapter=./none": "adapter ./none",
 }
 
@@ -348,3 +348,52 @@ def test_an_option_that_does_not_exist_is_argparses_error(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--nonesuch"])
     assert caught.value.code == 2 and "--nonesuch" in capsys.readouterr().err
+
+
+# The best by a held-out figure
+
+
+def test_the_best_adapter_is_kept_beside_the_newest(runs):
+    import mlx.core as mx
+
+    run = runs.run("steps=6", "eval_every=1", "learning_rate=0.05", "eval_tasks=4", "eval_samples=4")
+    best = run.summary["best"]
+    held_out = {0: run.summary["before"]["reward"], 6: run.summary["after"]["reward"]}
+    held_out |= {line["step"]: line["eval/reward"] for line in run.metrics if "eval/reward" in line}
+    assert best["metric"] == "reward" and best["value"] == pytest.approx(max(held_out.values()))
+    assert best["step"] == max(held_out, key=lambda step: (held_out[step], -step))
+    assert f"best held-out reward: {best['value']:.3f} after step {best['step']}" in run.out
+    kept, last = run.folder / "best" / "adapters.safetensors", run.folder / "adapters.safetensors"
+    if best["step"] == 0:
+        assert not kept.exists()
+    else:
+        same = all(mx.array_equal(a, mx.load(str(last))[n]).item() for n, a in mx.load(str(kept)).items())
+        assert same == (best["step"] == 6)
+        assert (run.folder / "best" / "adapter_config.json").exists()
+
+
+def test_another_figure_may_decide_and_one_that_there_is_not_is_one_line(runs):
+    run = runs.run("steps=2", "eval_every=1", "metric_for_best_model=mean_length", name="length")
+    assert run.summary["best"]["metric"] == "mean_length"
+    run = runs.run("steps=2", "eval_every=1", "metric_for_best_model=nonesuch", name="none")
+    assert refused(run, "metric_for_best_model nonesuch is no held-out figure of this run; there are ")
+    run = runs.run("steps=2", "eval_every=1", "metric_for_best_model=null", name="off")
+    assert run.summary["best"] is None and not (run.folder / "best").exists()
+
+
+def test_benchmarks_are_measured_while_a_run_trains(runs):
+    data = runs.file("few.jsonl", "".join(f'{{"question": "{n} + 1 =", "answer": "{n + 1}"}}\n' for n in range(3)))
+    entry = f"eval_benchmarks=[{{name: gsm8k, data: {data}, limit: 2, max_tokens: 4}}]"
+    run = runs.run("steps=2", "eval_every=1", "eval_tasks=2", entry)
+    assert run.code == 0, run.err
+    assert "gsm8k: pass@1" in run.out and "note: gsm8k: custom data" in run.out
+    assert 0 <= run.summary["before"]["gsm8k/pass@1"] <= 1 and "eval/gsm8k/pass@1" in run.metrics[0]
+    assert sorted(path.parent.name for path in run.folder.glob("benchmarks/*/gsm8k")) == [
+        "step_000000", "step_000001", "step_000002",
+    ]  # fmt: skip
+    assert refused(runs.run("steps=2", "eval_every=1", "eval_benchmarks=[gsm9k]", name="no"), "there is no 'gsm9k'")
+
+
+def test_a_start_that_is_refused_leaves_no_directory(runs):
+    run = runs.run("model=./nowhere")
+    assert refused(run, "no such directory") and not run.folder.exists()

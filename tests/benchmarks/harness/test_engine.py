@@ -180,7 +180,7 @@ def test_an_interrupt_keeps_what_is_decoded(bench, whole, monkeypatch):
     original = StopFlag.check
     monkeypatch.setattr(StopFlag, "check", check)
     code, _, err = bench.run(name="stopped")
-    assert code == 130 and "the same command goes on" in err
+    assert code == 130 and "the same command continues" in err
     assert 0 < len(bench.items("stopped")) < 21
     monkeypatch.setattr(StopFlag, "check", original)
     bench.run(name="stopped")
@@ -217,3 +217,17 @@ def test_tools_answer_and_the_last_message_is_judged(bench, monkeypatch):
 def test_tools_that_cannot_be_are_refused(bench, arguments, reason):
     code, _, said = bench.run(*arguments, name="refused")
     assert code == 2 and reason in said
+
+
+def test_a_dry_run_says_what_would_be_run_and_leaves_nothing(bench):
+    code, out, _ = bench.run("--dry-run")
+    assert code == 0 and f"ready to run word_problems in {bench.root / 'run'}: 7 problems" in out
+    assert not (bench.root / "run").exists()
+    code, _, err = bench.run("--dry-run", "--model", "/nowhere/model")
+    assert code == 2 and "no such directory" in err and err.count("\n") == 1
+
+
+def test_a_dry_run_names_a_setting_that_the_directory_does_not_allow(bench, whole):
+    code, _, err = bench.run("--dry-run", "--seed", "5")
+    assert code == 2 and "holds a run with seed 0, now 5" in err
+    assert bench.run("--dry-run", "--limit", "3")[0] == 0

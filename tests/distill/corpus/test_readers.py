@@ -43,7 +43,7 @@ def test_each_layout(row, said):
     [
         ([], "must be an object, got a list"),
         ({"text": "x"}, "got text"),
-        ({"prompt": "a", "completion": 3}, "must be texts or lists of messages"),
+        ({"prompt": "a", "completion": {"b": 3}}, "must have a role and a content, got str 'b'"),
         ({"conversations": ["x"]}, "message 1 of conversations must have a role and a content, got str 'x'"),
         ({"messages": "x"}, "messages must be a list of {role, content}, got 'x'"),
         ({"messages": chat(("user", "a"))}, "the last message must be the assistant's"),

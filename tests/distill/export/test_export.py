@@ -229,3 +229,39 @@ def test_a_refused_push_keeps_the_directory_and_says_why(trained, tmp_path, hub,
     error = capsys.readouterr().err
     assert "is written, but pushing it to me/model failed" in error and error.count("\n") == 1
     assert (tmp_path / "fused" / "model.safetensors").exists()
+
+
+def front(path):
+    import yaml
+
+    return yaml.safe_load((path / "README.md").read_text().split("---\n")[1])
+
+
+def test_the_card_names_base_licences_and_limits(trained, tmp_path):
+    model, run = trained
+    (model / "README.md").write_text("---\nlicense: apache-2.0\nbase_model: owner/base\n---\n# Base\n")
+    (run / "config.yaml").write_text("data: corpus.jsonl\nnum_generations: 8\nreward_weights: {accuracy: 1.0}\n"
+                                     "max_completion_length: 64\n")  # fmt: skip
+    summary = {"before": {"accuracy": 0.25, "tasks": 50}, "after": {"accuracy": 0.5, "tasks": 50}, "steps": 7}
+    (run / "summary.json").write_text(json.dumps(summary | {"licences": {"MIT": 12}}))
+    assert export(trained, tmp_path / "fused", "--licence", "mit") == 0
+    known = front(tmp_path / "fused")
+    assert (known["base_model"], known["base_model_relation"], known["license"]) == ("owner/base", "finetune", "mit")
+    card = (tmp_path / "fused" / "README.md").read_text()
+    for text in ("- this model: mit", "- base model: apache-2.0", "- data: MIT (12 rows)", "50 tasks", "at most 64",
+                 "trained towards accuracy", "reinforcement learning"):  # fmt: skip
+        assert text in card, text
+
+
+def test_the_card_shows_no_figure_that_is_none_and_says_what_was_not_measured(trained, tmp_path):
+    _, run = trained
+    point = {"step": 0, "loss": None, "validation_loss": 2.5}
+    (run / "summary.json").write_text(json.dumps({"before": point, "after": {**point, "step": 9, "loss": 1.5}}))
+    export(trained, tmp_path / "one")
+    card = (tmp_path / "one" / "README.md").read_text()
+    assert "| validation_loss | 2.5 | 2.5 |" in card and "None" not in card and "| step |" not in card
+    (run / "summary.json").write_text("{}")
+    export(trained, tmp_path / "two")
+    card = (tmp_path / "two" / "README.md").read_text()
+    assert "Nothing was held out" in card and "license" not in front(tmp_path / "two")
+    assert "Those of the base model and of the data hold" in card

@@ -30,7 +30,7 @@ def sampler(monkeypatch):
     """The scripted sampler in place of a model; what it was asked for is in `asked`."""
     made = []
 
-    def make(config, _output, _stop, _env):
+    def make(config, *_):
         made.append(Scripted(config))
         return made[-1]
 
@@ -237,3 +237,15 @@ RECIPES = sorted((Path(__file__).parents[3] / "configs").glob("rejection_*.yaml"
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_loads_and_says_what_it_is(path):
     assert load(RejectionConfig, path) and path.read_text().startswith("# command: distill.rejection\n")
+
+
+def test_the_log_has_what_was_said_and_tracebacks_of_rewards(tmp_path, monkeypatch, sampler):
+    (tmp_path / "failing.py").write_text("def reward(completions, **_):\n    raise OSError('no judge 4711')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rejection.run_rejection(
+        settings("rewards=[accuracy,'failing:reward']", "require={accuracy: 0}", "may_lack=['failing:reward']"),
+        tmp_path / "o", preface=["told before"],
+    )  # fmt: skip
+    log = (tmp_path / "o" / "log.txt").read_text()
+    assert "told before" in log and "mlx" in log and "| rule | dropped |" in log
+    assert "raise OSError('no judge 4711')" in log and "reward failing:reward" in log

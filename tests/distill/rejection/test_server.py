@@ -15,10 +15,11 @@ import pytest
 
 from distill import rejection
 from distill.rejection import __main__ as command
-from distill.rejection import server
-from distill.rejection.server import ServerSampler, read_reply, request_seed
+from distill.rejection.server import ServerSampler
 from envs import Task
 from grpo.config.sections import ConfigError
+from grpo.rollout import server
+from grpo.rollout.server import read_reply, request_seed
 from grpo.runs.interrupt import Interrupted
 from rewards.judge.endpoint import EndpointError
 from tests.distill.scripted import settings

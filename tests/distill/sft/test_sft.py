@@ -196,3 +196,79 @@ def test_help_needs_no_mlx():
         done = subprocess.run([sys.executable, "-c", code.format(command)], capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, done.stderr
         assert "--output" in done.stdout
+
+
+def test_the_log_has_what_was_said_the_versions_and_what_ended_the_run(train, monkeypatch):
+    folder, code, shown = train("run", "total_steps=2", "max_length=12")
+    log = (folder / "log.txt").read_text()
+    assert code == 0 and "mlx 0." in log and "left out" in log
+    assert all(line.strip() in log for line in shown.out.splitlines() if line.startswith("step "))
+    from distill.sft.trainer import SFTTrainer
+
+    def broken(self, number):
+        raise ZeroDivisionError("no such step")
+
+    monkeypatch.setattr(SFTTrainer, "_step", broken)
+    with pytest.raises(ZeroDivisionError):
+        train("broken", "total_steps=2")
+    assert "ZeroDivisionError: no such step" in (folder.parent / "broken" / "log.txt").read_text()
+
+
+def test_a_finished_run_that_is_resumed_says_so(train):
+    folder, *_ = train("run", "total_steps=2")
+    before = (folder / "adapters.safetensors").stat().st_mtime_ns
+    _, code, shown = train("run", "total_steps=2", resume=True)
+    assert code == 0 and f"{folder} is finished: 2 of 2 steps" in shown.out and "step 2/2" not in shown.out
+    assert f"adapter={folder} --output NEW" in shown.out
+    assert (folder / "adapters.safetensors").stat().st_mtime_ns == before
+    _, code, shown = train("run", "total_steps=2", "learning_rate=0.5", resume=True)
+    assert code == 2 and "can't resume" in shown.err
+
+
+def test_a_run_that_patience_ended_goes_on_with_more_of_it(train):
+    told = ("total_steps=9", "learning_rate=1.0", "eval_every=1")
+    folder, *_ = train("run", *told, "patience=1")
+    stopped = json.loads((folder / "summary.json").read_text())["steps"]
+    assert stopped < 9
+    _, _, shown = train("run", *told, "patience=1", resume=True)
+    assert "stopped by patience 1" in shown.out
+    train("run", *told, "patience=8", resume=True)
+    assert json.loads((folder / "summary.json").read_text())["steps"] > stopped
+
+
+def test_a_run_leaves_a_report(train):
+    folder, _, shown = train("run", "total_steps=3")
+    assert "<html" in (folder / "report.html").read_text() and "report.html" in shown.out
+    from grpo.report.__main__ import main as report
+
+    assert report([str(folder)]) == 0
+
+
+def test_a_start_that_is_refused_leaves_no_directory(train, tmp_path):
+    folder, code, _ = train("refused", "max_length=2")
+    assert code == 2 and not folder.exists()
+    (tmp_path / "there").mkdir()
+    train("there", "max_length=2")
+    assert (tmp_path / "there").exists()  # made by the user
+
+
+def test_the_summary_counts_the_licences_of_the_rows(train, tmp_path):
+    rows = [{"prompt": f"w{n}", "completion": "w31", "licence": "MIT"} for n in range(30, 40)]
+    path = tmp_path / "licensed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder, *_ = train("run", "total_steps=1", f"data={path}")
+    assert json.loads((folder / "summary.json").read_text())["licences"] == {"MIT": 10}
+
+
+def test_benchmarks_are_measured_before_and_while_training(train, tmp_path):
+    rows = "".join(json.dumps({"question": f"w3{n} w40", "answer": str(n)}) + "\n" for n in range(4))
+    path = tmp_path / "questions.jsonl"
+    path.write_text(rows)
+    told = f"eval_benchmarks=[{{name: gsm8k, data: {path}, limit: 3, max_tokens: 4}}]"
+    folder, code, shown = train("run", "total_steps=3", told)
+    assert code == 0, shown.err
+    summary = json.loads((folder / "summary.json").read_text())
+    assert 0 <= summary["before"]["gsm8k/pass@1"] <= 1 and "gsm8k/pass@1" in summary["after"]
+    assert "eval/gsm8k/pass@1" in metrics(folder)[-1] and "custom data" in shown.out
+    items = (folder / "benchmarks" / "step_000003" / "gsm8k" / "items.jsonl").read_text().splitlines()
+    assert len(items) == 3

@@ -75,8 +75,8 @@ def test_an_advantage_equal_to_dr_grpo_gives_its_run(runs):
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ("loss_type=nowhere:loss", "loss_type nowhere:loss: ModuleNotFoundError"),
-        ("loss_type=mine:nothing", "loss_type mine:nothing: AttributeError"),
+        ("loss_type=nowhere:loss", "loss_type 'nowhere:loss': module nowhere not imported: ModuleNotFoundError"),
+        ("loss_type=mine:nothing", "loss_type 'mine:nothing': mine has no function 'nothing'"),
         ("loss_type=mine:advantage", "loss_type mine:advantage: AttributeError"),
         ("advantage=mine:wrong_shape", "advantage mine:wrong_shape must return [prompts, samples]"),
         ("advantage=:mine", "must read 'package.module:function'"),

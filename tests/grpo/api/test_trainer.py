@@ -16,35 +16,13 @@ from grpo.config import Config, load_config
 from grpo.config.sections import ConfigError
 from grpo.opening import open_run
 from grpo.types import LossOutputs
+from tests.grpo.api.conftest import ROWS, even
 
 ROOT = Path(__file__).parents[3]
-ROWS = [{"prompt": f"w{n} w9 w10", "answer": str(n), "hint": n} for n in range(20, 30)]
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return {
-        "output_dir": str(tmp_path / "run"),
-        "max_steps": 2,
-        "num_generations": 4,
-        "max_completion_length": 6,
-        "template": "plain",
-        "fine_tune": "full",
-        "learning_rate": 1e-3,
-    }
-
-
-def even(completion_ids, **_):
-    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
 
 
 def metrics(tmp_path):
     return [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture
-def model(tiny, tmp_path):
-    return str(tiny.directory(tmp_path / "model"))
 
 
 def test_a_function_and_a_list_of_rows_are_enough(tmp_path, settings, model):
@@ -81,7 +59,9 @@ def test_the_same_run_by_path_and_loaded(tmp_path, settings, model):
 
 
 def test_held_out_rows_are_evaluated(settings, model):
-    trainer = GRPOTrainer(model, even, GRPOConfig(**settings, eval_steps=1), ROWS, eval_dataset=ROWS[:3])
+    trainer = GRPOTrainer(
+        model, even, GRPOConfig(**{**settings, "reward_process": "own"}, eval_steps=1), ROWS, eval_dataset=ROWS[:3]
+    )
     summary = trainer.train()
     assert summary["before"]["tasks"] == summary["after"]["tasks"] == 3
 
@@ -134,7 +114,7 @@ def test_lambdas_methods_and_two_functions_of_one_name_have_names(settings, mode
         ({"train_dataset": None}, "train_dataset is missing"),
         ({"train_dataset": 7}, "train_dataset must be rows with a prompt or an Env, got int"),
         ({"train_dataset": {"test": ROWS}}, "without a 'train' split"),
-        ({"callbacks": [object()]}, "in place of a TrainerCallback's on_log"),
+        ({"callbacks": [object()]}, "an object with on_step_end, on_log, ..., got object"),
         ({"optimizers": (1, 2)}, "optimizers has no equivalent here: the optimizer is AdamW"),
         ({"peft_confg": 1}, "did you mean peft_config"),
         ({"peft_config": {"r": 4, "modules_to_save": ["lm_head"]}}, "no modules trained whole"),

@@ -108,7 +108,7 @@ def test_a_local_model_is_described(capsys, folder):
         (["data_options.tset_size=3"], "no option 'tset_size'"),
         (["reward_weights.acuracy=1"], "unknown reward 'acuracy'"),
         (["reward_weights.no_module:f=1"], "module no_module not imported"),
-        (["fine_tune=lora", "lora.targets=[nothing]"], "names no linear layer"),
+        (["fine_tune=lora", "lora.targets=[nothing]"], "has no linear layer"),
         (["fine_tune=lora", "lora.layers=9"], "lora.layers must be -1 or 1 to 4, got 9"),
         (["fine_tune=lora", "adapter=nowhere"], "adapter nowhere: no adapters.safetensors"),
     ],

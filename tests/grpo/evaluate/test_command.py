@@ -1,6 +1,8 @@
 """`python -m grpo.evaluate`: a run, an adapter or a bare model, on held-out tasks."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -148,3 +150,65 @@ def test_held_out_completions_are_saved_while_a_run_goes_on(runs):
     rows = [json.loads(line) for line in (run.folder / "evaluations" / names[0]).read_text().splitlines()]
     evens = [row["rewards"]["checked:evens"] for row in rows]
     assert run.summary["before"]["checked:evens"] == pytest.approx(sum(evens) / 3)
+
+
+class Server(BaseHTTPRequestHandler):
+    """Says "7" to everything, thinking apart."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.said.append(body)
+        choice = {"message": {"content": "<answer>7</answer>", "reasoning": "so"}, "finish_reason": "stop"}
+        reply = json.dumps({"choices": [choice], "usage": {"completion_tokens": 5}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(reply)))
+        self.end_headers()
+        self.wfile.write(reply)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    made.daemon_threads, made.said = True, []
+    made.url = f"http://127.0.0.1:{made.server_port}/v1"
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_a_server_is_evaluated_on_the_same_tasks(runs, evaluate, server):
+    data = runs.file("six.jsonl", "".join(f'{{"prompt": "{n} + 1 =", "answer": "{n + 1}"}}\n' for n in range(6, 12)))
+    asked = ["--server", server.url, "--model", "theirs", "--data", data, "--reward", "accuracy", "--reward", "format"]
+    code, said, found, rows = evaluate(*asked, "--samples", 2, "--max-tokens", 9, "--temperature", 0.5)
+    assert code == 0, said
+    assert found["figures"]["accuracy"]["mean"] == pytest.approx(1 / 6) and found["figures"]["format"]["mean"] == 1.0
+    assert (found["server"], found["model"], found["mean_length"]) == (server.url, "theirs", 5)
+    sent = server.said[0]
+    assert (sent["model"], sent["max_tokens"], sent["temperature"]) == ("theirs", 9, 0.5)
+    assert len({body["seed"] for body in server.said}) == len(rows) == 12
+    assert {row["prompt"] for row in rows} == {f"{n} + 1 =" for n in range(6, 12)}
+    assert all(row["completion"].startswith("<think>\nso\n</think>\n<answer>") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--server", "http://127.0.0.1:1/v1", "--data", "digit_sums"], "what is to be evaluated?"),
+        (["--server", "http://127.0.0.1:1/v1", "run"], "with --server the server has the model"),
+        (["--server", "x", "--model", "m", "--data", "digit_sums"], "server must look like http"),
+        (["--server", "http://127.0.0.1:1/v1", "--model", "m", "--data", "twenty_questions"], "leave --server out"),
+    ],
+)
+def test_what_a_server_can_not_do_is_one_line(runs, evaluate, arguments, reason):
+    code, said, *_ = evaluate(*arguments)
+    assert code == 2 and reason in said and said.count("error:") == 1
+
+
+def test_the_same_seed_gives_the_same_rows_of_a_run_twice(runs, evaluate):
+    run = runs.run("steps=1")
+    first, second = (evaluate(run.folder, "--limit", 2, "--samples", 2, name=name)[2:] for name in ("one", "two"))
+    assert first[1] == second[1] and first[0]["figures"] == second[0]["figures"]

@@ -132,7 +132,30 @@ def test_lora_layers_beyond_the_model(tiny, tmp_path, layers):
 
 def test_lora_targets_the_model_does_not_have(tiny, tmp_path):
     message = refused(tiny.directory(tmp_path), lora={"targets": ["query"]})
-    assert "names no linear layer of this model; it has down_proj, gate_proj" in message
+    assert "lora.targets: this model has no linear layer query; it has down_proj, gate_proj" in message
+    assert "no linear layer query" in refused(tmp_path, lora={"targets": ["q_proj", "query"]})
+    assert "lora.targets is empty" in refused(tmp_path, lora={"targets": []})
+
+
+@pytest.mark.parametrize(
+    ("lora", "said"),
+    [
+        ({"rank": 8}, "lora.rank is 8, but adapter"),
+        ({"rank": 2, "alpha": 7.0}, "lora.alpha is 7.0, but adapter"),
+        ({"targets": ["q_proj"]}, "lora.targets is ['q_proj'], but adapter"),
+        ({"layers": 1}, "lora.layers is 1, but adapter"),
+        ({"dropout": 0.5}, "lora.dropout is 0.5, but adapter"),
+    ],
+)
+def test_settings_that_disagree_with_the_adapter_are_refused(tiny, tmp_path, lora, said):
+    model = tiny.directory(tmp_path / "model")
+    (tmp_path / "adapter").mkdir()
+    mine = {"rank": 2, "alpha": 6.0, "targets": ["q_proj", "down_proj"]}
+    load_policy(lora_config(lora=mine), str(model)).save_adapter(tmp_path / "adapter")
+    message = refused(model, adapter=str(tmp_path / "adapter"), lora=lora)
+    assert said in message and "leave it out" in message
+    load_policy(lora_config(adapter=str(tmp_path / "adapter"), lora=mine), str(model))  # the same ones
+    load_policy(lora_config(adapter=str(tmp_path / "adapter"), lora={}), str(model))  # none
 
 
 def quantised_directory(tiny, folder):

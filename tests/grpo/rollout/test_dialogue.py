@@ -254,3 +254,26 @@ def test_a_task_without_a_conversation_has_one_turn(tiny):
 def test_an_environment_is_single_turn_unless_it_converses(tiny):
     assert Env("one", {"train": [Task("1", "1")]}).converse(Task("1", "1")) is None
     assert checked(Reply()) == Reply()
+
+
+class Hopeless:
+    """An environment that raises, or sleeps, where it is asked."""
+
+    tools = ()
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def reply(self, message):
+        if not self.seconds:
+            raise KeyError("the board is gone")
+        time.sleep(self.seconds)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0, "the board is gone"), (9, "time.sleep(self.seconds)")])
+def test_a_failure_says_where_the_environment_was(tiny, seconds, said):
+    policy = tiny.policy("llama")
+    rules = dialogues(policy, lambda task: Hopeless(seconds), timeout_seconds=0.3)
+    ((_, group),) = generate(policy, tiny.prompts([4]), request(policy, samples=1, dialogues=rules))
+    dialogue = group.rollouts[0].dialogue
+    assert dialogue.failed and said in dialogue.traceback and "test_dialogue.py" in dialogue.traceback

@@ -10,6 +10,7 @@ from collections import namedtuple
 import mlx.core as mx
 import pytest
 
+from envs import DataError
 from grpo.config.sections import ConfigError
 from grpo.runs import checkpoint
 
@@ -218,3 +219,29 @@ def test_a_reference_that_the_manifest_does_not_list_is_damage(tmp_path):
     assert checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES) == "manifest.json does not list reference.safetensors"
     (path / "reference.safetensors").rename(path / ".DS_Store")  # what a file manager leaves is no part of it
     assert checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES) is None
+
+
+@pytest.mark.parametrize("error", [ConfigError("no"), DataError("no")])
+def test_a_refused_start_takes_its_new_directory_away(tmp_path, error):
+    with pytest.raises(type(error)), checkpoint.lock(tmp_path / "run"):
+        (tmp_path / "run" / "log.txt").write_text("why")
+        raise error
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_holds_something_stays_and_so_does_what_was_there_before(tmp_path):
+    with pytest.raises(ConfigError), checkpoint.lock(tmp_path / "run"):
+        (tmp_path / "run" / "config.yaml").write_text("a: 1")
+        raise ConfigError("no")
+    assert (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError), checkpoint.lock(tmp_path / "mine"):
+        raise ConfigError("no")
+    assert (tmp_path / "mine").exists()
+
+
+def test_a_crash_keeps_its_log(tmp_path):
+    with pytest.raises(ZeroDivisionError), checkpoint.lock(tmp_path / "run"):
+        (tmp_path / "run" / "log.txt").write_text("Traceback")
+        raise ZeroDivisionError
+    assert (tmp_path / "run" / "log.txt").exists()

@@ -268,7 +268,7 @@ def test_a_function_that_raises_is_counted():
         ({"timeout_seconds": 0}, "judge.timeout_seconds must be positive"),
         ({"retries": -1}, "judge.retries must be at least 0"),
         ({"criteria": "It rhymes."}, "judge.criteria must be a list"),
-        ({"generate": "no.such:function"}, "judge.generate 'no.such:function' can't be imported"),
+        ({"generate": "no.such:function"}, "judge.generate 'no.such:function': module no.such not imported"),
         ({"generate": 3}, "judge.generate must be a function"),
         ({"uri": "x"}, "its options: rubric, criteria"),
     ],
@@ -403,3 +403,44 @@ def _wait_for(url, process):
             assert process.poll() is None, "mlx_lm.server ended"
             time.sleep(0.1)
     raise AssertionError("mlx_lm.server does not answer")
+
+
+# Requests nobody waits for
+
+
+@pytest.fixture
+def gone(server):
+    """A server that says when its client hangs up while it thinks."""
+    noticed = threading.Event()
+
+    def answer(judge, body, number):
+        judge.connection.settimeout(20)
+        if judge.connection.recv(1) == b"":  # what a client that hangs up sends
+            noticed.set()
+
+    server.answer = answer
+    return noticed
+
+
+def test_a_request_that_is_late_is_cancelled_at_the_server(server, gone):
+    reward = quick(server, batch_seconds=0.3, timeout_seconds=30.0)
+    assert list(run(reward, WRONG)) == [None]
+    assert gone.wait(10)
+
+
+def test_closing_a_judge_cancels_what_is_under_way(server, gone):
+    rewards = RewardSet({"judge": 1.0}, {"judge": {"url": server.url, "retries": 0, "timeout_seconds": 40.0}})
+    waiting = threading.Thread(target=rewards.score, args=([PROMPT], [WRONG]))
+    waiting.start()
+    while not server.requests:
+        time.sleep(0.01)
+    rewards.close()
+    waiting.join(10)
+    assert not waiting.is_alive() and gone.wait(10)
+
+
+def test_a_busy_judge_gets_fewer_requests_at_a_time(server):
+    server.answer = lambda judge, body, number: judge.send(b"", 503) if number < 3 else judge.say(verdict(body))
+    reward = quick(server, retries=4)
+    assert None not in run(reward, *[f"text {n}" for n in range(4)])
+    assert reward._load.limit < 4

@@ -1,0 +1,198 @@
+"""Completions from an OpenAI-compatible server: mlx_lm.server here, vLLM or SGLang on a cluster.
+
+A request a sample, several at a time; what may pass (busy, restarting) is asked again. A prompt the server refuses is
+a sample that is not there, anything else it refuses (no such model, no key) ends the work. The key, if it wants one,
+is read from SERVER_API_KEY.
+"""
+
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from envs import Message, Task
+from grpo.config.sections import ConfigError
+from grpo.rollout.prompts import chat_messages
+from grpo.types import Group, Prompt, Rollout
+from rewards.base import prompt_text
+from rewards.judge.endpoint import Endpoint, EndpointError
+
+KEY_VARIABLE = "SERVER_API_KEY"
+REFUSES_PROMPT = frozenset({400, 413, 422})
+ATTEMPTS, FIRST_PAUSE_SECONDS = 5, 0.5  # the pause is doubled each time
+GLANCE_SECONDS = 0.2  # between looks at whether the run is to stop
+
+OnTokens = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Said:
+    """One completion as the server gives it: a text and a count, no token ids."""
+
+    text: str
+    tokens: int
+    stop_reason: Literal["stop", "length", "error"]  # error: the server refused the prompt
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Which server is asked, and how."""
+
+    url: str
+    model: str
+    samples: int
+    max_tokens: int
+    temperature: float
+    top_p: float = 1.0
+    seed: int | None = 0  # None: no seeds are sent
+    stop: Sequence[str] = ()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 8  # requests at a time
+    timeout_seconds: float = 600.0  # of a request
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint; ConfigError for what is no address."""
+        extra: dict[str, Any] = {"top_p": self.top_p}
+        if self.stop:
+            extra["stop"] = list(self.stop)
+        if self.chat_template_kwargs:
+            extra["chat_template_kwargs"] = dict(self.chat_template_kwargs)
+        try:
+            return Endpoint(self.url, self.model, self.max_tokens, self.temperature, extra, KEY_VARIABLE)
+        except ValueError:
+            raise ConfigError(f"server must look like http://127.0.0.1:8080/v1, got {self.url!r}") from None
+
+
+def completions(
+    asking: Asking, asked: Mapping[int, Sequence[Message]], on_tokens: OnTokens
+) -> Iterator[tuple[int, tuple[Said, ...]]]:
+    """Yield (number, its completions) of numbered conversations as they are complete.
+
+    A number and a sample have a seed of their own. ConfigError, one line, where the server can't go on.
+    """
+    endpoint = asking.endpoint()
+    got: dict[int, dict[int, Said]] = {number: {} for number in asked}
+    jobs = [(number, sample) for number in asked for sample in range(asking.samples)]
+
+    def complete(job: tuple[int, int]) -> Said:
+        return _complete(endpoint, asking, asked[job[0]], *job)
+
+    with _Workers(asking.concurrency, complete, jobs, endpoint) as workers:
+        for (number, sample), said in workers.results(on_tokens):
+            got[number][sample] = said
+            on_tokens(said.tokens)
+            if len(got[number]) == asking.samples:
+                yield number, tuple(one for _, one in sorted(got.pop(number).items()))
+
+
+def server_groups(
+    asking: Asking,
+    tasks: Sequence[Task],
+    on_tokens: OnTokens,
+    *,
+    system_prompt: str | None = None,
+    numbers: Sequence[int] | None = None,
+) -> Iterator[tuple[int, Group]]:
+    """Yield (place of the task, its group), to be scored and not trained on: rollouts hold a text and a token count.
+
+    `numbers` are the tasks' own, which decide the seeds; by default their places. A prompt that the server refuses
+    gets empty completions that count as cut.
+    """
+    own = list(range(len(tasks)) if numbers is None else numbers)
+    places = {number: place for place, number in enumerate(own)}
+    asked = {number: chat_messages(tasks[place], system_prompt, []) for number, place in places.items()}
+    for number, said in completions(asking, asked, on_tokens):
+        task = tasks[places[number]]
+        rollouts = tuple(
+            Rollout((), (), (), one.text, "stop" if one.stop_reason == "stop" else "length", counted=one.tokens)
+            for one in said
+        )
+        yield places[number], Group(Prompt(task, (), prompt_text(task.prompt)), rollouts)
+
+
+def _complete(endpoint: Endpoint, asking: Asking, messages: Sequence[Message], number: int, sample: int) -> Said:
+    more = {} if asking.seed is None else {"seed": request_seed(asking.seed, number, sample)}
+    for attempt in range(ATTEMPTS):
+        try:
+            return read_reply(endpoint.post(messages, asking.timeout_seconds, **more))
+        except EndpointError as error:
+            if error.status in REFUSES_PROMPT:
+                return Said("", 0, "error")
+            if not error.passing or attempt == ATTEMPTS - 1:
+                raise ConfigError(f"server {error}; what was sampled before is saved") from None
+            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
+    raise AssertionError("unreachable")
+
+
+def request_seed(seed: int, number: int, sample: int) -> int:
+    """Return a seed of 31 bits for each completion."""
+    return int(np.random.SeedSequence((seed, number, sample)).generate_state(1)[0] >> 1)
+
+
+def read_reply(raw: bytes) -> Said:
+    """Read the completion in a reply's body; reasoning that the server took apart gets its tags back."""
+    try:
+        reply: dict[str, Any] = json.loads(raw)
+        choice = reply["choices"][0]
+        message = choice["message"]
+        said = message.get("content") or ""
+        thought = message.get("reasoning") or message.get("reasoning_content") or ""
+        stop: Literal["stop", "length"] = "stop" if choice.get("finish_reason") in ("stop", "eos") else "length"
+        if thought:
+            closed = "\n</think>\n" if said or stop == "stop" else ""
+            said = f"<think>\n{thought.strip()}{closed}{said.lstrip()}"
+        tokens = (reply.get("usage") or {}).get("completion_tokens")
+        return Said(str(said), int(tokens) if tokens is not None else len(said.split()), stop)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        raise EndpointError(f"answers with no chat completion: {raw[:80]!r}", passing=True) from None
+
+
+class _Workers:
+    """Threads that do jobs. Daemons: a hanging request holds up no exit; those under way are hung up at the end."""
+
+    def __init__(self, count: int, work: Any, jobs: list[Any], endpoint: Endpoint) -> None:
+        self.work, self.expected, self.endpoint = work, len(jobs), endpoint
+        self.todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        for job in jobs:
+            self.todo.put(job)
+        self.stopped = threading.Event()
+        self.threads = [threading.Thread(target=self._run, name="server", daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> "_Workers":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.endpoint.hang_up()
+
+    def results(self, on_tokens: OnTokens) -> Iterator[tuple[Any, Any]]:
+        """Yield (job, result) as they come; raises what a job raised."""
+        for _ in range(self.expected):
+            while True:
+                try:
+                    job, result = self.done.get(timeout=GLANCE_SECONDS)
+                    break
+                except queue.Empty:
+                    on_tokens(0)
+            if isinstance(result, BaseException):
+                raise result
+            yield job, result
+
+    def _run(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                job = self.todo.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                self.done.put((job, self.work(job)))
+            except BaseException as error:  # handed to the caller's thread
+                self.done.put((job, error))
