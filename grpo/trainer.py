@@ -30,6 +30,7 @@ from grpo.doctor.findings.judgement import conclude
 from grpo.evaluate.benchmarks import benchmarks_of
 from grpo.evaluate.best import better, told
 from grpo.evaluate.measure import before_and_after, evaluate
+from grpo.evaluate.probes import Probes
 from grpo.learner.controls import Controls
 from grpo.learner.learner import Learner
 from grpo.memory.device import limit_memory, release_freed
@@ -103,7 +104,8 @@ class Trainer(Loop[TrainerState]):
             )
         self.train_prompts = self._prompts("train")
         self.eval_prompts = self._prompts("test")[: config.eval_tasks] if config.eval_every else []
-        self.probe_prompts = self._probe_prompts()
+        held_out = self.eval_prompts or (self._prompts("test") if config.probe_every else [])
+        self.probes = Probes(held_out or self.train_prompts, policy, self.scorer, self.dialogues)
         if config.beta > 0:
             policy.freeze_reference()
         limit_memory()
@@ -147,7 +149,7 @@ class Trainer(Loop[TrainerState]):
         if self.state.before is None and (self.eval_prompts or self.benchmarks):
             self.state.before = self._evaluate(0, "before", greedy=self.config.eval_greedy)
         if self.state.step == 0:
-            self._probe(0)
+            self.probes.sample(config=self.config, step=0, logger=self.logger, check=self.stop.check)
         if self.state.unlogged is not None:
             self._log(self.state.unlogged)
 
@@ -184,7 +186,7 @@ class Trainer(Loop[TrainerState]):
         metrics |= here().traffic()
         metrics |= logged_metrics(scored, metrics)
         if self.config.completions_every and step % self.config.completions_every == 0:
-            self.logger.completions(step + 1, groups, scored, advantages)
+            self.logger.completions(step + 1, self.learner.with_logprobs(groups), scored, advantages)
         if self.logger.view is not None:
             self.logger.view.completions(groups, scored)
         self.state.unlogged = metrics
@@ -200,7 +202,7 @@ class Trainer(Loop[TrainerState]):
         if measured and step % self.config.eval_every == 0 and step < self.config.steps:
             figures = self._evaluate(step, f"after step {step}")
             metrics |= {f"eval/{name}": float(value) for name, value in figures.items()}
-        self._probe(step)
+        self.probes.sample(config=self.config, step=step, logger=self.logger, check=self.stop.check)
         self.state.unlogged = None
         self.logger.step(step, metrics)
         for warning in [*self.coach.look(step, metrics), *here().slow(step)]:
@@ -292,26 +294,6 @@ class Trainer(Loop[TrainerState]):
             )
         self.notes += [note for note in notes if note not in self.notes]
         return prompts
-
-    def _probe_prompts(self) -> list[Prompt]:
-        """The first held-out prompts, or the first to train on where none are held out; none if nothing is probed."""
-        if not self.config.probe_every:
-            return []
-        return (self.eval_prompts or self._prompts("test") or self.train_prompts)[: self.config.probe_prompts]
-
-    def _probe(self, step: int) -> None:
-        """Sample the probe prompts if it is time to, by the random numbers of step 0: only the policy differs."""
-        if self.probe_prompts and step % self.config.probe_every == 0:
-            sampled = evaluate(
-                self.policy,
-                self.probe_prompts,
-                self.scorer,
-                self.config,
-                step=0,
-                on_tokens=lambda _: self.stop.check(),
-                dialogues=self.dialogues,
-            )
-            self.logger.probes(step, sampled.groups, sampled.scored)
 
     def _evaluate(self, step: int, when: str, greedy: bool = False) -> dict[str, Any]:
         """Held-out figures and benchmarks, said and returned; with `greedy` those of the likeliest tokens too."""

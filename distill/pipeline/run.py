@@ -35,7 +35,17 @@ from grpo.runs.interrupt import StopFlag
 
 TABLES, NUMBERS, PICTURE, REPORT = "stages.md", "stages.json", "stages.png", "report.html"
 # keys that change what is evaluated and kept, not what is made
-WATCHED = {"output", "save_every", "keep_checkpoints", "completions_every", "wandb_project", "trackio_project"}
+WATCHED = {
+    "output",
+    "save_every",
+    "keep_checkpoints",
+    "completions_every",
+    "completions_logprobs",
+    "probe_every",
+    "probe_prompts",
+    "wandb_project",
+    "trackio_project",
+}
 # what a stage took: not in the tables, which a kill must not change
 COST = ("seconds", "cpu_seconds", "peak_bytes", "resumed")
 

@@ -184,6 +184,12 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
         False, description="before and after training also take the likeliest token, under summary's greedy"
     )
     completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
+    completions_logprobs: int = Field(
+        0,
+        ge=0,
+        description="groups of each such file whose rows also hold policy_logprobs, after the step's updates, and with "
+        "beta reference_logprobs; each takes one forward pass more",
+    )
     probe_every: int = Field(
         0, ge=0, description="steps between samples of the probe prompts, always by the same random numbers; 0 = none"
     )

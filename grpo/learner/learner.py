@@ -124,6 +124,22 @@ class Learner:
                 self.optimizer.load_state(kept[1])
             raise
 
+    def with_logprobs(self, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups, the first completions_logprobs of them with the logprobs of policy and reference."""
+        number = self.config.completions_logprobs
+        return [*map(self._with_logprobs, groups[:number]), *groups[number:]]
+
+    def _with_logprobs(self, group: Group) -> Group:
+        policy = self.gradients.proximal_logprobs(group)
+        reference: Sequence[tuple[float, ...] | None] = [None] * len(policy)
+        if self.objective.has_reference:
+            with self.policy.as_reference():
+                reference = self.gradients.proximal_logprobs(group)
+        self.policy.model.eval()
+        each = zip(group.rollouts, policy, reference, strict=True)
+        rollouts = [replace(one, policy_logprobs=own, reference_logprobs=other) for one, own, other in each]
+        return replace(group, rollouts=tuple(rollouts))
+
     def _update(
         self, groups: Sequence[Group], advantages: Sequence[Sequence[Credit]], step: int
     ) -> tuple[float, float, dict[str, float]]:

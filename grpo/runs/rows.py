@@ -61,6 +61,7 @@ def _row(
         "logprobs": [round(value, DIGITS) for value in rollout.logprobs],
         "entropies": [round(value, DIGITS) for value in rollout.entropies],
         **({} if texts is None else {"token_texts": texts(rollout.tokens)}),
+        **_logprobs(rollout),
     }
     if scores.columns:  # of log_extra
         said["logged"] = {name: values[sample] for name, values in scores.columns.items() if sample < len(values)}
@@ -73,6 +74,12 @@ def _row(
         if whole or not _is_long(value)
     }
     return {**asked, **columns, **said}
+
+
+def _logprobs(rollout: Rollout) -> dict[str, list[float]]:
+    """What policy and reference think of the tokens after the step, where that was computed."""
+    both = {"policy_logprobs": rollout.policy_logprobs, "reference_logprobs": rollout.reference_logprobs}
+    return {name: [round(value, DIGITS) for value in values] for name, values in both.items() if values is not None}
 
 
 def _messages(group: Group, rollout: Rollout) -> list[dict[str, Any]]:
