@@ -165,11 +165,15 @@ def table(record: Mapping[str, Any]) -> str:
     if record["control_seeds"]:
         given = f" --control-seeds {' '.join(map(str, record['control_seeds']))}{given}"
     machine = record["machine"]
+    how = (
+        f"Means over {len(seeds)} seeds, each with its own held-out problems; in brackets 95% of the mean over seeds, "
+        "then what one more seed is to be expected to give."
+        if len(seeds) > 1
+        else "One seed; in brackets 95% over held-out problems."
+    )
     lines = [
         f"`python -m benchmarks.recipe --config {record['config']} --seeds {' '.join(seeds)} --output DIR{given}`; "
-        f"commit {record['commit']}; {machine['processor']}, {machine['cores']} cores, {machine['date']}. Means over "
-        f"{len(seeds)} seeds, each with its own held-out problems; in brackets 95% of the mean over seeds, then what "
-        "one more seed is to be expected to give.",
+        f"commit {record['commit']}; {machine['processor']}, {machine['cores']} cores, {machine['date']}. {how}",
         "",
         _row(["stage", *map(short, rewards), "tokens sampled"]),
         _row(["---", *["---"] * len(rewards), "---:"]),
@@ -186,15 +190,18 @@ def table(record: Mapping[str, Any]) -> str:
 
 
 def _cell(found: Sequence[Mapping[str, float] | None]) -> str:
-    values = [one["mean"] for one in found if one is not None]
-    if not values:
-        return "none"
-    over = over_seeds(values)
+    """A mean with its interval over seeds and that of one more; of one seed alone its interval over problems."""
+    present = [one for one in found if one is not None]
+    over = over_seeds([one["mean"] for one in present])
     if over is None:
-        return f"{values[0]:.3f}"
+        return "none" if not present else f"{present[0]['mean']:.3f} {_share(present[0]['low'], present[0]['high'])}"
     middle, half, another = over
-    inside = f"[{_clip(middle - half)}, {_clip(middle + half)}]"
+    inside = _share(middle - half, middle + half)
     return f"{middle:.3f} {inside}, {_clip(middle - another)} to {_clip(middle + another)}"
+
+
+def _share(low: float, high: float) -> str:
+    return f"[{_clip(low)}, {_clip(high)}]"
 
 
 def _clip(value: float) -> str:
@@ -216,7 +223,7 @@ def _changes(found: Mapping[str, list[Any]]) -> list[str]:
     lines = [_row(["stage", "against", "goal", "change", "met"]), _row(["---"] * 5)]
     for name, stages in found.items():
         for reward, goal in stages[0].get("goals", {}).items():
-            changes = [stage["change"][reward]["mean"] for stage in stages if stage["change"][reward] is not None]
+            changes = [stage["change"][reward] for stage in stages]
             count = sum(stage["goals"][reward]["met"] for stage in stages)
             cells = [name, stages[0]["against"], f"{short(reward)}: {goal['goal']}", _signed(changes)]
             lines.append(_row([*cells, f"{count} of {len(stages)}"]))
@@ -234,18 +241,18 @@ def _compared(seeds: Mapping[str, Any]) -> list[str]:
     for name in dict.fromkeys(name for one in found for name in one["difference"]):
         ran = [one for one in found if name in one["difference"]]
         tokens = mean(one["sampled_tokens"][name] for one in ran)
-        changes = [one["difference"][name]["mean"] for one in ran if one["difference"][name] is not None]
+        changes = [one["difference"][name] for one in ran]
         lines.append(_row([name, f"{tokens:,.0f}", _signed(changes)]))
     spent = mean(one["sampled_tokens"][found[0]["distilled"]] for one in found)
     return [*lines, "", f"{found[0]['distilled']}'s corpus took {spent:,.0f} sampled tokens."]
 
 
-def _signed(values: Sequence[float]) -> str:
-    if not values:
-        return "none"
-    over = over_seeds(values)
+def _signed(found: Sequence[Mapping[str, float] | None]) -> str:
+    """The same of a difference."""
+    present = [one for one in found if one is not None]
+    over = over_seeds([one["mean"] for one in present])
     if over is None:
-        return f"{values[0]:+.3f}"
+        return "none" if not present else "{mean:+.3f} [{low:+.3f}, {high:+.3f}]".format(**present[0])
     middle, half, another = over
     inside = f"[{middle - half:+.3f}, {middle + half:+.3f}]"
     return f"{middle:+.3f} {inside}, {middle - another:+.3f} to {middle + another:+.3f}"

@@ -81,3 +81,13 @@ def test_a_pipeline_is_run_and_its_record_gives_its_table(tmp_path, monkeypatch)
 def test_a_place_on_this_machine_stays_out_of_the_record():
     assert without_place("stages.base.start=/home/me/model") == "stages.base.start=DIR"
     assert without_place("seed=3") == "seed=3"
+
+
+def test_one_seed_alone_has_its_intervals_over_problems():
+    machine = {"processor": "P", "cores": 2, "date": "2026-01-01"}
+    record = {"config": "c.yaml", "overrides": [], "control_seeds": [], "commit": "abc", "machine": machine}
+    text = table(record | {"seeds": {"1": seed(0.7, 0.3, met=True)}})
+    assert (
+        "| zero | 0.700 [0.60, 0.80] | 1,000 |" in text and "One seed; in brackets 95% over held-out problems" in text
+    )
+    assert "| zero | base | accuracy: rise | +0.300 [+0.200, +0.400] | 1 of 1 |" in text
