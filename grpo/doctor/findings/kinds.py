@@ -152,7 +152,14 @@ KINDS: dict[str, Kind] = {
     "copies the prompt": Kind(
         "Completions repeat the prompt instead of answering it.",
         "Look for a reward that pays overlap with the prompt; check that template fits the model.",
-        ("too hard", "no reward judges the task", "entropy collapse", "length without gain", "KL blow-up"),
+        (
+            "too hard",
+            "no reward judges the task",
+            "entropy collapse",
+            "length without gain",
+            "KL blow-up",
+            "repetition",
+        ),
     ),
     "language drift": Kind(
         "The completions leave the language they began in.",

@@ -148,6 +148,13 @@ def unmoved(seen: Evidence) -> str | None:
     kl = seen.peak("kl")
     if kl is not None:
         return f"the KL to the start never passed {kl:.1g} nats a token" if kl < STILL else None
+    within = seen.peak("sampling/mismatch_k3")
+    if (
+        seen.number("num_updates", 1) * seen.number("num_iterations", 1) > 1
+        and within is not None
+        and within < STILL / 100
+    ):
+        return f"the updates of a batch moved the policy by {within:.1g} nats a token at most"
     if len(seen.greedy) < 2:
         return None
     first, last = (seen.greedy[step] for step in (min(seen.greedy), max(seen.greedy)))

@@ -1,7 +1,7 @@
 """Findings about what is said: cut, empty, repeated, copied, in another language, longer for nothing, misprompted."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from grpo.doctor.findings.evidence import (
@@ -16,7 +16,7 @@ from grpo.doctor.findings.evidence import (
 )
 from grpo.doctor.findings.kinds import Finding, found
 from grpo.doctor.findings.paid import success
-from grpo.doctor.findings.texts import ROLES, copied, in_script, looped, scripts, words
+from grpo.doctor.findings.texts import ROLES, copied, in_script, looped, of_prompt, scripts, words
 
 LOOPED, COPIED, DRIFT = 0.5, 0.6, 0.15  # shares
 UNKNOWN_TOKENS = re.compile(r"(\d+)% of the tokens of the train prompts are unknown")
@@ -49,6 +49,9 @@ def truncated(seen: Evidence) -> Iterator[Finding]:
     first, now = seen.start("completions/clipped_ratio"), seen.end("completions/clipped_ratio")
     if first is None or now is None or now < 0.5:
         return
+    right = success(seen, "end") or 0.0
+    if now < first - 0.1 or (right > 0.5 and now < 0.9):  # it learns to stop, or is right before the cut
+        return
     limit = seen.number("max_completion_length")
     grew = now - first > 0.3
     yield found(
@@ -68,10 +71,10 @@ def stops_at_once(seen: Evidence) -> Iterator[Finding]:
         return
     if seen.number("max_completion_length", 256) <= 4 or (seen.end("completions/clipped_ratio") or 0) > 0.5:
         return
-    told = [text for text in seen.setting("stop", []) if text != "</answer>"]
-    by_text = share(any(text in sample.text[-len(text) - 2 :] for text in told) for sample in seen.last)
+    ends = [text for text in seen.setting("stop", []) if text != "</answer>"]
+    by_text = share(any(text in sample.text[-len(text) - 2 :] for text in ends) for sample in seen.last)
     if by_text >= 0.5 and (right or 0.0) < 0.1:
-        said = f"{by_text:.0%} of the completions end with a stop text ({', '.join(map(repr, told))}), none is right"
+        said = f"{by_text:.0%} of the completions end with a stop text ({', '.join(map(repr, ends))}), none is right"
         yield found("stops at once", 0.94, said, "stop=[]")
         return
     empty = share(not re.search(r"\w", re.sub(r"</?\w+>", "", sample.text)) for sample in seen.last)
@@ -127,15 +130,31 @@ def copies(seen: Evidence) -> Iterator[Finding]:
     """The prompt comes back."""
     if not seen.last:
         return
-    first = share(copied(sample.text, sample.prompt) >= COPIED for sample in seen.first)
-    now = share(copied(sample.text, sample.prompt) >= COPIED for sample in seen.last)
-    payer = paying(seen, lambda sample: copied(sample.text, sample.prompt) * len(words(sample.text)))
-    if now >= 0.4 or (payer and now - first > 0.1):
+    first, now = share(map(_is_copy, seen.first)), share(map(_is_copy, seen.last))
+    payer = paying(seen, lambda sample: float(of_prompt(sample.text, sample.prompt)))
+    if not payer and (success(seen, "end") or 0.0) > 0.5:  # tasks whose answers are made of their prompts
+        return
+    more = _from_prompt(seen.last) - _from_prompt(seen.first)
+    if now >= 0.4 or (payer and max(now - first, more) > 0.1):
         yield found(
             "copies the prompt",
             0.97 if payer else 0.92 if now - first > 0.2 else 0.75,
-            f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first{payer}",
+            f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first"
+            + (f" ({more:+.0%} of their words){payer}" if payer else ""),
         )
+
+
+def _is_copy(sample: Sample) -> bool:
+    """Whether a completion goes through its prompt, or is made of its words alone."""
+    whole = len(words(sample.text))
+    alone = whole >= 4 and of_prompt(sample.text, sample.prompt) >= 0.9 * whole
+    return alone or copied(sample.text, sample.prompt) >= COPIED
+
+
+def _from_prompt(samples: Sequence[Sample]) -> float:
+    """Return the share of the completions' words that are words of their prompts."""
+    parts = [of_prompt(one.text, one.prompt) / len(words(one.text)) for one in samples if words(one.text)]
+    return mean(parts) or 0.0
 
 
 def drift(seen: Evidence) -> Iterator[Finding]:

@@ -58,6 +58,12 @@ def copied(text: str, prompt: str) -> float:
     return sum(gram in there for gram in grams) / len(grams)
 
 
+def of_prompt(text: str, prompt: str) -> int:
+    """Return how many words of a text are words of its prompt."""
+    asked = set(words(prompt))
+    return sum(word in asked for word in words(text))
+
+
 @lru_cache(maxsize=5_000)
 def script_of(letter: str) -> str:
     """Return the script of a letter by its Unicode name: LATIN, CJK, CYRILLIC, ..."""
