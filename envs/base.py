@@ -58,6 +58,8 @@ class Env:
         self.reward_names: tuple[str, ...] = tuple(reward_names)
         self.skipped: list[str] = list(skipped)
         self.notes: list[str] = list(notes)
+        self.stream: Any = None  # tasks of train that are read as they are needed, where a split holds but the first
+        self.buffer = 0  # of them, that training holds at a time
 
     def tasks(self, split: str = "train") -> Sequence[Task]:
         """The tasks of a split, in their seeded order."""

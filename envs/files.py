@@ -30,7 +30,7 @@ def file_rows(path: str) -> Iterator[Row]:
             with gzip.open(Path(path).expanduser()) as file:
                 content = file.read(MOST_BYTES + 1)
         except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: cannot be unpacked: {_one_line(error)}") from None
+            raise DataError(f"{path}: cannot be unpacked: {one_line(error)}") from None
         if len(content) > MOST_BYTES:
             raise DataError(f"{path}: unpacks to more than {MOST_BYTES:,} bytes: unpack it first")
     content = content.removeprefix(b"\xef\xbb\xbf")
@@ -44,7 +44,7 @@ def file_rows(path: str) -> Iterator[Row]:
         return
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
-            yield f"{path}:{number}", _parse(line)
+            yield f"{path}:{number}", parse_line(line)
 
 
 def _whole(path: str, content: bytes) -> list[Any] | None:
@@ -52,7 +52,7 @@ def _whole(path: str, content: bytes) -> list[Any] | None:
     start = content.lstrip()[:1]
     if path.removesuffix(".gz").endswith(".jsonl") or start not in (b"[", b"{"):
         return None
-    found = _parse(content)
+    found = parse_line(content)
     if isinstance(found, list):
         return found
     if isinstance(found, ValueError) and start == b"[":
@@ -67,7 +67,8 @@ def _whole(path: str, content: bytes) -> list[Any] | None:
     return list(found[lists[0]]) if lists else None
 
 
-def _parse(content: bytes) -> Any:
+def parse_line(content: bytes) -> Any:
+    """The object of a JSON text; the ValueError that says what is wrong with it where there is none."""
     try:
         row = json.loads(content.decode())
     except UnicodeDecodeError:
@@ -96,7 +97,7 @@ def hub_rows(source: str, *, configs: Sequence[str | None], split: str, revision
                 loaded = datasets.load_dataset(source, config, split=split, revision=revision)
         except Exception as error:  # the library lets through whatever its file systems, parsers and network raise
             hint = "; a local file needs no network" if isinstance(error, ConnectionError) else ""
-            raise DataError(f"{source}: cannot be loaded by datasets: {_one_line(error)}{hint}") from None
+            raise DataError(f"{source}: cannot be loaded by datasets: {one_line(error)}{hint}") from None
         prefix = ":".join(part for part in (source, config, split) if part)
         yield from _numbered(prefix, loaded)
 
@@ -106,6 +107,7 @@ def _numbered(prefix: str, rows: Iterable[Any]) -> Iterator[Row]:
         yield f"{prefix}:{number}", row
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an exception says, on one line of at most 300 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + " ..."

@@ -47,6 +47,7 @@ ENVIRONMENTS = {
     "mbpp": Entry(CODE, "functions to write from a sentence, from the hub or data=FILE", "envs.code_problems:mbpp"),
     "countdown": Entry("envs.countdown:countdown", "generated: reach a target from given numbers with + - * /"),
     "digit_sums": Entry("envs.digit_sums:digit_sums", "generated: 3 + 5 + 9 =, the task of the embedded miniature"),
+    "stream": Entry("envs.streaming:stream", "rows that memory does not hold, read as they are needed (rows)"),
     "word_problems": Entry(DATA, "word problems from data=FILE (question, answer)", "envs.word_problems:word_problems"),
     "gsm8k": Entry(DATA, "grade-school word problems, from the hub or data=FILE", "envs.word_problems:gsm8k"),
     "math": Entry(DATA, "competition mathematics, from the hub or data=FILE", "envs.word_problems:math"),

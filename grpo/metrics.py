@@ -147,6 +147,17 @@ def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:
     return metrics | {f"rewards/failed/{kind}": float(count) for kind, count in sorted(failures.items())}
 
 
+def staleness_metrics(groups: Sequence[Group], step: int) -> dict[str, float]:
+    """Return how many steps the policy had learned since these completions were sampled, mean and largest.
+
+    sampling/staleness/mean and /max, over completions that say which version they are of.
+    """
+    behind = [step - r.version for group in groups for r in group.rollouts if r.version is not None]
+    if not behind:
+        return {}
+    return {"sampling/staleness/mean": float(np.mean(behind)), "sampling/staleness/max": float(max(behind))}
+
+
 def logged_metrics(scored: Sequence[GroupScores], taken: Collection[str] = ()) -> dict[str, float]:
     """Means of what rewards gave to log_metric, by its name, or logged/NAME where the run has a metric NAME already."""
     logged: dict[str, list[float]] = {}

@@ -65,20 +65,20 @@ class Scorer:
         self.state = CallState()
         self.threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="rewards")
 
-    def submit(self, group: Group) -> "Future[GroupScores]":
-        """Score a group in the background."""
-        return self.threads.submit(self.score, group)
+    def submit(self, group: Group, state: CallState | None = None) -> "Future[GroupScores]":
+        """Score a group in the background; rewards get `state`, the scorer's own if None."""
+        return self.threads.submit(self.score, group, state)
 
-    def submit_all(self, groups: Sequence[Group]) -> "list[Future[GroupScores]]":
+    def submit_all(self, groups: Sequence[Group], state: CallState | None = None) -> "list[Future[GroupScores]]":
         """Score all groups in the background, each reward called once."""
-        whole = self.threads.submit(self.score_all, groups)
+        whole = self.threads.submit(self.score_all, groups, state)
         return [self.threads.submit(lambda place: whole.result()[place], place) for place in range(len(groups))]
 
-    def score(self, group: Group) -> GroupScores:
+    def score(self, group: Group, state: CallState | None = None) -> GroupScores:
         """The rewards of a group's completions."""
-        return self.score_all([group])[0]
+        return self.score_all([group], state)[0]
 
-    def score_all(self, groups: Sequence[Group]) -> list[GroupScores]:
+    def score_all(self, groups: Sequence[Group], state: CallState | None = None) -> list[GroupScores]:
         """The rewards of several groups, each reward called once for all of them.
 
         Counts, messages and metrics of the call stand with the first group.
@@ -95,7 +95,7 @@ class Scorer:
                 name: [value for rows, _, columns in handed for value in columns.get(name, [None] * len(rows))]
                 for name in names
             },
-            state=self.state,
+            state=state or self.state,
             groups=[len(group.rollouts) for group in groups],
         )
         found: list[GroupScores] = []

@@ -7,7 +7,6 @@ import functools
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from envs import Env
 from grpo.algorithms.credit import credit_of
 from grpo.algorithms.process import process_credit
 from grpo.algorithms.resolve import advantage_named, user_function
-from grpo.algorithms.seams import GroupFilter, Seams
+from grpo.algorithms.seams import Seams
 from grpo.algorithms.turns import turn_credit
 from grpo.config import Config
 from grpo.config.presets import odd_mixtures
@@ -40,14 +39,17 @@ from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.ranks import here
 from grpo.ranks.sampling import sampled, scored_by_first
+from grpo.rollout.ahead import Ahead, Sampled
+from grpo.rollout.choosing import filter_of, longest_of, order_of, remote_of, source_of
 from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.engine import Request
 from grpo.rollout.filling import Filling
-from grpo.rollout.order import OrderState, PromptOrder, length_limit
+from grpo.rollout.gathering import gathered
+from grpo.rollout.order import OrderState, length_limit
 from grpo.rollout.prompts import fitting
 from grpo.rollout.reading import can_read
 from grpo.rollout.sampler import Sampling
-from grpo.rollout.source import RolloutInputs, engine, groups_of
+from grpo.rollout.source import RolloutInputs, RolloutSource
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
 from grpo.runs.failures import Failures
@@ -113,15 +115,14 @@ class Trainer(Loop[TrainerState]):
             config,
             facts_of_model(policy.model),
             on_cpu=mx.default_device().type == mx.DeviceType.cpu,
-            prompt_tokens=max(len(prompt.tokens) for prompt in self.train_prompts),
+            prompt_tokens=longest_of(env, self.train_prompts, config),
             row_tokens=None if self.dialogues is None else longest_conversation(config),
         )
         self.config = config = self.memory_plan.config
         self.learner = Learner(policy, config, self.seams.loss_fn)
         self.estimator = self.seams.advantage_fn or advantage_named(config.advantage)
-        self.filling = Filling(config, PromptOrder(self.train_prompts, config), self._group_filter())
-        own = config.rollout_source
-        self.source = self.seams.rollout_fn or (engine if own == "engine" else user_function("rollout_source", own))
+        order = order_of(env, self.train_prompts, config, policy, lambda line: self.logger.say(line))
+        self.filling = Filling(config, order, filter_of(config, self.seams.group_filter))
         process = config.process_reward
         self.process_reward = None if process is None else user_function("process_reward", process)
         self.coach, self.benchmarks = Coach(config), benchmarks_of(config)
@@ -132,6 +133,9 @@ class Trainer(Loop[TrainerState]):
             self._require_best()
         self._open_logger(RunLogger)
         self.logger.token_texts = TokenTexts(policy.tokenizer.decode)
+        self.remote = remote_of(config, policy, env, output, self.logger.say, self.state.step, self.train_prompts[0])
+        self.source: RolloutSource = self.remote or source_of(config, self.seams.rollout_fn)
+        self.ahead = Ahead(self._fill, max_staleness=config.max_staleness, steps=config.steps)
         for note in self.notes:
             self.logger.say(f"  note: {note}")
         for line in odd_mixtures(config):
@@ -139,10 +143,6 @@ class Trainer(Loop[TrainerState]):
         if here().writes:
             self._replay()
         self.failures = Failures(self.logger, whole_steps=config.reward_batch == "step")
-
-    def _group_filter(self) -> GroupFilter | None:
-        name = self.config.group_filter
-        return self.seams.group_filter or (None if name == "spread" else user_function("group_filter", name))
 
     def _begin(self) -> None:
         self.logger.watch()
@@ -156,11 +156,13 @@ class Trainer(Loop[TrainerState]):
     def _step(self, step: int) -> None:
         """Run one rollout batch and its updates."""
         start = time.monotonic()
-        n, size = len(self.train_prompts), self.config.prompts_per_step
-        epoch, epochs = self.state.order.position / n, self.config.steps * size / n
-        self.scorer.state = CallState(step, self.config.steps, epoch, epochs)
-        batch = self.filling.fill(self.state.order, step, partial(self._rollout, step))
-        groups, scored, decoded = batch.groups, batch.scored, self.decoded_at
+        self.scorer.state = CallState(step, self.config.steps, *self.filling.order.passes(self.state.order))
+        if self.remote is not None:
+            self.remote.send(self.policy, step)
+        ready = self.ahead.take(self.state.order, step, self.stop.check)
+        batch, groups, scored = ready.batch, ready.batch.groups, ready.batch.scored
+        decoded = max(start, time.monotonic() - ready.rewarding)
+        self.ahead.go_on(batch.order, step)
         advantages, credited = self.credit(groups, scored, batch.rewards)
         scored_at = time.monotonic()
         metrics = rollout_metrics(groups, scored, batch.rewards, self.policy.mixtures.sizes) | batch.metrics | credited
@@ -180,10 +182,11 @@ class Trainer(Loop[TrainerState]):
             "time/rollout": decoded - start,
             "time/rewards_after_rollout": scored_at - decoded,
             "time/learn": learned - scored_at,
-            "tokens_per_second": tokens / max(decoded - start, 1e-9),
+            "tokens_per_second": tokens / max(ready.decoding, 1e-9),
             "memory/peak_bytes": float(mx.get_peak_memory()),
         }
         metrics |= here().traffic()
+        metrics |= {} if self.remote is None else self.remote.metrics(groups, step, ready.decoding)
         metrics |= logged_metrics(scored, metrics)
         if self.config.completions_every and step % self.config.completions_every == 0:
             self.logger.completions(step + 1, self.learner.with_logprobs(groups), scored, advantages)
@@ -212,12 +215,20 @@ class Trainer(Loop[TrainerState]):
         for callback in self.seams.callbacks if here().writes else ():
             callback(step, dict(metrics))
 
-    def _rollout(self, step: int, prompts: Sequence[Prompt], before: int) -> tuple[list[Group], list[GroupScores]]:
+    def _fill(self, order: OrderState, step: int) -> Sampled:
+        """Sample and score the batch of a step."""
+        start, state = time.monotonic(), CallState(step, self.config.steps, *self.filling.order.passes(order))
+        batch = self.filling.fill(order, step, partial(self._rollout, state))
+        return Sampled(batch, self.decoded_at - start, time.monotonic() - self.decoded_at)
+
+    def _rollout(
+        self, state: CallState, prompts: Sequence[Prompt], before: int
+    ) -> tuple[list[Group], list[GroupScores]]:
         """Return groups and their rewards in the order of the prompts; rewards run while others are decoded.
 
         `before`: prompts of this step that were sampled earlier, so that all draw other random numbers.
         """
-        config = self.config
+        config, step = self.config, state.global_step
         request = Request(
             samples=config.num_generations,
             max_tokens=length_limit(config, step),
@@ -232,36 +243,23 @@ class Trainer(Loop[TrainerState]):
             numbers=range(before, before + len(prompts)),
         )
         self.decoded_at = time.monotonic()
-        groups, scored = sampled(prompts, request, self._sample)
+        groups, scored = sampled(prompts, request, partial(self._sample, state))
         if config.reward_batch == "step":
-            scored = scored_by_first(lambda: results(self.scorer.submit_all(groups), self.stop.check))
+            scored = scored_by_first(lambda: results(self.scorer.submit_all(groups, state), self.stop.check))
         self.failures.hear(self.state.step + 1, prompts, groups, scored)
         return groups, scored
 
-    def _sample(self, prompts: Sequence[Prompt], request: Request) -> tuple[list[Group], list[GroupScores]]:
+    def _sample(
+        self, state: CallState, prompts: Sequence[Prompt], request: Request
+    ) -> tuple[list[Group], list[GroupScores]]:
         """Return the groups and their rewards, without these where they are worked out once for the whole step."""
-        config, groups = self.config, dict[int, Group]()
-        pending: dict[int, Future[GroupScores]] = {}
+        config, beside = self.config, self.config.max_staleness > 0
         total = len(prompts) * config.num_generations * config.max_completion_length
-        with self.logger.progress("sampling", total) as bar:
+        with self.logger.progress("sampling", total, hidden=beside) as bar:
             inputs = RolloutInputs(self.policy, prompts, request, self._advance(bar))
-            for index, group in groups_of(self.source, config.rollout_source, inputs):
-                groups[index] = group
-                self._require_whole(group)
-                if config.reward_batch == "group":
-                    pending[index] = self.scorer.submit(group)
+            groups, pending = gathered(self.source, inputs, config, self.scorer, state)
         self.decoded_at = time.monotonic()
-        ordered = [groups[index] for index in range(len(prompts))]
-        return ordered, results([pending[index] for index in sorted(pending)], self.stop.check)
-
-    def _require_whole(self, group: Group) -> None:
-        """Refuse a group that rank 0 would have to score without its environments, which stay where they are."""
-        made = any(rollout.dialogue is not None and rollout.dialogue.environment for rollout in group.rollouts)
-        if made and self.config.reward_batch == "step" and here().size > 1:
-            raise ConfigError(
-                "reward_batch must be group where several processes train with an environment_factory, got step: an "
-                "environment cannot go to the process that scores the whole step"
-            )
+        return groups, results(pending, self.stop.check)
 
     def credit(
         self, groups: Sequence[Group], scored: Sequence[GroupScores], rewards: np.ndarray
@@ -280,6 +278,7 @@ class Trainer(Loop[TrainerState]):
 
         def advance(tokens: int) -> None:
             self.stop.check()
+            self.ahead.check()
             bar.advance(bar.task_ids[0], tokens)
 
         return advance
@@ -376,5 +375,6 @@ class Trainer(Loop[TrainerState]):
 
     def close(self) -> None:
         """Free threads, workers and files."""
+        self.ahead.close()
         self.scorer.close()
         super().close()

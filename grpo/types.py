@@ -67,6 +67,7 @@ class Rollout:
     penalised: tuple[int, ...] | None = None  # [time], 1 = gets kl_cov's penalty; None = no token does
     # [time - 1, mixtures, chosen] that the sampler sent each token but the last to, -1 = not known; None = no mixtures
     experts: "np.ndarray | None" = field(default=None, compare=False, repr=False)
+    version: int | None = None  # steps that the policy it was sampled from had learned; None = the policy in memory
     policy_logprobs: tuple[float, ...] | None = None  # [time], after the step's updates; for the rows that are saved
     reference_logprobs: tuple[float, ...] | None = None  # [time], for the same rows
     counted: int | None = None  # tokens of a text from a server, which gives no ids; such a rollout is never trained on

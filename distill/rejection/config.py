@@ -9,7 +9,7 @@ from distill.corpus.row import Domain
 from grpo.config.sections import ColdStart, TurnSettings
 
 # Keys that may differ when a run is resumed: how samples become a corpus, who works on it and how fast.
-WORK = {"output", "shard", "concurrency", "timeout_seconds"}
+WORK = {"output", "shard", "store", "concurrency", "timeout_seconds"}
 RULES = {"require", "may_lack", "max_paragraph_words", "code_in_reasoning", "max_copied", "judge", "min_judge"}
 CHOICE = {"min_pass_rate", "max_pass_rate", "choose", "keep_per_prompt", "near_duplicates", "decontaminate"}
 ROWS = {"mix", "mix_share", "domain", "source", "licence"}
@@ -71,6 +71,10 @@ class RejectionConfig(TurnSettings):
         "rows idle at a chunk's end"
     )  # fmt: skip
     shard: str = Field("1/1", description="this process's share of the prompts, e.g. 2/4; all write to one output")
+    store: str | None = Field(
+        None, description="where shards on several machines put their samples, e.g. s3://bucket/run (fsspec); none = "
+        "all write to one output"
+    )  # fmt: skip
     output: str | None = Field(None, description="run directory; none = a new one under runs/")
 
     rewards: list[str] = Field(

@@ -1,22 +1,29 @@
-"""Samples on disk: a file a shard, a line a prompt, whole chunks only.
+"""Samples on disk: files of a shard, a line a prompt, whole chunks only.
 
 A chunk's prompts are written together and flushed, so after a kill at any moment a file holds whole chunks and
 perhaps the beginning of one, which is cut off and sampled again. A chunk is the same whoever samples it and whenever:
-shards and resumed runs give what one process gives.
+shards and resumed runs give what one process gives. Nothing here holds more than one prompt's completions in memory:
+of the others it knows where they are, 24 bytes each.
 """
 
+import itertools
 import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from envs import Task
 from grpo.config.sections import ConfigError
 
 SAMPLES = "samples"
-FILE = "samples.jsonl"
+FILE = "samples.jsonl"  # a shard's first file; samples-1.jsonl follows
+PART_BYTES = 32 << 20  # of a file, after which another is begun: what an object store gets at a time
+NUMBER = b'{"number": '
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,46 @@ class Record:
     tools: Sequence[Any] = ()  # schemas of those the prompt shows
 
 
-def chunks_of(numbers: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """The numbers in groups of `size`."""
-    return [tuple(numbers[at : at + size]) for at in range(0, len(numbers), size)]
+class Numbers:
+    """A set of prompts' numbers, a bit each."""
+
+    def __init__(self, numbers: Iterable[int] = ()) -> None:
+        self.bits, self.count = bytearray(), 0
+        for number in numbers:
+            self.add(number)
+
+    def add(self, number: int) -> None:
+        """Put a number in."""
+        if number >= 8 * len(self.bits):
+            self.bits.extend(bytes(max(number // 8 + 1 - len(self.bits), len(self.bits))))
+        if number not in self:
+            self.bits[number // 8] |= 1 << number % 8
+            self.count += 1
+
+    def __contains__(self, number: int) -> bool:
+        return number < 8 * len(self.bits) and bool(self.bits[number // 8] >> number % 8 & 1)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return (number for number in range(8 * len(self.bits)) if number in self)
 
 
 def part_folder(output: Path, shard: str) -> Path:
-    """The files a shard writes."""
+    """The folder a shard writes to."""
     return output / SAMPLES / shard.replace("/", "_of_")
+
+
+def current_file(folder: Path) -> Path:
+    """Return the file of a shard that the next chunk goes to."""
+    number = max((int(path.stem.partition("-")[2] or 0) for path in folder.glob("samples*.jsonl")), default=0)
+    path = _file(folder, number)
+    return _file(folder, number + 1) if path.exists() and path.stat().st_size >= PART_BYTES else path
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / (FILE if number == 0 else f"samples-{number}.jsonl")
 
 
 def append(path: Path, records: Sequence[Record]) -> None:
@@ -62,64 +101,91 @@ def append(path: Path, records: Sequence[Record]) -> None:
         os.fsync(handle.fileno())
 
 
-def cut_torn(path: Path, chunks: Iterable[tuple[int, ...]]) -> None:
-    """Cut a file back to its last whole chunk: what a kill may have left after it is sampled again."""
+def cut_torn(path: Path, chunks: Iterable[Sequence[int]]) -> None:
+    """Cut a file back to its last whole chunk: what a kill may have left after it is sampled again.
+
+    `chunks` are the numbers of all chunks; they are looked through for the file's last one.
+    """
     if not path.exists():
         return
-    by_first = {chunk[0]: chunk for chunk in chunks}
-    whole = at = 0
-    waiting: list[int] = []
+    lines = [(number, begin, end) for number, begin, end in _lines(path)]
+    end = lines[-1][2] if lines else 0
+    if lines:
+        chunk = next((set(chunk) for chunk in chunks if lines[-1][0] in chunk), set[int]())
+        tail = list(itertools.takewhile(lambda line: line[0] in chunk, reversed(lines)))
+        if len(tail) < len(chunk):
+            end = tail[-1][1]
     with path.open("rb+") as handle:
-        for line in handle:
-            number = _number(line)
-            if number is None or (not waiting and number not in by_first):
-                break
-            at += len(line)
-            waiting.append(number)
-            chunk = by_first.get(waiting[0], ())
-            if tuple(waiting) != chunk[: len(waiting)]:
-                break
-            if len(waiting) == len(chunk):
-                whole, waiting = at, []
-        handle.truncate(whole)
+        handle.truncate(end)
 
 
-def finished(output: Path) -> set[int]:
+def finished(output: Path) -> Numbers:
     """The numbers of all prompts that are sampled, by any shard."""
-    found = set()
-    for path in _files(output):
-        with path.open("rb") as handle:
-            found |= {number for line in handle if (number := _number(line)) is not None}
-    return found
+    return Numbers(number for path in _files(output) for number, _, _ in _lines(path))
 
 
 def read(output: Path) -> Iterator[Record]:
-    """Every record once, in no certain order; ConfigError for a file that is damaged."""
-    seen: set[int] = set()
-    for path in _files(output):
-        with path.open("rb") as handle:
-            for place, line in enumerate(handle, 1):
-                if not line.endswith(b"\n"):
-                    break  # the beginning of a chunk that its process was killed over
-                try:
-                    record = _record(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ConfigError(
-                        f"{path}:{place} is damaged ({error}): remove that folder to sample it again"
-                    ) from None
-                if record.number not in seen:
-                    seen.add(record.number)
-                    yield record
+    """Every record once, by number; ConfigError for a file that is damaged."""
+    files = _files(output)
+    numbers, places, offsets = array("q"), array("q"), array("q")
+    for place, path in enumerate(files):
+        for number, start, _ in _lines(path, strict=True):
+            numbers.append(number)
+            places.append(place)
+            offsets.append(start)
+    order = np.argsort(np.frombuffer(numbers, np.int64) if numbers else np.zeros(0, np.int64), kind="stable")
+    opened: dict[int, BinaryIO] = {}
+    last = -1
+    try:
+        for at in order.tolist():
+            if numbers[at] == last:
+                continue  # sampled twice, by shards that overlap
+            last = numbers[at]
+            if places[at] not in opened:
+                opened[places[at]] = files[places[at]].open("rb")
+            handle = opened[places[at]]
+            handle.seek(offsets[at])
+            try:
+                record = _record(json.loads(handle.readline()))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ConfigError(
+                    f"{files[places[at]]} is damaged at byte {offsets[at]} ({error}): remove that folder to sample "
+                    "it again"
+                ) from None
+            yield record
+    finally:
+        for handle in opened.values():
+            handle.close()
 
 
 def _files(output: Path) -> list[Path]:
-    return sorted((output / SAMPLES).glob(f"*/{FILE}"))
+    return sorted((output / SAMPLES).glob("*/samples*.jsonl"))
+
+
+def _lines(path: Path, *, strict: bool = False) -> Iterator[tuple[int, int, int]]:
+    """Number, begin and end of every whole line of a file; a torn one ends it.
+
+    So does one that can't be read, unless `strict`: then it is a ConfigError.
+    """
+    at = 0
+    with path.open("rb") as handle:
+        for line in handle:
+            number = _number(line)
+            if number is None:
+                if strict and line.endswith(b"\n"):
+                    raise ConfigError(f"{path} is damaged at byte {at}: remove that folder to sample it again")
+                return
+            yield number, at, at + len(line)
+            at += len(line)
 
 
 def _number(line: bytes) -> int | None:
     """The number of a whole line; None for a torn one."""
     if not line.endswith(b"\n"):
         return None
+    if line.startswith(NUMBER):
+        digits = line[len(NUMBER) :].split(b",", 1)[0]
+        return int(digits) if digits.isdigit() else None
     try:
         return int(json.loads(line)["number"])
     except (ValueError, KeyError, TypeError):

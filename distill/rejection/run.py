@@ -12,8 +12,9 @@ from distill.rejection.config import FREE_TO_CHANGE, RejectionConfig
 from grpo.config.sections import ConfigError
 from grpo.runs.command import say
 
-CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY = (
+CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY, SCRATCH = (
     "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl", "identity.json",
+    ".rows.jsonl",
 )  # fmt: skip
 
 Say = Callable[[str], None]
@@ -27,39 +28,45 @@ def run_rejection(config: RejectionConfig, output: Path, *, preface: Sequence[st
     Interrupted after saving.
     """
     from distill.rejection.candidates import adapter_hash
-    from distill.rejection.sampling import Sampling, distinct, fingerprint
+    from distill.rejection.prompts import Prompts
+    from distill.rejection.sampling import Sampling
+    from distill.rejection.store import Store
     from grpo.runs.interrupt import StopFlag
     from grpo.runs.log import RunLog
 
     start = time.monotonic()
     env, lines = _environment(config)
-    tasks, skipped = env.tasks(config.split)[: config.max_prompts], len(env.skipped)
-    numbered = distinct(tasks)
-    if len(numbered) < len(tasks):
-        lines.append(f"  {len(tasks) - len(numbered)} prompts repeat an earlier one and are sampled once")
+    store = Store(config.store, config.shard)
+    prompts = Prompts(env.tasks(config.split) if env.stream is None else env.stream, config.max_prompts)
+    skipped = len(env.skipped) if env.stream is None else env.stream.unusable
+    if prompts.repeats:
+        lines.append(f"  {len(prompts.repeats)} prompts repeat an earlier one and are sampled once")
     adapter = adapter_hash(config.adapter)
     with StopFlag() as stop:
         _look_ahead(config, output)
         with _alone(output, ".setup"):
-            _claim(config, output, {"adapter_sha256": adapter, "prompts_sha256": fingerprint(numbered)})
+            _claim(config, output, {"adapter_sha256": adapter, "prompts_sha256": prompts.fingerprint})
         log = RunLog(output)
         log.begin()
         heard = log.heard(say)
         for line in [*preface, *lines]:
             heard(line)
         with log.failures():
-            sampling = Sampling(config, numbered, output, heard, log)
+            store.pull(output)
+            sampling = Sampling(config, prompts, output, heard, log, store)
             rewards = _reward_set(config)
             try:
                 sampling.run(lambda: _sampler(config, output, stop, env, heard), rewards, stop)
             finally:
                 rewards.close()
+            store.push(output)
+            store.pull(output)
             if left := sampling.missing():
-                heard(f"{left} of {len(numbered)} prompts are for other shards: the last one builds the corpus")
+                heard(f"{left} of {len(prompts)} prompts are for other shards: the last one builds the corpus")
                 return None
             with _alone(output, ".build"):
                 figures = {"rows_skipped": skipped, "seconds": round(time.monotonic() - start, 1)}
-                return _build(config, output, adapter, figures, set(numbered), stop, heard)
+                return _build(config, output, adapter, figures, prompts, stop, heard)
 
 
 def _environment(config: RejectionConfig) -> tuple[Any, list[str]]:
@@ -130,41 +137,63 @@ def _build(
     output: Path,
     adapter: str | None,
     figures: dict[str, Any],
-    numbers: set[int],
+    prompts: Any,
     stop: Any,
     say: Say,
 ) -> dict[str, Any]:
     """Write corpus, rejected rows, funnel and summary."""
-    from distill.corpus.row import write_corpus, write_lines
-    from distill.rejection.build import build
+    from distill.corpus.row import write_lines
+    from distill.rejection.build import Building, mixed_in
+    from distill.rejection.ordering import Shuffled
     from distill.rejection.records import read
     from grpo.runs.checkpoint import write_text
 
-    def on_judged(done: int, of: int) -> None:
+    def on_judged(done: int) -> None:
         stop.check()
-        say(f"  judged {done}/{of}")
+        say(f"  judged {done}")
 
     judge = _judge(config, output)
-    records = (record for record in read(output) if record.number in numbers)
+    building = Building(config, judge, adapter, on_judged)
+    corpus = Shuffled(output / SCRATCH, config.seed)
+    together: list[Any] = []  # rows that must be compared with one another
+
+    def rejected() -> Iterator[str]:
+        for passed in building.passed(record for record in read(output) if record.number in prompts):
+            stop.check()
+            yield from map(_line, passed.rejected)
+            if config.near_duplicates is None:
+                corpus.add(row for _, row in passed.rows)
+            else:
+                together.extend(passed.rows)
+        if config.near_duplicates is not None:
+            kept, repeats = building.without_near_duplicates(together)
+            corpus.add(kept)
+            yield from map(_line, repeats)
+
     try:
-        built = build(config, records, judge, adapter, on_judged)
+        write_lines(output / REJECTED, rejected())
     finally:
         if judge is not None:
             judge.close()
-    dropped = sorted(built.funnel.rejected, key=lambda row: (row["number"], row["sample"]))  # whoever sampled it
-    rejected = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in dropped)
-    write_lines(output / REJECTED, rejected)
-    write_corpus(output / CORPUS, built.rows)
-    summary = {**built.figures, **figures, "corpus": str(output / CORPUS)}
-    table = funnel_table(built.funnel.steps, built.figures)
+    mixed, wanted = mixed_in(config, building.kept, building.problems)
+    corpus.add(mixed)
+    rows = len(corpus)
+    write_lines(output / CORPUS, corpus.lines())
+    counts = {"kept": building.kept, "mixed_in": len(mixed), "mix_wanted": wanted, "rows": rows}
+    summary = {**building.figures(), **counts, **figures, "corpus": str(output / CORPUS)}
+    table = funnel_table(building.funnel.steps, summary)
     write_text(output / FUNNEL, table)
     write_text(output / SUMMARY, json.dumps(summary, indent=1))
-    say(f"{table}{summary['rows']} rows in {output / CORPUS}; what was rejected and why: {output / REJECTED}")
-    if summary["mixed_in"] < summary["mix_wanted"]:
-        say(f"warning: {summary['mix_wanted']} rows were to be mixed in, {config.mix} has {summary['mixed_in']}")
-    if not built.rows:
+    say(f"{table}{rows} rows in {output / CORPUS}; what was rejected and why: {output / REJECTED}")
+    if len(mixed) < wanted:
+        say(f"warning: {wanted} rows were to be mixed in, {config.mix} has {len(mixed)}")
+    if not rows:
         say("warning: nothing was kept; the funnel says which rule took the most")
     return summary
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
 
 
 def _judge(config: RejectionConfig, output: Path) -> Any:

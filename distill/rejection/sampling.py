@@ -1,18 +1,28 @@
 """The first half of rejection sampling: chunk by chunk, sample, score, write. Resumes at the chunk."""
 
 import functools
-import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from distill.corpus.rules import Judged, Rules, reasons
 from distill.rejection.config import RejectionConfig
-from distill.rejection.records import FILE, Record, Sample, append, chunks_of, cut_torn, finished, part_folder
+from distill.rejection.prompts import Prompts
+from distill.rejection.records import (
+    PART_BYTES,
+    Numbers,
+    Record,
+    Sample,
+    append,
+    current_file,
+    cut_torn,
+    finished,
+    part_folder,
+)
 from distill.rejection.samplers import Drawn, Sampler
+from distill.rejection.store import Store
 from envs import Task
-from envs.base import prompt_key
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
@@ -23,22 +33,6 @@ from rewards.compose import Scores
 
 Say = Callable[[str], None]
 SECONDS_BETWEEN_LINES = 10.0
-
-
-def distinct(tasks: Sequence[Task]) -> dict[int, Task]:
-    """Number -> task, the first of those with the same prompt."""
-    first: dict[str, int] = {}
-    for number, task in enumerate(tasks):
-        first.setdefault(prompt_key(task.prompt), number)
-    return {number: tasks[number] for number in first.values()}
-
-
-def fingerprint(tasks: Mapping[int, Task]) -> str:
-    """A hash of the prompts and their numbers."""
-    digest = hashlib.sha256()
-    for number, task in sorted(tasks.items()):
-        digest.update(f"{number} {prompt_key(task.prompt)}\n".encode(errors="replace"))
-    return digest.hexdigest()
 
 
 def rules_of(config: RejectionConfig) -> Rules:
@@ -55,42 +49,52 @@ def rules_of(config: RejectionConfig) -> Rules:
 class Sampling:
     """One process's share of the sampling."""
 
-    def __init__(self, config: RejectionConfig, tasks: Mapping[int, Task], output: Path, say: Say, log: RunLog) -> None:
-        self.config, self.tasks, self.output, self.say, self.log = config, tasks, output, say, log
+    def __init__(
+        self, config: RejectionConfig, prompts: Prompts, output: Path, say: Say, log: RunLog, store: Store
+    ) -> None:
+        self.config, self.prompts, self.output, self.say = config, prompts, output, say
+        self.log, self.store = log, store
         self.told: set[str] = set()  # kinds of failures of rewards that were said
-        self.chunks = chunks_of(sorted(tasks), config.chunk_prompts)
-
-    def waiting(self) -> list[tuple[int, ...]]:
-        """The chunks of this shard that are not sampled yet."""
-        index, count = self.config.own_shard
-        done = finished(self.output)
-        return [chunk for at, chunk in enumerate(self.chunks) if at % count == index and not done.issuperset(chunk)]
 
     def missing(self) -> int:
         """Prompts that no shard has sampled yet."""
-        return len(self.tasks) - len(finished(self.output) & self.tasks.keys())
+        return len(self.prompts) - sum(number in self.prompts for number in finished(self.output))
+
+    def _waiting(self, done: Numbers) -> Iterator[int]:
+        """Yield which chunks of this shard are not sampled yet."""
+        index, count = self.config.own_shard
+        for at, chunk in enumerate(self.prompts.numbers(self.config.chunk_prompts)):
+            if at % count == index and not all(number in done for number in chunk):
+                yield at
 
     def run(self, make_sampler: Callable[[], Sampler], rewards: RewardSet, stop: StopFlag) -> None:
         """Sample the waiting prompts; the sampler is made only if there are any."""
         folder = part_folder(self.output, self.config.shard)
         with checkpoint.lock(folder):
-            cut_torn(folder / FILE, self.chunks)
-            waiting = self.waiting()
+            cut_torn(current_file(folder), self.prompts.numbers(self.config.chunk_prompts))
+            waiting = Numbers(self._waiting(finished(self.output)))
             if not waiting:
                 return
-            prompts = sum(map(len, waiting))
-            self.say(f"sampling {self.config.samples} completions of {prompts} prompts (of {len(self.tasks)})")
+            chunks = enumerate(self.prompts.numbers(self.config.chunk_prompts))
+            prompts = sum(len(chunk) for at, chunk in chunks if at in waiting)
+            self.say(f"sampling {self.config.samples} completions of {prompts} prompts (of {len(self.prompts)})")
             progress = Progress(prompts, self.config, self.say, stop)
             sampler = make_sampler()
             progress.start()
-            for chunk in waiting:
+            for at, tasks in enumerate(self.prompts.chunks(self.config.chunk_prompts)):
+                if at not in waiting:
+                    continue
                 stop.check()
-                append(folder / FILE, self._sample(chunk, sampler, rewards, progress))
+                path = current_file(folder)
+                append(path, self._sample(tasks, sampler, rewards, progress))
+                if path.stat().st_size >= PART_BYTES:
+                    self.store.push(self.output)
             progress.show(last=True)
 
-    def _sample(self, chunk: Sequence[int], sampler: Sampler, rewards: RewardSet, progress: "Progress") -> list[Record]:
+    def _sample(
+        self, tasks: Mapping[int, Task], sampler: Sampler, rewards: RewardSet, progress: "Progress"
+    ) -> list[Record]:
         """The chunk's records in order; prompts are scored while others are still being sampled."""
-        tasks = {number: self.tasks[number] for number in chunk}
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rewards")
         try:
             pending = [

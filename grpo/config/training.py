@@ -14,6 +14,7 @@ from grpo.config.algorithm import AlgorithmSettings, algorithm_rules
 from grpo.config.correction import CorrectionSettings
 from grpo.config.loading import load
 from grpo.config.presets import with_preset
+from grpo.config.rollout import RolloutSettings, rollout_rules, with_correction
 from grpo.config.sections import (
     NONE_WORDS,
     BenchmarkSettings,
@@ -134,6 +135,15 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
         0, description="completions' keys and values while decoding: quantised, a quarter or an eighth of the memory"
     )
 
+    rollout: RolloutSettings = Field(
+        default_factory=RolloutSettings, description="servers that sample, docs/scaling.md"
+    )
+    max_staleness: int = Field(
+        0,
+        ge=0,
+        description="with rollout.url: steps that sampling may run ahead of learning, by adapters as many steps old; "
+        "0 = a step samples, then learns",
+    )
     num_updates: int = Field(
         1, ge=1, description="optimizer updates a rollout batch, each on an equal share of its prompts"
     )
@@ -199,7 +209,7 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
     @classmethod
     def _with_preset(cls, given: Any) -> Any:
         weights = cls.model_fields["reward_weights"].get_default(call_default_factory=True)
-        return with_preset(given, weights) if isinstance(given, Mapping) else given
+        return with_correction(with_preset(given, weights)) if isinstance(given, Mapping) else given
 
     @field_validator("reward_weights", "reward_gates", "reward_clip", mode="before")
     @classmethod
@@ -271,6 +281,7 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
                 "it brings its own scaling",
             ),
             *algorithm_rules(self),
+            *rollout_rules(self),
             (
                 self.min_learning_rate <= self.learning_rate,
                 f"min_learning_rate must be at most learning_rate, got {self.min_learning_rate} and "

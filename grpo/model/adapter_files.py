@@ -119,8 +119,12 @@ def attach(model: nn.Module, folder: str | Path) -> AdapterFiles:
     return adapter
 
 
-def write_peft(adapter: AdapterFiles, folder: Path, base: str) -> None:
-    """Write it as PEFT reads it, for the base model `base`; ConfigError for what is no LoRA or DoRA adapter."""
+def write_peft(adapter: AdapterFiles, folder: Path, base: str, *, short_names: bool = False) -> None:
+    """Write it as PEFT reads it, for the base model `base`; ConfigError for what is no LoRA or DoRA adapter.
+
+    With `short_names` the config names layers by their last names, which vLLM and SGLang need, and not by block: PEFT
+    itself would put empty adapters on the other blocks.
+    """
     if adapter.kind not in ("lora", "dora"):
         raise ConfigError(f"PEFT holds lora and dora adapters, not one of type {adapter.kind}")
     backwards = {leaf: name for name, leaf in LEAVES.items()}
@@ -131,6 +135,7 @@ def write_peft(adapter: AdapterFiles, folder: Path, base: str) -> None:
             raise ConfigError(f"PEFT has no adapters on routed experts, as {module} has one")
         weights[f"{PREFIX}{module}.{backwards[leaf]}"] = mx.contiguous(value.T)
     rank = int(adapter.parameters["rank"])
+    modules = {name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in weights}
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -140,7 +145,7 @@ def write_peft(adapter: AdapterFiles, folder: Path, base: str) -> None:
         "lora_dropout": adapter.parameters.get("dropout", 0.0),
         "use_dora": adapter.kind == "dora",
         "use_rslora": False,
-        "target_modules": sorted({name.removeprefix(PREFIX).rsplit(".lora_", 1)[0] for name in weights}),
+        "target_modules": sorted({name.rpartition(".")[2] for name in modules} if short_names else modules),
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,

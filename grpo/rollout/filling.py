@@ -13,6 +13,7 @@ from grpo.algorithms.seams import GroupFilter
 from grpo.config import Config
 from grpo.rollout.order import OrderState, PromptOrder
 from grpo.rollout.replay import Replay
+from grpo.rollout.stream import StreamOrder
 from grpo.scoring import GroupScores, coin_flips, totals
 from grpo.types import Group, Prompt
 
@@ -41,7 +42,7 @@ def has_spread(group: Group, rewards: Sequence[float | None]) -> bool:
 class Filling:
     """Draws the groups of a step."""
 
-    def __init__(self, config: Config, order: PromptOrder, keep: GroupFilter | None) -> None:
+    def __init__(self, config: Config, order: PromptOrder | StreamOrder, keep: GroupFilter | None) -> None:
         """`keep` decides which groups dynamic sampling keeps; None = those with spread."""
         self.config, self.order, self.keep = config, order, keep or has_spread
         self.replay = Replay(config)

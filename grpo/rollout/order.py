@@ -23,6 +23,9 @@ class OrderState:
     pass_rates: dict[str, float] = field(default_factory=dict)  # place of a task -> pass rate of its last group
     put_off: dict[str, int] = field(default_factory=dict)  # place of a hopeless task -> epoch it comes back in
     successes: dict[str, Any] = field(default_factory=dict)  # place of a task -> a rare success
+    epoch: int = 0  # of a stream: passes over it
+    row: int = 0  # of a stream: its rows before the buffer
+    offset: int = 0  # of a stream: prompts taken of the buffer
 
 
 class PromptOrder:
@@ -65,6 +68,11 @@ class PromptOrder:
             if config.curriculum_hopeless is not None and rate <= config.curriculum_hopeless:
                 put_off[str(place)] = epoch + 1 + config.curriculum_pause
         return replace(state, pass_rates=pass_rates, put_off=put_off)
+
+    def passes(self, state: OrderState) -> tuple[float, float]:
+        """Return how often the run has gone through the tasks, and will have at its end."""
+        n = len(self.prompts)
+        return state.position / n, self.config.steps * self.config.prompts_per_step / n
 
     def _is_due(self, state: OrderState, place: int, epoch: int, step: int) -> bool:
         mastered = self.config.curriculum_mastered

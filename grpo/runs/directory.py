@@ -28,6 +28,7 @@ FREE_TO_CHANGE = {
     "wandb_project",
     "trackio_project",
     "reward_process",
+    "rollout",
 }
 SUMMARY = "summary.json"
 

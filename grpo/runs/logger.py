@@ -104,9 +104,11 @@ class RunLogger:
             file.writelines(map(to_line, rows))
         return rows
 
-    def progress(self, what: str, total: int) -> Progress:
+    def progress(self, what: str, total: int, *, hidden: bool = False) -> Progress:
         """Show a bar for the tokens of one rollout, see `token_bar`."""
-        return token_bar(self.console, what, total) if self.view is None else self.view.progress(what, total)
+        if self.view is None or hidden:
+            return token_bar(self.console, what, total, shown=not hidden)
+        return self.view.progress(what, total)
 
     def watch(self) -> None:
         """Begin the live view, on a terminal that can show one."""

@@ -63,6 +63,8 @@ def _row(
         **({} if texts is None else {"token_texts": texts(rollout.tokens)}),
         **_logprobs(rollout),
     }
+    if rollout.version is not None:
+        said["version"] = rollout.version
     if scores.columns:  # of log_extra
         said["logged"] = {name: values[sample] for name, values in scores.columns.items() if sample < len(values)}
     if rollout.dialogue is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MAX_BYTES = 1 << 20  # of a reply
+SAID_BYTES = 300  # of a refusal, that are quoted
 KEY_VARIABLE = "JUDGE_API_KEY"
 _PASSING = frozenset({408, 425, 429})  # and every 5xx: worth another try
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -122,16 +123,22 @@ class Endpoint:
             **self.extra,
             **more,
         }
+        return self.send("/chat/completions", body, seconds)
+
+    def send(self, path: str, body: Mapping[str, Any], seconds: float, *, max_bytes: int = MAX_BYTES) -> bytes:
+        """Post a JSON object to URL/path and return the reply's body, of at most `max_bytes`.
+
+        EndpointError if there is none within the time; it quotes what the server says of a refusal.
+        """
         end = time.monotonic() + seconds
         self._lines.forget_closed()
         try:
-            with self._opener().open(self._request(body), timeout=max(seconds, 0.001)) as response:
-                return _read(response, end)
+            with self._opener().open(self._request(path, body), timeout=max(seconds, 0.001)) as response:
+                return _read(response, end, max_bytes)
         except urllib.error.HTTPError as error:
-            error.close()
-            passing = error.code in _PASSING or error.code >= 500
+            said, passing = _said(error), error.code in _PASSING or error.code >= 500
             raise EndpointError(
-                f"{self.url} answers {error.code} {error.reason}", passing=passing, status=error.code
+                f"{self.url} answers {error.code} {error.reason}{said}", passing=passing, status=error.code
             ) from None
         except (OSError, http.client.HTTPException) as error:  # refused, timed out, reset, cut off
             reason = getattr(error, "reason", None) or error
@@ -147,22 +154,32 @@ class Endpoint:
             handlers.append(urllib.request.ProxyHandler({}))
         return urllib.request.build_opener(*handlers)
 
-    def _request(self, body: Mapping[str, Any]) -> urllib.request.Request:
+    def _request(self, path: str, body: Mapping[str, Any]) -> urllib.request.Request:
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get(self.key_variable):
             headers["Authorization"] = f"Bearer {key}"
-        url = self.url.rstrip("/") + "/chat/completions"
+        url = self.url.rstrip("/") + path
         return urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
 
 
-def _read(response: http.client.HTTPResponse, end: float) -> bytes:
+def _said(error: urllib.error.HTTPError) -> str:
+    """Return the beginning of a refusal's body, as one line."""
+    with error:
+        try:
+            text = " ".join(error.read(SAID_BYTES).decode(errors="replace").split())
+        except (OSError, http.client.HTTPException):
+            return ""
+    return f": {text}" if text else ""
+
+
+def _read(response: http.client.HTTPResponse, end: float, max_bytes: int) -> bytes:
     """The body; a socket's own timeout is per packet, so that a slow drip would never end."""
     parts, size = [], 0
     while part := response.read1(65536):
         parts.append(part)
         size += len(part)
-        if size > MAX_BYTES:
-            raise EndpointError(f"a reply of more than {MAX_BYTES} bytes", passing=False)
+        if size > max_bytes:
+            raise EndpointError(f"a reply of more than {max_bytes} bytes", passing=False)
         if time.monotonic() > end:
             raise TimeoutError("the reply was too slow")
     return b"".join(parts)

@@ -1,12 +1,13 @@
 """Which of a prompt's completions stay, and what their pass rate says."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from distill.rejection.build import build
+from distill.rejection.build import Building
 from distill.rejection.candidates import Candidate, agreement, choose, difficulty, pass_rate, row_of
-from distill.rejection.records import Record, Sample
+from distill.rejection.records import FILE, Record, Sample, append, part_folder, read
 from envs import Task
 from grpo.config.sections import ConfigError
 from rewards import RewardSet
@@ -20,6 +21,17 @@ def record(*texts, right=None, number=0, opened=False, **columns):
         for text, value in zip(texts, right, strict=True)
     ]
     return Record(number, Task(f"t{number}", f"prompt {number}", columns), opened, tuple(samples))
+
+
+def build(config, records, judge=None):
+    building = Building(config, judge)
+    passed = list(building.passed(records))
+    pairs, rejected = [pair for one in passed for pair in one.rows], [row for one in passed for row in one.rejected]
+    rows = [row for _, row in pairs]
+    if config.near_duplicates is not None:
+        rows, repeats = building.without_near_duplicates(pairs)
+        rejected += repeats
+    return SimpleNamespace(rows=rows, rejected=rejected, steps=building.funnel.steps)
 
 
 def candidates(*texts):
@@ -69,9 +81,9 @@ def test_certainty_is_the_share_that_gives_the_same_answer():
 
 def test_prompts_that_are_always_right_are_dropped_by_option():
     records = [record("a b", "c d"), record("e f", "g h", right=[1.0, 0.0], number=1)]
-    built = build(settings("max_pass_rate=0.9"), records, None, None)
+    built = build(settings("max_pass_rate=0.9"), records)
     assert [row.prompt for row in built.rows] == ["prompt 1"]
-    assert [step.name for step in built.funnel.steps if step.dropped] == ["accuracy", "pass_rate"]
+    assert [step.name for step in built.steps if step.dropped] == ["accuracy", "pass_rate"]
 
 
 def test_reasoning_that_the_template_opened_gets_its_tag_back():
@@ -82,7 +94,7 @@ def test_reasoning_that_the_template_opened_gets_its_tag_back():
 
 def test_near_duplicates_of_other_prompts_go():
     text = " ".join(f"w{n}" for n in range(200))
-    built = build(settings("near_duplicates=0.8"), [record(text), record(text, number=1)], None, None)
+    built = build(settings("near_duplicates=0.8"), [record(text), record(text, number=1)])
     assert [row.id for row in built.rows] == ["t0#0"]
 
 
@@ -95,13 +107,13 @@ def test_the_judge_hears_what_the_rules_keep_and_the_best_judged_stays():
 
     config = settings("choose=best_judged", "judge={rubric: helpfulness}")
     records = [record("fair", "good", "bad", "mute", "wrong", right=[1, 1, 1, 1, 0])]
-    built = build(config, records, RewardSet({"judge": 1.0}, functions={"judge": judge}), None)
+    built = build(config, records, RewardSet({"judge": 1.0}, functions={"judge": judge}))
     assert heard == ["fair", "good", "bad", "mute"]
     [row] = built.rows
     assert (row.completion, row.provenance.verdicts[0].value, row.provenance.verdicts[0].judge) == (
         "good", 0.9, "helpfulness",
     )  # fmt: skip
-    why = {row["completion"]: row["reasons"] for row in built.funnel.rejected}
+    why = {row["completion"]: row["reasons"] for row in built.rejected}
     assert why == {
         "wrong": ["accuracy"], "mute": ["judge_gave_no_verdict"], "bad": ["judge"], "fair": ["not_best_judged"],
     }  # fmt: skip
@@ -113,13 +125,16 @@ def test_a_judge_that_does_not_answer_stops_the_run_instead_of_emptying_the_corp
 
     judge = RewardSet({"judge": 1.0}, functions={"judge": down})
     with pytest.raises(ConfigError, match=r"the judge gives no verdict: .*connection refused"):
-        build(settings("judge={}"), [record("a")], judge, None)
+        build(settings("judge={}"), [record("a")], judge)
 
 
-def test_the_order_in_which_prompts_were_finished_does_not_matter():
+def test_the_order_in_which_prompts_were_finished_does_not_matter(tmp_path):
     # four near duplicates: which one stays is decided by the prompts' numbers
     words = [f"w{n}" for n in range(100)]
-    records = [record(" ".join([*words, f"x{n}"]), number=n) for n in range(4)]
     config = settings("near_duplicates=0.8")
-    made = [build(config, some, None, None).rows for some in (records, records[::-1])]
-    assert made[0] == made[1] and [row.id for row in made[0]] == ["t0#0"]
+    for order in ((0, 1, 2, 3), (2, 3, 0, 1)):
+        folder = part_folder(tmp_path / str(order[0]), "1/1")
+        folder.mkdir(parents=True)
+        append(folder / FILE, [record(" ".join([*words, f"x{n}"]), number=n) for n in order])
+        built = build(config, read(tmp_path / str(order[0])))
+        assert [row.id for row in built.rows] == ["t0#0"]

@@ -83,6 +83,9 @@ def test_a_value_out_of_range_names_its_key(override, key):
     assert f"{key}: " in refused([override])
 
 
+SERVER = "rollout.url=http://127.0.0.1:1"
+
+
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
@@ -121,6 +124,17 @@ def test_a_value_out_of_range_names_its_key(override, key):
         (["fine_tune=full", "lora_plus_ratio=4"], "lora_plus_ratio needs adapters"),
         (["process_reward=steps"], "process_reward must be module:function, got steps"),
         (["rollout_source=server"], "rollout_source must be engine or module:function, got server"),
+        (["rollout.model=x"], "rollout.model needs rollout.url: the engine samples here"),
+        ([SERVER, "rollout.sync_there=/x"], "rollout.sync_there needs rollout.sync"),
+        ([SERVER, "rollout_source=a:b"], "rollout.url and rollout_source a:b both say who samples"),
+        (
+            [SERVER, "rollout.processed_logprobs=true"],
+            "rollout.processed_logprobs is of vLLM, got rollout.server mlx_lm",
+        ),
+        (["rollout.url=[http://127.0.0.1:1,http://10.0.0.9:1]"], "and http://10.0.0.9:1 share"),
+        ([SERVER, "kv_bits=8"], "kv_bits must be 0 with rollout.url, got 8"),
+        ([SERVER, "top_entropy_quantile=0.5"], "top_entropy_quantile must be 1 with rollout.url, got 0.5"),
+        (["max_staleness=1"], "max_staleness must be 0 without rollout.url, got 1"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Rollouts from servers: who is asked, in which words, with which adapter."""
