@@ -64,7 +64,18 @@ def _whole(path: str, content: bytes) -> list[Any] | None:
         raise DataError(
             f"{path}: is one object with the lists {', '.join(lists)}: write the rows of each to its own file"
         )
+    if not lists and _is_table(found):
+        return [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
     return list(found[lists[0]]) if lists else None
+
+
+def _is_table(found: dict[str, Any]) -> bool:
+    """Whether an object holds columns: several lists of plain values, all of one length."""
+    lengths = {len(values) if isinstance(values, list) else -1 for values in found.values()}
+    plain = all(
+        not isinstance(value, dict | list) for values in found.values() if isinstance(values, list) for value in values
+    )
+    return len(found) > 1 and len(lengths) == 1 and min(lengths) > 1 and plain
 
 
 def parse_line(content: bytes) -> Any:

@@ -107,6 +107,9 @@ def find(name: str) -> tuple[Entry, dict[str, Any]]:
         )
     if OWN.fullmatch(name):
         return Entry("envs.own:from_function", ""), {"data": name}
+    if Path(name).is_file():
+        endings = ", ".join((*JSON_SUFFIXES, *TABLE_SUFFIXES))
+        raise DataError(f"{name}: a data file's name ends in one of {endings}: write it as one of these")
     near = difflib.get_close_matches(name, available(), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(available())}, files and hub ids"
     raise DataError(f"no environment is called {name!r}; {hint} (python -m envs list shows them)")

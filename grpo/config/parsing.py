@@ -13,6 +13,20 @@ MOST_VALUES = 50_000  # of one, aliases written out
 DEEPEST = 50
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which takes a key once: of two PyYAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; YAMLError for a key that stands there twice."""
+        seen = set[str]()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} is there twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return the mapping in a YAML file, empty for an empty one; ConfigError if it holds something else."""
     try:
@@ -35,7 +49,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def parse_yaml(text: str, source: str, *, plain_text: bool = False) -> Any:
     """Return what a YAML text holds; with `plain_text` a text that is no YAML is taken as it is."""
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         if plain_text:
             return text

@@ -241,3 +241,17 @@ def test_json_lines_may_be_called_json(write):
     lines = '{"messages": [{"role": "user", "content": "1?"}], "answer": "1"}\n'
     assert len(make(write(lines, "one.json"), test_size=0).tasks("train")) == 1
     assert len(make(write(lines + lines.replace("1?", "2?"), "two.json"), test_size=0).tasks("train")) == 2
+
+
+def test_columns_in_one_object_are_rows(tmp_path):
+    path = tmp_path / "columns.json"
+    path.write_text(json.dumps({"question": ["1 + 1?", "2 + 2?"], "answer": [2, 4]}))
+    asked = {task.prompt: task.columns["answer"] for task in make(str(path), test_size=0).tasks("train")}
+    assert asked == {"1 + 1?": 2, "2 + 2?": 4}
+
+
+def test_a_file_of_another_kind_is_told_which_are_read(tmp_path):
+    path = tmp_path / "rows.tsv"
+    path.write_text("question\tanswer\n1\t2\n")
+    with pytest.raises(DataError, match=r"a data file's name ends in one of \.jsonl, "):
+        make(str(path))

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from grpo.types import Group, Rollout
+
 
 @pytest.fixture
 def whole(bench):
@@ -231,3 +233,37 @@ def test_a_dry_run_names_a_setting_that_the_directory_does_not_allow(bench, whol
     code, _, err = bench.run("--dry-run", "--seed", "5")
     assert code == 2 and "holds a run with seed 0, now 5" in err
     assert bench.run("--dry-run", "--limit", "3")[0] == 0
+
+
+def test_a_wrong_file_under_a_benchmarks_name_shows_no_published_figures(bench):
+    from benchmarks import math500
+    from benchmarks.harness.engine import main
+
+    file = bench.root / "math500.jsonl"
+    file.write_text("".join(json.dumps({"problem": f"{n} + {n}?", "answer": str(2 * n)}) + "\n" for n in range(4)))
+    told = ["--model", str(bench.model), "--data", str(file), "--samples", "1", "--max-tokens", "8"]
+    assert main(math500.BENCHMARK, "", [*told, "--output", str(bench.root / "wrong")]) == 0
+    shown = bench.capsys.readouterr().out
+    assert "(custom data)" in shown and "published:" not in shown
+    assert bench.results("wrong")["published"] == [] and not bench.results("wrong")["data"]["standard"]
+
+
+def test_a_completion_that_was_cut_scores_by_its_mark_alone(bench, monkeypatch):
+    from benchmarks.harness import decoding
+
+    texts = {"cut": "so it is 4", "cut and boxed": "so it is \\boxed{4}", "whole": "so it is 4"}
+
+    def said(policy, prompts, request, on_tokens):
+        for place, prompt in enumerate(prompts):
+            rollouts = tuple(
+                Rollout((5, 6), (0.0, 0.0), (0.0, 0.0), text, "stop" if name == "whole" else "length")
+                for name, text in texts.items()
+            )
+            yield place, Group(prompt, rollouts)
+
+    monkeypatch.setattr(decoding, "generate", said)
+    bench.data.write_text(json.dumps({"question": "2 + 2?", "answer": "4"}) + "\n")
+    code, out, err = bench.run()
+    assert code == 0, err
+    assert [item["scores"]["accuracy"] for item in bench.items()] == [0.0, 1.0, 1.0]
+    assert bench.items()[0]["answer"] is None and "cut at max_tokens" in out

@@ -154,6 +154,8 @@ def test_every_rule_has_a_case_above():
         ("- a\n- b", "must hold `key: value` lines, got a list"),
         ("just words", "got a str"),
         ("steps: 1\n  beta: 2", "is no valid YAML"),
+        ("steps: 1\nbeta: 0\nsteps: 2", "steps is there twice"),
+        ("lora: {rank: 1, rank: 2}", "rank is there twice"),
     ],
 )
 def test_broken_yaml_is_one_line(tmp_path, text, reason):
