@@ -197,7 +197,8 @@ def _activation_values(
     if prompts:
         return whole
     span = prompt if prompt <= config.token_budget else max(1, config.token_budget // lanes)
-    apart = _kept(config, facts, copies * span, span, PROMPT_SCORE_COPIES * span * prompt, 1)
+    pairs = prompt**2 if span == prompt else 2 * span * prompt  # most spans look at all that is before them
+    apart = _kept(config, facts, copies * span, span, PROMPT_SCORE_COPIES * pairs, 1)
     at_a_time = completion_tokens == config.num_generations * config.max_completion_length
     segments = lanes if at_a_time else lanes + 1
     if keeps_prompts(segments, prompt, token_budget=config.token_budget, lanes=lanes):
