@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STANDS_FOR = {"PATH_OR_HUB_ID": "MODEL", "DIR_OR_HUB_ID": "MODEL", "RUN": "runs/other"}
 STANDS_FOR |= {"runs/a": "runs/other", "runs/b": "runs/other"}
 NOT_RUN = ("python -m pytest", "python -m grpo.watch")  # the tests; a server, which its own tests start
-NEEDS_A_HUB = ("OWNER/NAME", "--push")
+NOT_HERE = ("OWNER/NAME", "--push", "--tune")  # a hub is needed, or the machine is measured
 SMALL = {  # module -> what makes it small
     "grpo.train": ["--dry-run"],
     "distill.pipeline": ["--dry-run"],
@@ -122,7 +122,7 @@ def test_the_commands_of_a_page_run(page, place, capsys, monkeypatch):
     files_of(page, place)
     name = page.relative_to(ROOT).as_posix()
     for command in commands(page):
-        if any(sign in command for sign in NEEDS_A_HUB):
+        if any(sign in command for sign in NOT_HERE):
             continue
         if command.startswith("echo "):
             subprocess.run(command, shell=True, check=True)

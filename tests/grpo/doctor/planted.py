@@ -55,7 +55,6 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapters_rate": ("learning rate too high", ("fine_tune=lora", "learning_rate=0.3", "steps=20")),
     "temperature_3": ("temperature too high", ("temperature=3.0",)),
     "temperature_02": ("temperature too low", ("temperature=0.15",)),
-    "beta_5": ("KL penalty too strong", ("beta=5.0", "steps=20")),
     "cut_16": ("truncated", ("max_completion_length=15",)),
     "stop_text": ("stops at once", ("stop=['</think>']",)),
     "stop_word": ("stops at once", ("stop=['plus']",)),
