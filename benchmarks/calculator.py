@@ -212,14 +212,14 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def table(runs: dict[str, list[dict[str, Any]]]) -> str:
     """Markdown: one row an arm, held-out accuracy before and after, by seed."""
-    rows = ["| arm | before | after, by seed | after, mean | calls a completion, first and last step | seconds a run |"]
-    rows.append("|---|---:|---:|---:|---:|---:|")
+    rows = ["| arm | before | after, by seed | after, mean | calls a completion, first and last step |"]
+    rows.append("|---|---:|---:|---:|---:|")
     for arm, found in runs.items():
         first, last = ([run["points"][place][1] for run in found] for place in (0, -1))
         calls = [f"{mean(run['calls'][place] for run in found):.2f}" for place in (0, -1)] if found[0]["calls"] else []
         rows.append(
             f"| {arm} | {mean(first):.3f} | {', '.join(f'{value:.3f}' for value in last)} | {mean(last):.3f} | "
-            f"{' → '.join(calls)} | {mean(run['seconds'] for run in found):.0f} |"
+            f"{' → '.join(calls)} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -232,7 +232,9 @@ def _write(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -
     (options.output / "table.md").write_text(text)
     draw(runs, options.output / "curves.png")
     if options.page is not None:
-        command = f"`python -m benchmarks.calculator --seeds {' '.join(map(str, options.seeds))}`"
+        command = (
+            f"`python -m benchmarks.calculator --seeds {' '.join(map(str, options.seeds))} --output runs/calculator`"
+        )
         curves = "\n".join(
             f"- {arm}: " + ", ".join(f"{mean(values):.2f}" for values in zip(*_heights(found), strict=True))
             for arm, found in runs.items()
@@ -250,7 +252,7 @@ def _write(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -
 def _first_lines() -> str:
     return (
         f"Products of two numbers of two digits, {HELD_OUT} held-out tasks; one cold-started network of 0.1M weights "
-        "for all arms, which differ in `data` alone."
+        "for all arms; with and without the tool differ in `data` alone."
     )
 
 

@@ -27,6 +27,8 @@ def check_files(folder: Path) -> None:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("its config.json is nested too deeply") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"its config.json can't be read: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise ValueError(f"its config.json must hold an object, got a {type(settings).__name__}")
     if settings.get("model_file"):
