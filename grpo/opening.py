@@ -77,6 +77,11 @@ def _open(
         say(switch.SAID)
     rewards = reward_set(config)
     env = tasks(config, say, rewards)
+    if here().sharded and env.converses:
+        raise ConfigError(
+            f"tensor_parallel: data {config.data_name} answers, and replies come at other times on every rank; use "
+            "processes that hold the whole model"
+        )
     try_rewards(rewards, env, env.tasks("train"), config, output, say, stop)
     own = here().first_before_others(lambda: _with_own_start(config, output))
     path = model_path(config, output, say, stop)

@@ -68,6 +68,7 @@ def _run(settled: Settled[Config], *, resume: bool, accept_changes: bool) -> Non
     with StopFlag() as stop, joined(stop, {"command": "grpo.train"}) as ranks:
         settled = same_settings(settled, resume=resume)
         config, output = settled.config, settled.output
+        ranks.share_model(config.tensor_parallel)
         if resume and (steps := ranks.from_first(lambda: finished(config, output))):
             if ranks.writes:
                 claim(config, output, resume=True, say=lambda _: None, origins=settled.origins)

@@ -167,6 +167,8 @@ class GRPOTrainer:
         resume = resume or bool(resume_from_checkpoint)
         if self.config.output is None:
             self.output = free_directory(DEFAULT_OUTPUT, resume=resume)
+        if self.config.tensor_parallel:
+            raise ConfigError("tensor_parallel is for `python -m grpo.train`: here every process loads the whole model")
         with StopFlag() as stop, joined(stop, {"command": "GRPOTrainer.train"}) as ranks:
             ranks.require_same(self.config.model_dump(mode="json", exclude={"output"}))
             self.output = Path(ranks.from_first(lambda: str(self.output)))

@@ -176,6 +176,11 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
         gt=0,
         description="what the run may take: token_budget is lowered until the estimate fits; none = as it is",
     )
+    tensor_parallel: bool = Field(
+        False,
+        description="each process of mlx.launch holds a part of every layer: for a model too large for one machine; "
+        "all learn from the same rows (LoRA only)",
+    )
     logits_chunk: int = Field(128, ge=1, description="positions whose vocabulary row exists at a time")
 
     eval_every: int = Field(
@@ -279,6 +284,11 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
                 self.multi_objective_aggregation == "sum_then_normalize" or self.scale_rewards == "group",
                 f"multi_objective_aggregation normalize_then_sum needs scale_rewards: group, got {self.scale_rewards}: "
                 "it brings its own scaling",
+            ),
+            (
+                not self.tensor_parallel
+                or (self.fine_tune == "lora" and self.adapter is None and self.lora.dropout == 0 and not self.revision),
+                "tensor_parallel needs fine_tune: lora, a fresh adapter (no adapter), lora.dropout 0 and no revision",
             ),
             *algorithm_rules(self),
             *rollout_rules(self),

@@ -18,6 +18,7 @@ import mlx.core as mx
 
 from grpo.cpu.blas import WIDTH_VARIABLE, load_blas
 from grpo.cpu.switch import plain, serves
+from grpo.ranks import here
 
 LANES = 2  # parts of an evaluation side by side; measured with two cores alone
 LEAST_WIDTH = 60  # below it two parts are slower than one after the other
@@ -32,7 +33,7 @@ def lanes() -> int:
     """Return the number of parts that can run side by side here."""
     width = os.environ.get(WIDTH_VARIABLE, "")
     threads = _threads_of_blas()
-    if not serves() or threads is None or not width.isdigit():
+    if here().sharded or not serves() or threads is None or not width.isdigit():
         return 1
     return min(LANES, threads[0]()) if int(width) >= LEAST_WIDTH else 1
 

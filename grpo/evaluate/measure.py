@@ -9,6 +9,7 @@ from grpo.config import Config
 from grpo.evaluate.intervals import interval
 from grpo.metrics import logged_metrics
 from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.ranks.sampling import sampled
 from grpo.rollout.dialogue import Dialogues
 from grpo.rollout.engine import Request, generate
@@ -61,7 +62,8 @@ def evaluate(
     def sample(prompts: Sequence[Prompt], request: Request) -> tuple[list[Group], list[GroupScores]]:
         found = dict(generate(policy, prompts, request, on_tokens))
         groups = [found[place] for place in range(len(prompts))]
-        return groups, results([scorer.submit(group) for group in groups], lambda: on_tokens(0) if on_tokens else None)
+        asked = groups if here().scores else []
+        return groups, results([scorer.submit(group) for group in asked], lambda: on_tokens(0) if on_tokens else None)
 
     groups, scored = sampled(prompts, request, sample)
     return _figures(groups, scored)

@@ -145,7 +145,8 @@ class Learner:
     ) -> tuple[float, float, dict[str, float]]:
         """Return the loss, gradient norm and metric sums of one update; over ranks each adds what its rows give."""
         ranks, keep_zero = here(), self.objective.keeps_zero
-        own, credits = own_rows(groups, advantages, rank=ranks.rank, size=ranks.size, keep_zero=keep_zero)
+        size = 1 if ranks.sharded else ranks.size
+        own, credits = own_rows(groups, advantages, rank=ranks.rank, size=size, keep_zero=keep_zero)
         bundles = pack(
             own,
             credits,
@@ -181,7 +182,8 @@ class Learner:
         """
         ranks, total, weights = here(), Counter[str](), self.policy.trainable()
         parts = ranks.meet([gradient is not None, loss, dict(sums), digest(weights)])
-        for _, _, part, _ in parts:
+        counted = parts[:1] if ranks.sharded else parts  # of a sharded model every rank has the whole loss
+        for _, _, part, _ in counted:
             total.update(part)
         if len({seen for _, _, _, seen in parts}) > 1:
             self.policy.load_trainable(ranks.of_first(weights))
@@ -190,7 +192,7 @@ class Learner:
         if not any(there for there, _, _, _ in parts):
             return None, 0.0, total
         mine = gradient or {name: mx.zeros_like(leaf) for name, leaf in weights.items()}
-        return ranks.add(mine), sum(part for _, part, _, _ in parts), total
+        return ranks.add(mine), sum(part for _, part, _, _ in counted), total
 
 
 def _allow_replay(policy: Policy) -> None:

@@ -18,6 +18,8 @@ from grpo.model.mending import mend
 from grpo.model.policy import Policy, _on_cpu
 from grpo.model.recompute import recompute_blocks
 from grpo.model.targets import adapted_names
+from grpo.ranks import here
+from grpo.ranks.sharded import load_sharded
 
 TOKENIZER_FILES = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tokenization_*.py")
 
@@ -88,6 +90,8 @@ def _load(config: ModelSettings, model_path: str) -> tuple[nn.Module, Any]:
     local = Path(model_path).expanduser()
     if not local.exists() and (local.is_absolute() or model_path.startswith((".", "~")) or model_path.count("/") != 1):
         raise ConfigError(f"model {model_path}: no such directory, and no hub id (owner/name) either")
+    if here().sharded:
+        return load_sharded(str(local) if local.exists() else model_path)
     try:
         return load_files(str(local) if local.exists() else model_path, revision=config.revision)[:2]
     except (

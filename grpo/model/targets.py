@@ -10,6 +10,8 @@ from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.tuner.lora import LoRASwitchLinear
 
 from grpo.config.sections import ConfigError, LoRA
+from grpo.ranks import here
+from grpo.ranks.sharded import SHARDED
 
 LINEAR, EXPERTS = (nn.Linear, nn.QuantizedLinear), (SwitchLinear, QuantizedSwitchLinear)
 ROUTERS = ("gate", "router")  # names of the layers that choose experts
@@ -22,7 +24,7 @@ def adapted_names(model: nn.Module, lora: LoRA, *, experts: bool = True) -> list
     Routers are left out unless they are named, and always a layer whose weight the model's code reads without calling
     it, since an adapter would not act there.
     """
-    kinds = LINEAR + (EXPERTS if experts else ())
+    kinds = SHARDED if here().sharded else LINEAR + (EXPERTS if experts else ())
     found = {name for layer in model.layers for name, part in layer.named_modules() if isinstance(part, kinds)}
     read = _read_directly(model)
     if lora.targets == "all":

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from grpo.config.sections import ConfigError
+
 if TYPE_CHECKING:
     import mlx.core as mx
 
@@ -23,6 +25,8 @@ class Alone:
     size = 1
     beside = 1  # ranks on this machine
     writes = True  # whether this rank writes the run directory and prints
+    sharded = False  # whether every rank holds a part of the model, and all run the same rows
+    scores = True  # whether this rank calls the rewards
     stuck = False  # whether a collective never ended, so that the process can't end in order
 
     def places(self, count: int) -> range:
@@ -61,12 +65,21 @@ class Alone:
         """Within this context, collectives are not left on a signal."""
         return contextlib.nullcontext()
 
+    def share_model(self, wanted: bool) -> None:
+        """Let every rank hold a part of the model if that is wanted; ConfigError where there is one process."""
+        if wanted:
+            raise ConfigError("tensor_parallel needs several processes: mlx.launch -n 2 -- python -m grpo.train ...")
+
     def agree(self, value: Any) -> bool:
         """Return whether all ranks have the same value."""
         return True
 
     def require_same(self, facts: dict[str, Any]) -> None:
         """Raise ConfigError on all ranks if a fact differs from rank 0's."""
+
+    def lost_by(self, error: RuntimeError) -> RankLost | None:
+        """Return the loss of a rank that an error stands for; None if it is another error."""
+        return None
 
     def says_nothing_of(self, error: BaseException) -> bool:
         """Return whether rank 0 prints this error, and this rank need not."""

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +23,7 @@ from grpo.runs.interrupt import Interrupted, StopFlag, TrainingFailed
 
 FUSED_BYTES = 64 << 20  # of one collective; leaves are put together up to it
 REASON_SECONDS = 5.0  # to learn which rank is lost, when a collective fails
+HEED_SECONDS = 15.0  # for the main thread to end by itself
 LOCK_SECONDS = 5.0  # until a lost rank's lock on the run directory is free
 
 
@@ -48,6 +52,15 @@ class Ranks(Alone):
         """Whether a collective never ended."""
         return self._line.stuck
 
+    @property
+    def scores(self) -> bool:  # type: ignore[override]
+        """Whether this rank calls the rewards: of rows that all ranks have, rank 0 does."""
+        return not self.sharded or self.rank == 0
+
+    def places(self, count: int) -> range:
+        """Return which of `count` items are this rank's: all, where every rank holds a part of the model."""
+        return range(count) if self.sharded else super().places(count)
+
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, by rank."""
         return [json.loads(part) for part in self.gather_bytes(json.dumps(value).encode())]
@@ -75,6 +88,8 @@ class Ranks(Alone):
 
     def spread(self, items: Sequence[Item], work: Callable[[Item], Any]) -> list[Any]:
         """Return work(item) of all items, in order, each done by the rank whose place it is."""
+        if self.sharded:
+            return [work(item) for item in items]
         by_rank = self.gather([work(items[place]) for place in self.places(len(items))])
         return [by_rank[place % self.size][place // self.size] for place in range(len(items))]
 
@@ -112,6 +127,16 @@ class Ranks(Alone):
             yield
         finally:
             self._uninterrupted = False
+
+    def share_model(self, wanted: bool) -> None:
+        """Let every rank hold a part of the model if that is wanted.
+
+        Its own collectives run in the main thread, which a lost rank may leave waiting for ever, MLX's writer of files
+        too: another thread ends the process then, and the newest checkpoint is what is left.
+        """
+        self.sharded = wanted
+        if wanted:
+            threading.Thread(target=self._look_after, daemon=True).start()
 
     def agree(self, value: Any) -> bool:
         """Return whether all ranks have the same value."""
@@ -207,6 +232,20 @@ class Ranks(Alone):
             self.writes = not later
             yield self.writes
 
+    def lost_by(self, error: RuntimeError) -> RankLost | None:
+        """Return the loss that an error stands for, if it does: MLX's own where a collective of the model failed."""
+        if isinstance(error, RankLost):
+            return error
+        if not self.sharded or self.channel is None or isinstance(error, TrainingFailed):
+            return None
+        self.channel.wait_for_end(REASON_SECONDS)
+        self._line.stuck = True
+        try:
+            self.channel.check()
+        except RankLost as lost:
+            return lost
+        return None
+
     def says_nothing_of(self, error: BaseException) -> bool:
         """Return whether rank 0 prints this error, and this rank need not."""
         shared = isinstance(error, RankLost | SharedConfigError | Interrupted | TrainingFailed)
@@ -227,6 +266,16 @@ class Ranks(Alone):
             wrong = isinstance(error, ConfigError | DataError)
             text = " ".join(str(error).split()) if wrong else f"{type(error).__name__}: {' '.join(str(error).split())}"
             self.channel.part(kind="failed", rank=self.rank, text=text[:1000], input=wrong)
+
+    def _look_after(self) -> None:
+        """End the process HEED_SECONDS after it is known that it must end, if the main thread has not done so."""
+        while self.channel is not None and self.channel.end is None:
+            time.sleep(0.5)
+        time.sleep(HEED_SECONDS)
+        if self.channel is not None and self.channel.end is not None:
+            end = self.channel.end
+            print(f"stopped: {self.name(end.rank)}: {end.text or end.kind}", file=sys.stderr, flush=True)
+            os._exit(128 + end.number if end.kind == "stop" else 1)
 
     def _sum(self, leaves: dict[str, mx.array]) -> dict[str, mx.array]:
         def work() -> dict[str, mx.array]:
@@ -266,6 +315,8 @@ class Ranks(Alone):
         return self._run(work)
 
     def _run(self, work: Callable[[], Made]) -> Made:
+        if self.sharded:
+            mx.synchronize()  # a collective inside the model may still be under way
         try:
             return self._line.run(work, self._look)
         except (RankLost, ConfigError, Interrupted):

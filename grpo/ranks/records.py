@@ -31,6 +31,7 @@ def pack(groups: Sequence[Group], scored: Sequence[GroupScores]) -> bytes:
         masks=_joined([rollout.mask for rollout in rollouts if rollout.mask is not None], np.uint8),
         logprobs=_joined([rollout.logprobs for rollout in rollouts], np.float64),
         entropies=_joined([rollout.entropies for rollout in rollouts], np.float64),
+        **{f"experts_{at}": one.experts for at, one in enumerate(rollouts) if one.experts is not None},
     )
     return buffer.getvalue()
 
@@ -52,8 +53,10 @@ def unpack(data: bytes, prompts: Sequence[Prompt]) -> tuple[list[Group], list[Gr
                 plain["stop_reason"],
                 next(masks) if plain["masked"] else None,
                 None if plain["dialogue"] is None else _dialogue(plain["dialogue"]),
+                experts=arrays[f"experts_{at}"] if f"experts_{at}" in arrays else None,
+                counted=plain["counted"],
             )
-            for plain in head["rollouts"]
+            for at, plain in enumerate(head["rollouts"])
         ]
     )
     groups = [
@@ -81,6 +84,7 @@ def _plain(rollout: Rollout) -> dict[str, Any]:
         "text": rollout.text,
         "stop_reason": rollout.stop_reason,
         "masked": rollout.mask is not None,
+        "counted": rollout.counted,
         "dialogue": None if dialogue is None else _said(dialogue),
     }
 

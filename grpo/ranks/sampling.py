@@ -21,6 +21,9 @@ def sampled(prompts: Sequence[Prompt], request: Request, sample: Sample) -> tupl
     ranks = here()
     if ranks.size == 1:
         return sample(prompts, request)
+    if ranks.sharded:
+        groups, scored = sample(prompts, request)
+        return groups, scored_by_first(lambda: scored)
     from grpo.ranks.records import pack, unpack
 
     numbers = range(len(prompts)) if request.numbers is None else request.numbers

@@ -20,7 +20,7 @@ def gathered(
     for index, group in groups_of(source, config.rollout_source, inputs):
         groups[index] = group
         _require_whole(group, config)
-        if config.reward_batch == "group":
+        if config.reward_batch == "group" and here().scores:
             pending[index] = scorer.submit(group, state)
     return [groups[index] for index in sorted(groups)], [pending[index] for index in sorted(pending)]
 

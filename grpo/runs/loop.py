@@ -20,7 +20,6 @@ from grpo.config.sections import ConfigError, LoggedRun
 from grpo.learner.optimizer import Optimizer
 from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE, Policy
 from grpo.ranks import here
-from grpo.ranks.alone import RankLost
 from grpo.ranks.digest import digest
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import Interrupted, StopFlag
@@ -94,11 +93,14 @@ class Loop(ABC, Generic[State]):
             if self.state.step > 0:
                 self._save()
             raise
-        except RankLost:
+        except RuntimeError as error:
+            lost = here().lost_by(error)
+            if lost is None:
+                raise
             with here().takes_over(self.output, self.state.step) as saves:
                 if saves and self.state.step > 0:
                     self._save()
-            raise
+            raise lost from error
         finally:
             self.close()
 
@@ -152,7 +154,8 @@ class Loop(ABC, Generic[State]):
         ranks = here()
         mine = self.policy.trainable()
         whole = dict(tree_flatten(self.policy.model.parameters()))
-        ranks.require_same({"the model's weights": digest({k: v for k, v in whole.items() if k not in mine})})
+        if not ranks.sharded:
+            ranks.require_same({"the model's weights": digest({k: v for k, v in whole.items() if k not in mine})})
         state = ranks.from_first(lambda: asdict(self.state))
         weights = mine if ranks.agree(digest(mine)) else ranks.of_first(mine)
         if state["step"] > 0:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from envs import Task
 from grpo.ranks.records import pack, scores_of, scores_to_plain, unpack
 from grpo.scoring import GroupScores
@@ -46,6 +48,14 @@ def test_groups_and_rewards_arrive_as_they_were_sent():
     left_behind = replace(SPOKEN, dialogue=replace(SPOKEN.dialogue, environment=None))
     assert groups == [Group(PROMPT, (PLAIN, left_behind))] * 2
     assert scored == [SCORES, SCORES]
+
+
+def test_experts_arrive():
+    chosen = np.array([[[0, 3]], [[1, 2]]], dtype=np.int16)  # [time - 1, mixtures, chosen]
+    groups, _ = unpack(pack([Group(PROMPT, (PLAIN, replace(PLAIN, experts=chosen)))], []), [PROMPT])
+    first, second = groups[0].rollouts
+    assert first.experts is None and second.experts is not None
+    assert second.experts.dtype == np.int16 and second.experts.tolist() == chosen.tolist()
 
 
 def test_nothing_arrives_as_nothing():
