@@ -23,16 +23,16 @@ def pack(groups: Sequence[Group], scored: Sequence[GroupScores]) -> bytes:
         "rollouts": [_plain(rollout) for rollout in rollouts],
         "scores": [scores_to_plain(scores) for scores in scored],
     }
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        head=np.frombuffer(json.dumps(head, default=str).encode(), dtype=np.uint8),
-        tokens=_joined([rollout.tokens for rollout in rollouts], np.int32),
-        masks=_joined([rollout.mask for rollout in rollouts if rollout.mask is not None], np.uint8),
-        logprobs=_joined([rollout.logprobs for rollout in rollouts], np.float64),
-        entropies=_joined([rollout.entropies for rollout in rollouts], np.float64),
+    arrays: dict[str, Any] = {
+        "head": np.frombuffer(json.dumps(head, default=str).encode(), dtype=np.uint8),
+        "tokens": _joined([rollout.tokens for rollout in rollouts], np.int32),
+        "masks": _joined([rollout.mask for rollout in rollouts if rollout.mask is not None], np.uint8),
+        "logprobs": _joined([rollout.logprobs for rollout in rollouts], np.float64),
+        "entropies": _joined([rollout.entropies for rollout in rollouts], np.float64),
         **{f"experts_{at}": one.experts for at, one in enumerate(rollouts) if one.experts is not None},
-    )
+    }
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
@@ -53,7 +53,7 @@ def unpack(data: bytes, prompts: Sequence[Prompt]) -> tuple[list[Group], list[Gr
                 plain["stop_reason"],
                 next(masks) if plain["masked"] else None,
                 None if plain["dialogue"] is None else _dialogue(plain["dialogue"]),
-                experts=arrays[f"experts_{at}"] if f"experts_{at}" in arrays else None,
+                experts=arrays.get(f"experts_{at}"),
                 counted=plain["counted"],
             )
             for at, plain in enumerate(head["rollouts"])
