@@ -290,6 +290,10 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
                 or (self.fine_tune == "lora" and self.adapter is None and self.lora.dropout == 0 and not self.revision),
                 "tensor_parallel needs fine_tune: lora, a fresh adapter (no adapter), lora.dropout 0 and no revision",
             ),
+            (
+                not (self.tensor_parallel and self.eval_benchmarks),
+                "tensor_parallel has no eval_benchmarks: they load and run the whole model in one process",
+            ),
             *algorithm_rules(self),
             *rollout_rules(self),
             (
