@@ -69,6 +69,10 @@ def _run(settled: Settled[Config], *, resume: bool, accept_changes: bool) -> Non
         settled = same_settings(settled, resume=resume)
         config, output = settled.config, settled.output
         ranks.share_model(config.tensor_parallel)
+        if ranks.size > 1 and config.max_staleness > 0:
+            raise ConfigError(
+                "max_staleness must be 0 where several processes train one run: all sample, then all learn"
+            )
         if resume and (steps := ranks.from_first(lambda: finished(config, output))):
             if ranks.writes:
                 claim(config, output, resume=True, say=lambda _: None, origins=settled.origins)
