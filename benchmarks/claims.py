@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import peers, recipe, rollout_speed, scaling, search, step_speed
+from benchmarks import calculator, peers, recipe, rollout_speed, scaling, search, step_speed
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "results"
@@ -32,6 +32,7 @@ SECTIONS: dict[str, Callable[[Record], str]] = {
     "step_speed": lambda record: step_speed.table(record["runs"]),
     "scaling": lambda record: scaling.table(record["model"], record["seconds"], record["exponents"]),
     "search": lambda record: search.table(record["right"], record["options"]["samples"]),
+    "calculator": lambda record: calculator.table(record["runs"]),
     "recipe quickstart": recipe.table,
     "recipe r1_pipeline_smollm2": recipe.table,
 }
@@ -99,6 +100,17 @@ def scaling_sentence(record: Record) -> Iterator[str]:
     yield f"power of {power['tokens']:.1f}, with the number of prompts {prompts:.1f}, of samples {samples:.1f}"
 
 
+def server_sentence(record: Record) -> Iterator[str]:
+    """The run of RESULTS.md whose completions a server sampled."""
+    before, after = (record["summary"][side] for side in ("before", "after"))
+    inside = f"({after['accuracy_low']:.3f} to {after['accuracy_high']:.3f})"
+    yield f"{before['accuracy']:.3f} → {after['accuracy']:.3f} {inside}"
+    weights = [line["sampling/importance_weight"] for line in record["metrics"]]
+    first, *later, last = [line["sampling/mismatch_k3"] for line in record["metrics"]]
+    yield f"mean importance weight {min(weights):.3f} to {max(weights):.3f}, mismatch k3 {first:.4f} at step 1"
+    yield f"and {min(later):.3f} to {max(later):.2f} later ({last:.2f} at step {len(weights)})"
+
+
 @dataclass(frozen=True)
 class Sentence:
     """Texts that must stand on a page, made from a record."""
@@ -113,6 +125,7 @@ SENTENCES = (
     Sentence("README.md", "learning_smollm2_arithmetic", arithmetic_sentence),
     Sentence("README.md", "peers", peers_sentence),
     Sentence("RESULTS.md", "learning_smollm2_arithmetic", arithmetic_rows),
+    Sentence("RESULTS.md", "learning_smollm2_server", server_sentence),
     Sentence("RESULTS.md", "step_speed", step_sentence),
     Sentence("RESULTS.md", "scaling", scaling_sentence),
 )
