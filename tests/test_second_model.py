@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.model,
     pytest.mark.skipif(not MODEL, reason="GRPO_SECOND_MODEL names no MLX directory"),
 ]
+QUESTION = "Question: What is the capital of France?\nAnswer:"
 CONFIG = Config(
     model=MODEL or "none", template="plain", max_completion_length=12, learning_rate=1e-4, prompts_per_step=1
 )
@@ -35,12 +36,12 @@ def policy():
 
 
 def sample(policy, step=0):
-    prompt = render(Task("1", "The capital of France is"), policy.tokenizer, CONFIG)
+    prompt = render(Task("1", QUESTION), policy.tokenizer, CONFIG)
     return next(group for _, group in generate(policy, [prompt], Request(4, 12, Sampling(1.0), seed=1, step=step)))
 
 
 def test_it_says_what_a_model_of_its_kind_says(policy):
-    prompt = render(Task("1", "The capital of France is"), policy.tokenizer, CONFIG)
+    prompt = render(Task("1", QUESTION), policy.tokenizer, CONFIG)
     (_, group), *_ = generate(policy, [prompt], Request(1, 6, Sampling(1e-3), seed=1))
     assert "Paris" in group.rollouts[0].text
 
