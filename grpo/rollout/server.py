@@ -6,9 +6,6 @@ is read from SERVER_API_KEY.
 """
 
 import json
-import queue
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,14 +15,14 @@ import numpy as np
 from envs import Message, Task
 from grpo.config.sections import ConfigError
 from grpo.rollout.prompts import chat_messages
+from grpo.rollout.remote.fleet import Fleet
 from grpo.types import Group, Prompt, Rollout
 from rewards.base import prompt_text
 from rewards.judge.endpoint import Endpoint, EndpointError
 
 KEY_VARIABLE = "SERVER_API_KEY"
 REFUSES_PROMPT = frozenset({400, 413, 422})
-ATTEMPTS, FIRST_PAUSE_SECONDS = 5, 0.5  # the pause is doubled each time
-GLANCE_SECONDS = 0.2  # between looks at whether the run is to stop
+ATTEMPTS = 5  # of a request that may pass when it is sent again
 
 OnTokens = Callable[[int], None]
 
@@ -79,15 +76,20 @@ def completions(
     got: dict[int, dict[int, Said]] = {number: {} for number in asked}
     jobs = [(number, sample) for number in asked for sample in range(asking.samples)]
 
-    def complete(job: tuple[int, int]) -> Said:
+    def complete(_: str, job: tuple[int, int]) -> Said:
         return _complete(endpoint, asking, asked[job[0]], *job)
 
-    with _Workers(asking.concurrency, complete, jobs, endpoint) as workers:
-        for (number, sample), said in workers.results(on_tokens):
+    fleet = Fleet([asking.url], complete, concurrency=asking.concurrency, attempts=ATTEMPTS)
+    try:
+        for (number, sample), said in fleet.results(jobs, lambda: on_tokens(0)):
             got[number][sample] = said
             on_tokens(said.tokens)
             if len(got[number]) == asking.samples:
                 yield number, tuple(one for _, one in sorted(got.pop(number).items()))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; what was sampled before is saved") from None
+    finally:
+        endpoint.hang_up()
 
 
 def server_groups(
@@ -117,16 +119,12 @@ def server_groups(
 
 def _complete(endpoint: Endpoint, asking: Asking, messages: Sequence[Message], number: int, sample: int) -> Said:
     more = {} if asking.seed is None else {"seed": request_seed(asking.seed, number, sample)}
-    for attempt in range(ATTEMPTS):
-        try:
-            return read_reply(endpoint.post(messages, asking.timeout_seconds, **more))
-        except EndpointError as error:
-            if error.status in REFUSES_PROMPT:
-                return Said("", 0, "error")
-            if not error.passing or attempt == ATTEMPTS - 1:
-                raise ConfigError(f"server {error}; what was sampled before is saved") from None
-            time.sleep(FIRST_PAUSE_SECONDS * 2**attempt)
-    raise AssertionError("unreachable")
+    try:
+        return read_reply(endpoint.post(messages, asking.timeout_seconds, **more))
+    except EndpointError as error:
+        if error.status in REFUSES_PROMPT:
+            return Said("", 0, "error")
+        raise
 
 
 def request_seed(seed: int, number: int, sample: int) -> int:
@@ -150,49 +148,3 @@ def read_reply(raw: bytes) -> Said:
         return Said(str(said), int(tokens) if tokens is not None else len(said.split()), stop)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise EndpointError(f"answers with no chat completion: {raw[:80]!r}", passing=True) from None
-
-
-class _Workers:
-    """Threads that do jobs. Daemons: a hanging request holds up no exit; those under way are hung up at the end."""
-
-    def __init__(self, count: int, work: Any, jobs: list[Any], endpoint: Endpoint) -> None:
-        self.work, self.expected, self.endpoint = work, len(jobs), endpoint
-        self.todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.done: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        for job in jobs:
-            self.todo.put(job)
-        self.stopped = threading.Event()
-        self.threads = [threading.Thread(target=self._run, name="server", daemon=True) for _ in range(count)]
-
-    def __enter__(self) -> "_Workers":
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopped.set()
-        self.endpoint.hang_up()
-
-    def results(self, on_tokens: OnTokens) -> Iterator[tuple[Any, Any]]:
-        """Yield (job, result) as they come; raises what a job raised."""
-        for _ in range(self.expected):
-            while True:
-                try:
-                    job, result = self.done.get(timeout=GLANCE_SECONDS)
-                    break
-                except queue.Empty:
-                    on_tokens(0)
-            if isinstance(result, BaseException):
-                raise result
-            yield job, result
-
-    def _run(self) -> None:
-        while not self.stopped.is_set():
-            try:
-                job = self.todo.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                self.done.put((job, self.work(job)))
-            except BaseException as error:  # handed to the caller's thread
-                self.done.put((job, error))

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from grpo.rollout import server
+from grpo.rollout.remote import fleet
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -31,9 +31,10 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def box(monkeypatch):
-    monkeypatch.setattr(server, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.01)
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.daemon_threads, made.said = True, []
+    made.handle_error = lambda *_: None  # the client hangs up on what it no longer needs
     made.url = f"http://127.0.0.1:{made.server_port}/v1"
     threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     yield made

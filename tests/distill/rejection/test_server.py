@@ -18,7 +18,7 @@ from distill.rejection import __main__ as command
 from distill.rejection.server import ServerSampler
 from envs import Task
 from grpo.config.sections import ConfigError
-from grpo.rollout import server
+from grpo.rollout.remote import fleet
 from grpo.rollout.server import read_reply, request_seed
 from grpo.runs.interrupt import Interrupted
 from rewards.judge.endpoint import EndpointError
@@ -71,7 +71,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(server, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.01)
     box = StandIn()
     threading.Thread(target=box.serve_forever, daemon=True).start()
     yield box
