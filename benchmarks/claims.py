@@ -102,9 +102,10 @@ def scaling_sentence(record: Record) -> Iterator[str]:
 
 def server_sentence(record: Record) -> Iterator[str]:
     """The run of RESULTS.md whose completions a server sampled."""
-    before, after = (record["summary"][side] for side in ("before", "after"))
-    inside = f"({after['accuracy_low']:.3f} to {after['accuracy_high']:.3f})"
-    yield f"{before['accuracy']:.3f} → {after['accuracy']:.3f} {inside}"
+    for summary in (record["summary"], record["without_server"]["summary"]):
+        before, after = summary["before"], summary["after"]
+        inside = f"({after['accuracy_low']:.3f} to {after['accuracy_high']:.3f})"
+        yield f"{before['accuracy']:.3f} → {after['accuracy']:.3f} {inside}"
     weights = [line["sampling/importance_weight"] for line in record["metrics"]]
     first, *later, last = [line["sampling/mismatch_k3"] for line in record["metrics"]]
     yield f"mean importance weight {min(weights):.3f} to {max(weights):.3f}, mismatch k3 {first:.4f} at step 1"
