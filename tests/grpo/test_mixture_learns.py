@@ -23,7 +23,7 @@ KEYS = ["fine_tune=lora", "learning_rate=1e-3", "min_learning_rate=1e-4", "steps
         "eval_greedy=false", "completions_every=0", "save_every=0", "seed=1"]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("replay", ["false", "true"])
 def test_a_mixture_of_experts_learns_the_quickstart(tmp_path, monkeypatch, replay):
     monkeypatch.setattr(miniature, "SHAPE", {**miniature.SHAPE, **MIXTURE})

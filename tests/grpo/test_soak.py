@@ -28,7 +28,7 @@ def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory of a process from /proc")
 def test_two_thousand_steps_with_faults_keep_their_memory(runs, monkeypatch):
     runs.module("faulty", FAULTY)

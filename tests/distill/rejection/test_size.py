@@ -138,7 +138,7 @@ print(json.dumps([summary["prompts"], summary["rows"], peak()]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_memory_stays_flat_over_ten_times_the_prompts(tmp_path):
     """Ten times the prompts, 90 MB more of data, and what is added in memory is indices."""
     peaks = {}

@@ -17,7 +17,7 @@ SPEC.loader.exec_module(planted)
 
 CHOSEN = ("rate_x100", "never", "cut", "leak", "pays_length", "stop_token")
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

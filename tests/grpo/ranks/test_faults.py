@@ -39,7 +39,7 @@ def test_a_killed_rank_ends_the_others_with_a_checkpoint(launch, rank):
     assert [line["step"] for line in launch.metrics("run")] == list(range(1, saved + 1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("resumed", [1, 2, 3])
 def test_a_run_goes_on_with_any_number_of_processes_to_the_same_result(launch, seed, resumed):

@@ -159,7 +159,7 @@ def test_a_run_that_has_just_begun_is_waited_for(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("waiting for the first step: ")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_many_completions_stay_usable(serve, tmp_path):
     """Three runs of 2,000 steps and 32,000 completions: the page in 2 s, a filter in 200 ms (both doubled here)."""
     runs = [
