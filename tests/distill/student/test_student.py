@@ -94,7 +94,8 @@ def test_each_token_is_credited_the_log_ratio_of_teacher_to_sampler():
     trainer = SimpleNamespace(
         teacher=teacher, stop=SimpleNamespace(check=lambda: None), config=TINY.config(temperature=0.7)
     )
-    trainer._teacher_logprobs = lambda group: OnPolicyTrainer._teacher_logprobs(trainer, group)
+    for name in ("_log_ratios", "_teacher_logprobs"):
+        setattr(trainer, name, getattr(OnPolicyTrainer, name).__get__(trainer))
     [credits], figures = OnPolicyTrainer.credit(trainer, [group], [], np.zeros((1, 2)))
     rows = rows_of([[9, 10, 11]], [[12, 13, 2], [14, 15, 16, 17]])
     expected = np.array(completion_logprobs(teacher, rows, temperature=0.7, chunk_tokens=99))
