@@ -145,7 +145,7 @@ def test_what_goes_through_a_block_twice_has_both_gradients():
     # keys are an output of the block and kept by its cache: d/dx of 2x + 3x, and of x itself passed on = 6
     def block(x):
         twice = 1 * x
-        return recompute._distinct([twice, twice, x], [x])
+        return recompute.distinct([twice, twice, x], [x])
 
     def total(x):
         first, second, third = recompute.recomputed(block, x)
