@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
+from grpo.cpu import switch
 from grpo.cpu.lanes import lanes
 from grpo.learner import batching
 from grpo.learner import gradients as gradients_module
@@ -294,7 +295,7 @@ STARTS = {
 def test_at_step_0_kl_is_exactly_0_and_the_sampler_is_the_policy(tiny, start, temperature):
     policy, config = tiny.policy(**STARTS[start]), tiny.config(beta=0.1, temperature=temperature)
     metrics = learner_of(policy, config).learn(sampled_groups(policy, tiny, config), ADVANTAGES, 0)
-    assert metrics["kl"] == 0.0
+    assert metrics["kl"] <= (0.0 if switch.serves() else 1e-11)  # MLX's own: a BLAS may round two products apart
     assert metrics["sampling/sampling_logp_difference/mean"] < 1e-5
     assert metrics["sampling/mismatch_k3"] < 1e-8
     assert metrics["clip_ratio/region_mean"] == 0.0
