@@ -167,7 +167,9 @@ def _switches(layer: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
     """Yield (block, its module of experts), in the order of their names."""
     for _, block in sorted(layer.named_modules(), key=lambda pair: pair[0]):
         for switch in block.children().values():
-            if isinstance(switch, nn.Module) and any(isinstance(part, KINDS) for part in switch.children().values()):
+            if not isinstance(switch, nn.Module) or isinstance(switch, KINDS):
+                continue  # an adapter on experts holds experts too
+            if any(isinstance(part, KINDS) for part in switch.children().values()):
                 yield block, switch
 
 

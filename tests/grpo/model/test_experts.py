@@ -9,6 +9,7 @@ from grpo.config.sections import ConfigError
 from grpo.learner.learner import Learner
 from grpo.metrics import expert_metrics
 from grpo.model.experts import UNKNOWN, Ear, listening, records
+from grpo.model.loading import adapt
 from grpo.rollout.engine import Request, generate
 from grpo.rollout.sampler import Sampling
 
@@ -123,3 +124,11 @@ def test_what_was_not_heard_is_unknown():
 def test_where_there_is_nothing_to_tell_replay_is_refused(tiny, kind, reason):
     with pytest.raises(ConfigError, match=reason):
         Learner(tiny.policy(kind), tiny.config(routing_replay=True))
+
+
+def test_a_step_on_experts_with_adapters_hears_each_mixture_once(tiny):
+    config = tiny.config(fine_tune="lora", lora={"rank": 2, "alpha": 4})
+    policy = adapt(config, tiny.model("qwen3_moe"), tiny.tokenizer(), name="qwen3_moe")
+    assert len(policy.mixtures.sizes) == len(policy.model.layers)  # an adapter holds experts and is no mixture
+    metrics = Learner(policy, config).learn(sampled(tiny, policy), ADVANTAGES, 0)
+    assert metrics["experts/agreement"] == 1.0
