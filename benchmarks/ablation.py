@@ -10,7 +10,6 @@ in the table.
 """
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,8 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
+
+from benchmarks.harness import arms
 
 GOAL, SLOWER = 0.85, 1.5
 CONTROL = "random rewards"
@@ -67,16 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys for every arm")
     options = parser.parse_intermixed_args(arguments)
     base = _base(options.output)
-    arms = {arm: [(seed, ARMS[arm]) for seed in options.seeds] for arm in options.arms}
+    wanted = {arm: [(seed, ARMS[arm]) for seed in options.seeds] for arm in options.arms}
     if not options.no_control:
-        arms[CONTROL] = [(options.seeds[0], ["control=random_reward"])]
+        wanted[CONTROL] = [(options.seeds[0], ["control=random_reward"])]
     runs: dict[str, list[dict[str, Any]]] = {}
-    for arm, seeds in arms.items():
+    for arm, seeds in wanted.items():
         for seed, keys in seeds:
             folder = options.output / f"{arm.replace(' ', '_').replace(',', '').replace('/', 'over')}-{seed}"
             code = _run(folder, base, [f"seed={seed}", *options.overrides, *keys])
             if code != 0:
-                print(f"{folder.name} ended with code {code}, see {folder / 'log.txt'}", file=sys.stderr)
                 return code
             runs.setdefault(arm, []).append(_read(folder))
     _write(options, runs)
@@ -104,22 +104,14 @@ def _run(folder: Path, base: Path, keys: list[str]) -> int:
     from grpo.train import QUICKSTART
     from grpo.train import main as train
 
-    if (folder / "summary.json").exists():
-        return 0
-    print(f"running {folder.name}", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
     fixed = [f"model={base}", "eval_every=5", "eval_greedy=false", "completions_every=0", "save_every=0"]
-    with (folder / "said.txt").open("a") as said, contextlib.redirect_stdout(said):
-        return train(["--config", str(QUICKSTART), "--output", str(folder), "--resume", *fixed, *keys])
+    return arms.run_once(folder, train, ["--config", str(QUICKSTART), *fixed, *keys])
 
 
 def _read(folder: Path) -> dict[str, Any]:
     """Return what a finished run learned, and how fast."""
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((folder / "summary.json").read_text())
-    points = [(0, summary["before"]["accuracy"])]
-    points += [(line["step"], line["eval/accuracy"]) for line in metrics if "eval/accuracy" in line]
-    points.append((summary["steps"], summary["after"]["accuracy"]))
+    metrics, summary = arms.read(folder)
+    points = arms.held_out(metrics, summary)
     return {
         "points": points,
         "steps_to_goal": next((step for step, accuracy in points if accuracy >= GOAL), None),

@@ -9,15 +9,15 @@ and one that is finished is not run again. With and without the tool differ in `
 """
 
 import argparse
-import contextlib
 import json
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.harness import arms
 from envs import Env, Task
 from envs.tools.calculator import calculator
 from envs.tools.conversation import ToolEnv
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 *own,
                 *options.overrides,
             ]
-            if not _done(folder, train, keys):
+            if arms.run_once(folder, train, keys) != 0:
                 return 1
             runs.setdefault(arm, []).append(_read(folder))
     _write(options, runs)
@@ -140,7 +140,7 @@ def _base(output: Path) -> Path:
     _random_model(output / "random")
     corpus.write_text("".join(json.dumps(row) + "\n" for row in cold_start(random.Random("cold start"))))
     keys = [f"model={output / 'random'}", f"data={corpus}", *COLD_START]
-    if not _done(output / "cold_start", sft, keys):
+    if arms.run_once(output / "cold_start", sft, keys) != 0:
         sys.exit("the cold start failed")
     export(["--model", str(output / "random"), "--adapter", str(output / "cold_start"), "--output", str(folder)])
     return folder
@@ -183,28 +183,11 @@ def _escaped(word: str) -> str:
     return "".join(f"\\{letter}" if not letter.isalnum() and letter not in " _<>" else letter for letter in word)
 
 
-def _done(folder: Path, command: Callable[[Sequence[str]], int], keys: list[str]) -> bool:
-    """Run a command in this process unless it is finished; return whether it is."""
-    if (folder / "summary.json").exists():
-        return True
-    print(f"running {folder.name}", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "said.txt").open("a") as said, contextlib.redirect_stdout(said):
-        code = command(["--output", str(folder), "--resume", *keys])
-    if code != 0:
-        print(f"{folder.name} ended with code {code}, see {folder / 'said.txt'}", file=sys.stderr)
-    return code == 0
-
-
 def _read(folder: Path) -> dict[str, Any]:
     """Return what a finished run learned."""
-    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    summary = json.loads((folder / "summary.json").read_text())
-    points = [(0, summary["before"]["accuracy"])]
-    points += [(line["step"], line["eval/accuracy"]) for line in metrics if "eval/accuracy" in line]
-    points.append((summary["steps"], summary["after"]["accuracy"]))
+    metrics, summary = arms.read(folder)
     return {
-        "points": points,
+        "points": arms.held_out(metrics, summary),
         "calls": [line["tools/call_frequency"] for line in metrics if "tools/call_frequency" in line],
         "seconds": summary["seconds"],
     }

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness.arms import held_out, read
+
 CONTROL = "control"
 
 
@@ -67,11 +69,8 @@ def _run(options: argparse.Namespace, folder: Path, own: list[str]) -> bool:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return {
-        "summary": json.loads((folder / "summary.json").read_text()),
-        "metrics": [json.loads(line) for line in lines],
-    }
+    metrics, summary = read(folder)
+    return {"summary": summary, "metrics": metrics}
 
 
 def table(runs: dict[str, dict[str, Any]]) -> str:
@@ -104,8 +103,7 @@ def draw(runs: dict[str, dict[str, Any]], path: Path, *, title: str) -> None:
         axes.plot(
             steps, _smooth([line["rewards/accuracy/mean"] for line in metrics]), color=colour, alpha=0.45, linewidth=1
         )
-        held_out = [(line["step"], line["eval/accuracy"]) for line in metrics if "eval/accuracy" in line]
-        points = [(0, summary["before"]["accuracy"]), *held_out, (summary["steps"], summary["after"]["accuracy"])]
+        points = held_out(metrics, summary)
         label = "random rewards" if name == CONTROL else name
         axes.plot(*zip(*points, strict=True), "o-", color=colour, label=label, linewidth=1.6, markersize=4)
     axes.set(xlabel="step", ylabel="accuracy", ylim=(0, 1), title=f"{title}: held out (points), in training (thin)")

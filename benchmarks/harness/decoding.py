@@ -107,7 +107,6 @@ class Session:
             chat_template_kwargs=settings.chat_template_kwargs,
             concurrency=settings.concurrency,
         )
-        asking.endpoint()  # refuses what is no address
         return functools.partial(
             server_groups, asking, self.tasks, system_prompt=settings.system_prompt, numbers=self.missing
         )

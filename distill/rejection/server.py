@@ -29,7 +29,6 @@ class ServerSampler:
             concurrency=config.concurrency,
             timeout_seconds=config.timeout_seconds,
         )
-        self.asking.endpoint()
 
     def sample(self, tasks: Mapping[int, Task], on_tokens: OnTokens) -> Iterator[Drawn]:
         """Every task's completions as they are complete; ConfigError, one line, where the server can't go on."""

@@ -212,7 +212,6 @@ def _server(wish: Wish, env: envs.Env, chosen: Sequence[envs.Task]) -> Source:
         stop=config.stop,
         chat_template_kwargs=config.chat_template_kwargs,
     )
-    asking.endpoint()
 
     def part(places: range, number: int, scorer: Scorer, advance: Callable[[int], None]) -> Measured:
         some = chosen[places.start : places.stop]

@@ -77,12 +77,6 @@ def is_supervised(metrics: Mapping[int, Mapping[str, float]]) -> bool:
     return not any("reward" in values or "completions/mean_length" in values for values in metrics.values())
 
 
-def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """The runs in the order given, each once."""
-    unique = list(dict.fromkeys(path.resolve() for path in paths))
-    return [read_run(path, label) for path, label in zip(unique, labels(unique), strict=True)]
-
-
 def labels(paths: Sequence[Path]) -> list[str]:
     """The shortest ends of these paths that tell them apart."""
     for length in range(1, max((len(path.parts) for path in paths), default=0) + 1):

@@ -38,7 +38,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Asking:
-    """Which server is asked, and how."""
+    """Which server is asked, and how; ConfigError for what is no address."""
 
     url: str
     model: str
@@ -51,6 +51,9 @@ class Asking:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 8  # requests at a time
     timeout_seconds: float = 600.0  # of a request
+
+    def __post_init__(self) -> None:
+        self.endpoint()  # refuses what is no address
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint; ConfigError for what is no address."""

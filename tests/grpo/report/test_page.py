@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from grpo.config.sections import ConfigError
-from grpo.report import assets, reading
+from grpo.report import assets
 from grpo.report.__main__ import main
 from grpo.report.curves import MOST_POINTS, MOST_STRIPS, Box, Series, draw, thinned, ticks, trailing_mean
-from grpo.report.reading import ReportError, labels, read_runs
+from grpo.report.reading import ReportError, labels
+from grpo.report.stages import read
 from grpo.report.tables import config_differences, duration
 from tests.grpo.report.made import EVIL, metrics_line, row
 
@@ -189,7 +190,7 @@ def test_held_out_points_are_before_each_evaluation_and_after(run):
     (folder / "metrics.jsonl").write_text(
         metrics_line(1) + metrics_line(6, **{"eval/accuracy": 0.5}) + metrics_line(12)
     )
-    assert read_runs([folder])[0].held_out("accuracy") == [(0, 0.25), (6, 0.5), (12, 0.75)]
+    assert read([folder]).runs[0].held_out("accuracy") == [(0, 0.25), (6, 0.5), (12, 0.75)]
 
 
 # Several runs
@@ -207,7 +208,7 @@ def test_several_runs_are_overlaid_and_compared(run):
     )
     assert html.count("second: config.yaml") == 1
     assert "first: 0.3\nsecond: 0.3" in html  # the tooltip of step 3
-    assert config_differences(read_runs([first, second])) == [("seed", ["3", "4"]), ("num_generations", ["2", "4"])]
+    assert config_differences(read([first, second]).runs) == [("seed", ["3", "4"]), ("num_generations", ["2", "4"])]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
@@ -217,7 +218,7 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 
 def test_a_run_named_twice_is_shown_once(run):
     folder = run()
-    assert len(read_runs([folder, folder / ".." / "one"])) == 1
+    assert len(read([folder, folder / ".." / "one"]).runs) == 1
 
 
 # Missing pieces
@@ -245,14 +246,14 @@ def test_a_torn_last_line_is_left_out(run, tail):
     folder = run()
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(tail if isinstance(tail, bytes) else tail.encode())
-    (made,) = read_runs([folder])
+    (made,) = read([folder]).runs
     assert made.last_step == 12 and made.notes == []
 
 
 def test_a_broken_line_in_the_middle_is_counted(run):
     folder = run()
     (folder / "metrics.jsonl").write_text(metrics_line(1) + "nonsense\n" + metrics_line(3))
-    (made,) = read_runs([folder])
+    (made,) = read([folder]).runs
     assert list(made.metrics) == [1, 3] and made.notes == [
         "1 line(s) of metrics.jsonl could not be read and are left out"
     ]
@@ -265,7 +266,7 @@ def test_values_that_cannot_be_drawn_are_gaps(run):
         + metrics_line(2, grad_norm=float("nan"), reward=float("inf"), entropy=10**400)
         + metrics_line(3)
     )
-    (made,) = read_runs([folder])
+    (made,) = read([folder]).runs
     assert [step for step, _ in made.curve("grad_norm")] == [1, 3] == [step for step, _ in made.curve("reward")]
     page(folder)
 
@@ -288,7 +289,7 @@ def test_a_summary_older_than_the_run_is_noted(run):
     folder = run()
     with (folder / "metrics.jsonl").open("a") as file:
         file.write(metrics_line(13))
-    assert read_runs([folder])[0].notes == ["summary.json is of step 12, the run has gone on since"]
+    assert read([folder]).runs[0].notes == ["summary.json is of step 12, the run has gone on since"]
 
 
 # Curves
@@ -366,7 +367,7 @@ def test_wrong_input_is_one_line_and_exit_2(run, capsys, case):
 def test_errors_are_of_the_kind_the_command_catches(tmp_path):
     assert not issubclass(ReportError, ConfigError)
     with pytest.raises(ReportError, match="no run directory"):
-        reading.read_runs([tmp_path / "nowhere"])
+        read([tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("what", ["help", "page"])

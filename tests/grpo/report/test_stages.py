@@ -6,7 +6,7 @@ from grpo.report.families import families
 from grpo.report.markdown import blocks
 from grpo.report.page import render
 from grpo.report.panels import panels
-from grpo.report.reading import ReportError, read_runs
+from grpo.report.reading import ReportError
 from grpo.report.stages import read
 from tests.grpo.report.made import metrics_line, pipeline
 
@@ -63,7 +63,7 @@ def seeds(tmp_path, configs):
         (folder / "config.yaml").write_text(config)
         (folder / "metrics.jsonl").write_text("".join(metrics_line(s, reward=s + place) for s in range(1, 4 - place)))
         runs.append(folder)
-    return read_runs(runs)
+    return read(runs).runs
 
 
 def test_seeds_become_a_mean_with_a_band(tmp_path):

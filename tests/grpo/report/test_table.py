@@ -8,9 +8,9 @@ import pytest
 
 from grpo.report.features import one_script, rechecks
 from grpo.report.index import Index
-from grpo.report.reading import read_runs
 from grpo.report.rollouts import CLIPPED, chosen, shortened, shown, spread
 from grpo.report.spreads import spreads
+from grpo.report.stages import read
 from grpo.report.table import Query, QueryError
 from grpo.report.tasks import pass_rates
 from tests.grpo.report.made import large_run, metrics_line, row, write_rows
@@ -25,7 +25,7 @@ def made(tmp_path):
         (tmp_path / "config.yaml").write_text(config)
         for name, rows in files.items():
             write_rows(tmp_path / name, rows)
-        index = Index(read_runs([tmp_path]))
+        index = Index(read([tmp_path]).runs)
         index.refresh()
         return index
 
@@ -204,7 +204,7 @@ def test_both_ends_come_first():
 
 
 def test_a_choice_keeps_whole_groups_and_its_budget(tmp_path):
-    index = Index(read_runs([large_run(tmp_path / "run", steps=20, samples=4)]))
+    index = Index(read([large_run(tmp_path / "run", steps=20, samples=4)]).runs)
     index.refresh()
     size = lambda rows: len(json.dumps(list(rows)))  # noqa: E731
     everything = size(chosen(index.table, size, 10**9))
