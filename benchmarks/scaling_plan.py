@@ -241,7 +241,7 @@ def table(predictions: Sequence[Prediction]) -> str:
 
 
 def checked(plan: Plan, ranks: int, run: Run) -> dict[str, float]:
-    """Compare a prediction with a run of so many ranks; `error` is relative to what was measured."""
+    """Compare a prediction with a run on that number of ranks; `error` is relative to what was measured."""
     predicted = plan.ranks(ranks).step
     return {"ranks": ranks, "predicted": predicted, "measured": run.step, "error": predicted / run.step - 1}
 

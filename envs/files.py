@@ -70,7 +70,7 @@ def _whole(path: str, content: bytes) -> list[Any] | None:
 
 
 def _is_table(found: dict[str, Any]) -> bool:
-    """Whether an object holds columns: several lists of plain values, all of one length."""
+    """Return whether an object holds columns: several lists of plain values, all of one length."""
     lengths = {len(values) if isinstance(values, list) else -1 for values in found.values()}
     plain = all(
         not isinstance(value, dict | list) for values in found.values() if isinstance(values, list) for value in values

@@ -31,7 +31,7 @@ class Objective:
 
     @property
     def needs_proximal(self) -> bool:
-        """Whether the loss needs the logprobs of the trainer's policy at the step's start."""
+        """Return whether the loss needs the logprobs of the trainer's policy at the step's start."""
         return self.config.num_updates * self.config.num_iterations > 1 and self.config.sampling_cap is not None
 
     @property

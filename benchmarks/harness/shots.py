@@ -17,7 +17,7 @@ from envs.rows import GSM8K_MARK, Columns, Row, tasks_from_rows
 
 
 def with_shots(tasks: Sequence[Task], benchmark: Benchmark, settings: Settings, columns: Columns) -> list[Task]:
-    """Return the tasks, each after `settings.shots` worked examples; DataError where there are not so many."""
+    """Return the tasks, each after `settings.shots` worked examples; DataError where there are too few."""
     if not settings.shots:
         return list(tasks)
     asked = {prompt_key(task.prompt) for task in tasks}

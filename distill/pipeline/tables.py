@@ -52,7 +52,7 @@ def compared_with(stage: Stage) -> str | None:
 
 
 def met(goal: Goal, apart: Figure | None) -> bool:
-    """Whether a stage has done what it is for, by the 95% interval of the paired difference."""
+    """Return whether a stage has done what it is for, by the 95% interval of the paired difference."""
     if apart is None:
         return False
     return {"rise": apart.low > 0, "fall": apart.high < 0, "hold": apart.high >= 0}[goal]

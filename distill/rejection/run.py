@@ -23,7 +23,7 @@ Say = Callable[[str], None]
 def run_rejection(config: RejectionConfig, output: Path, *, preface: Sequence[str] = ()) -> dict[str, Any] | None:
     """Sample this process's share in `output` and, if all is sampled then, build the corpus.
 
-    The preface is said first. Returns what summary.json holds; None while other shards have prompts to sample. Goes on
+    Prints the preface first. Returns what summary.json holds; None while other shards have prompts to sample. Goes on
     where an earlier run of the same settings was stopped. Raises ConfigError or envs.DataError, one line, and
     Interrupted after saving.
     """

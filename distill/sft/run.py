@@ -134,7 +134,7 @@ def _trainer(
 
 
 def _corpus(config: SFTConfig, policy: Policy, say: Say) -> tuple[list[Example], list[Example], dict[str, int]]:
-    """Training and validation examples, and the licences that rows give; what was left out is said."""
+    """Return training and validation examples and the licences of the rows; print what was left out."""
     rendering = Rendering(config.template, config.train_on, config.system_prompt, config.chat_template_kwargs)
     renderer = Renderer(policy.tokenizer, rendering)
 

@@ -143,7 +143,7 @@ def _require_possible(callback: Any) -> None:
 
 
 def _own(kind: type, event: str) -> bool:
-    """Whether a class does something on an event: transformers' TrainerCallback has all of them, empty."""
+    """Return whether a class does something on an event: transformers' TrainerCallback has all of them, empty."""
     return any(event in vars(base) for base in kind.__mro__ if base.__name__ != "TrainerCallback")
 
 

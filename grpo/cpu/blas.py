@@ -80,7 +80,7 @@ def _name(path: str) -> str:
 
 
 def _try_load(path: str) -> Blas | None:
-    """Load the library for MLX, if there is one; the first one loaded is the one that MLX finds."""
+    """Load the library for MLX, if there is one; MLX uses the first one loaded."""
     try:
         library = ctypes.CDLL(path, mode=ctypes.RTLD_LOCAL)
         reason = None

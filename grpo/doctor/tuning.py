@@ -75,7 +75,7 @@ def chosen(rates: dict[int, float]) -> int:
 
 
 def sampling_rate(policy: "Policy", config: Config, rows: int) -> float:
-    """Return tokens a second of so many completions decoded together, after a run that warms up."""
+    """Return tokens a second of `rows` completions decoded together, after a run that warms up."""
     from envs import Task
     from grpo.rollout.engine import Request, generate
     from grpo.rollout.sampler import Sampling

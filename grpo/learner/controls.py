@@ -46,7 +46,7 @@ class Controls:
 
     @property
     def disagree(self) -> bool:
-        """Whether sampler and trainer were found to disagree."""
+        """Return whether sampler and trainer were found to disagree."""
         return self.mismatch is not None and not self.mismatch <= MISMATCH
 
     def applied(self, config: Config) -> Config:

@@ -57,7 +57,7 @@ class SpannedRow:
 
     @property
     def waits(self) -> bool:
-        """Whether a span has not run yet."""
+        """Return whether a span has not run yet."""
         return len(self.scores) < len(self.spans)
 
     def forward(self) -> list[mx.array]:

@@ -2,7 +2,7 @@
 
 MLX's collectives know no deadline: a peer whose machine is gone leaves the others waiting. Each side sends a beat every
 few seconds. A connection that closes, or one that is silent for too long, is a lost rank. Rank 0 tells the others; when
-rank 0 is lost each notices by itself. The messages are lines of JSON.
+rank 0 is lost each rank notices it. The messages are lines of JSON.
 """
 
 import contextlib

@@ -23,7 +23,7 @@ from grpo.runs.interrupt import Interrupted, StopFlag, TrainingFailed
 
 FUSED_BYTES = 64 << 20  # of one collective; leaves are put together up to it
 REASON_SECONDS = 5.0  # to learn which rank is lost, when a collective fails
-HEED_SECONDS = 15.0  # for the main thread to end by itself
+HEED_SECONDS = 15.0  # for the main thread to end unasked
 LOCK_SECONDS = 5.0  # until a lost rank's lock on the run directory is free
 
 
@@ -49,12 +49,12 @@ class Ranks(Alone):
 
     @property
     def stuck(self) -> bool:  # type: ignore[override]
-        """Whether a collective never ended."""
+        """Return whether a collective never ended."""
         return self._line.stuck
 
     @property
     def scores(self) -> bool:  # type: ignore[override]
-        """Whether this rank calls the rewards: of rows that all ranks have, rank 0 does."""
+        """Return whether this rank calls the rewards: of rows that all ranks have, rank 0 does."""
         return not self.sharded or self.rank == 0
 
     def places(self, count: int) -> range:

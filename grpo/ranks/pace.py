@@ -8,7 +8,7 @@ import numpy as np
 
 WINDOW = 5  # updates of the mean
 SLOW = 1.5  # times the mean of the others
-QUIET_STEPS = 20  # until it is said again
+QUIET_STEPS = 20  # until a slow rank is named again
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Groups and their rewards as bytes, to go from rank to rank: JSON for what is said, arrays for what is per token."""
+"""Groups and rewards as bytes, to go from rank to rank: JSON for texts, arrays for figures per token."""
 
 import io
 import json

@@ -30,7 +30,7 @@ def after_prompt(messages: list[Any]) -> list[Any]:
 
 
 def rechecks(text: str) -> bool:
-    """Whether the text turns back on itself: wait, let me check, and the like in English and Chinese."""
+    """Return whether the text turns back on itself: wait, let me check, and the like in English and Chinese."""
     return RECHECKS.search(text) is not None
 
 

@@ -47,7 +47,7 @@ class Run:
 
     @property
     def supervised(self) -> bool:
-        """Whether the run learns from given answers (SFT, a student): it has losses and no rewards."""
+        """Return whether the run learns from given answers (SFT, a student): it has losses and no rewards."""
         return is_supervised(self.metrics)
 
     def curve(self, name: str) -> list[Point]:
@@ -73,7 +73,7 @@ class Run:
 
 
 def is_supervised(metrics: Mapping[int, Mapping[str, float]]) -> bool:
-    """Whether no step has a reward or completions."""
+    """Return whether no step has a reward or completions."""
     return not any("reward" in values or "completions/mean_length" in values for values in metrics.values())
 
 

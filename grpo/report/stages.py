@@ -63,7 +63,7 @@ def read(paths: Sequence[Path]) -> Reading:
 
 
 def is_pipeline(path: Path) -> bool:
-    """Whether the directory is one of `python -m distill.pipeline`."""
+    """Return whether the directory is one of `python -m distill.pipeline`."""
     return not (path / "metrics.jsonl").exists() and isinstance(read_yaml(path / "config.yaml").get("stages"), dict)
 
 

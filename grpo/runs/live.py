@@ -21,7 +21,7 @@ SMALLEST_HEIGHT = 16  # lines of a terminal below which only plain lines are wri
 
 
 def draws(console: Console) -> bool:
-    """Whether a console can draw over what it drew: FORCE_COLOR makes a terminal of a pipe, but not that."""
+    """Return whether a console can draw over what it drew: FORCE_COLOR makes a terminal of a pipe, but not that."""
     return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
@@ -109,7 +109,7 @@ def _width(totals: Sequence[float | None]) -> float:
 
 
 def _clipped(label: str, style: str, text: str, width: int, lines: int) -> Text:
-    """Return a labelled text in at most so many lines of a width; the model's text is only text."""
+    """Return a labelled text in at most `lines` lines of a width; the model's text is only text."""
     flat = " ".join(printable(text).split())
     most = max(20, width * lines - len(label) - 2)
     shown = flat if len(flat) <= most else f"{flat[: most // 2]} ... {flat[-(most // 2 - 5) :]}"

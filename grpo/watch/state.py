@@ -47,7 +47,7 @@ class Watched:
 
     @property
     def stopped(self) -> bool:
-        """Whether the page is not kept up to date any more."""
+        """Return whether the page is not kept up to date any more."""
         return self._stopped.is_set()
 
     def refresh(self) -> bool:

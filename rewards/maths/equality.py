@@ -287,7 +287,7 @@ class Comparison(Quantities):
 
 
 def _counted(answers: list[Node], golds: list[Node]) -> bool:
-    """Whether an answer says what each of its numbers counts, and the gold doesn't: 9 chickens and 10 rabbits."""
+    """Return whether an answer says what each number counts, and the gold doesn't: 9 chickens and 10 rabbits."""
     return all(node.kind == "quantity" for node in answers) and _only_first_named(answers, golds)
 
 

@@ -76,7 +76,7 @@ class Evidence:
 
     @property
     def supervised(self) -> bool:
-        """Whether the run samples nothing and has no rewards."""
+        """Return whether the run samples nothing and has no rewards."""
         return not any(name.startswith(("reward", "completions/")) for step in self.steps for name in step)
 
     @property

@@ -20,7 +20,7 @@ HACKS = {
     "no reward judges the task", "repetition", "stops at once", "language drift",
 }  # fmt: skip
 UNSTABLE = {"learning rate too high", "KL blow-up", "gradient spikes", "mismatch", "entropy collapse"}
-EARLY = 3  # steps before which nothing is said
+EARLY = 3  # steps before which there is no verdict
 SURE = 2.0  # standard errors that a difference must have
 ENDED = re.compile(r"^\d\d:\d\d:\d\d  Traceback|TrainingFailed", re.MULTILINE)
 
@@ -46,7 +46,7 @@ def verdict(run: Path) -> Verdict:
 
 
 def finished(run: Path) -> bool:
-    """Whether a run has ended and written its summary."""
+    """Return whether a run has ended and written its summary."""
     return (run / "summary.json").exists()
 
 

@@ -58,7 +58,7 @@ def too_easy(seen: Evidence) -> Iterator[Finding]:
 
 
 def never_right(seen: Evidence) -> bool:
-    """Whether no completion, or hardly one, was right in any step."""
+    """Return whether no completion, or hardly one, was right in any step."""
     values = seen.values(seen.accuracy_metric)
     if values:
         return max(values) < 0.1 and (mean(values) or 0) < NEVER
@@ -273,7 +273,7 @@ def wrong_gold(seen: Evidence) -> Iterator[Finding]:
 
 
 def _formal(sample: Sample) -> str | None:
-    """Return the answer of a completion that ended by itself; None otherwise."""
+    """Return the answer of a completion that ended before its limit; None otherwise."""
     given = answers(sample.text)
     return given[0] if given and sample.stop_reason == "stop" else None
 

@@ -138,7 +138,7 @@ def mismatch(seen: Evidence) -> Iterator[Finding]:
 
 
 def flat(seen: Evidence) -> bool:
-    """Whether the reward of a run long enough has not risen beyond its noise."""
+    """Return whether the reward of a run long enough has not risen beyond its noise."""
     gain = seen.gain("reward")
     return seen.count >= FLAT_STEPS and gain is not None and gain < max(2.5 * seen.noise("reward"), 0.02)
 

@@ -1,4 +1,4 @@
-"""Findings about what is said: cut, empty, repeated, copied, in another language, longer for nothing, misprompted."""
+"""Findings about texts: cut, empty, repeated, copied, in another language, longer for nothing, misprompted."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +45,7 @@ def _with_reward(seen: Evidence, name: str, measure: Callable[[Sample], float]) 
 
 
 def truncated(seen: Evidence) -> Iterator[Finding]:
-    """Hardly any completion ends by itself."""
+    """Hardly any completion ends before its limit."""
     first, now = seen.start("completions/clipped_ratio"), seen.end("completions/clipped_ratio")
     if first is None or now is None or now < 0.5:
         return
@@ -64,7 +64,7 @@ def truncated(seen: Evidence) -> Iterator[Finding]:
 
 
 def stops_at_once(seen: Evidence) -> Iterator[Finding]:
-    """Nothing is said."""
+    """The model ends its completions at once."""
     length, start = seen.end("completions/mean_length"), seen.start("completions/mean_length")
     right = success(seen, "end")
     if length is None or start is None or (right is not None and right >= 0.3):
@@ -145,7 +145,7 @@ def copies(seen: Evidence) -> Iterator[Finding]:
 
 
 def _is_copy(sample: Sample) -> bool:
-    """Whether a completion goes through its prompt, or is made of its words alone."""
+    """Return whether a completion goes through its prompt, or is made of its words alone."""
     whole = len(words(sample.text))
     alone = whole >= 4 and of_prompt(sample.text, sample.prompt) >= 0.9 * whole
     return alone or copied(sample.text, sample.prompt) >= COPIED

@@ -115,10 +115,10 @@ def answers(text: str) -> tuple[str, ...]:
 
 
 def has_answer(sample: Sample) -> bool:
-    """Whether the gold answer is what a reader would take for the final one."""
+    """Return whether the gold answer is what a reader would take for the final one."""
     return sample.gold is not None and sample.gold in answers(sample.text)
 
 
 def holds(prompt: str, gold: str) -> bool:
-    """Whether a prompt contains the gold answer as a word of its own."""
+    """Return whether a prompt contains the gold answer as a word of its own."""
     return re.search(rf"(?<![\w.]){re.escape(gold)}(?![\w]|\.\d)", prompt.lower().replace(",", "")) is not None

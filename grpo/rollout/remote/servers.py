@@ -37,7 +37,7 @@ class Answer:
 
     tokens: tuple[int, ...]  # with the stop token, where there is one
     logprobs: tuple[float, ...]  # of the tokens
-    stopped: bool  # ended by itself, not at max_tokens
+    stopped: bool  # ended before max_tokens
     prompt_tokens: int | None = None  # that the server counted
 
 
