@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from grpo.config import Config
 from grpo.doctor.findings.evidence import Evidence, Metrics, Sample
 from grpo.doctor.findings.texts import gold_of
+from grpo.report.reading import number, parsed, read_lines, read_yaml
 
 FILES, ROWS = 8, 512  # saved steps that are read, and completions of each
 GOLD_COLUMNS = ("answer", "column/answer", "solution", "target", "gold", "label")
@@ -26,8 +25,6 @@ def read(run: Path) -> Evidence:
 
     Raises RunError where it holds no finished step.
     """
-    from grpo.report.reading import read_lines
-
     if not run.is_dir():
         raise RunError(f"no run directory {run}")
     if not (run / "metrics.jsonl").is_file():
@@ -57,30 +54,19 @@ def _stages(run: Path) -> str:
 
 
 def _metrics(row: dict[str, Any]) -> Metrics:
-    from grpo.report.reading import number
-
     values = {name: number(value) for name, value in row.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _settings(path: Path) -> dict[str, Any]:
     """Return the config of a run; what is missing in it, or the whole of one that can't be read, is the default's."""
-    default = Config().model_dump(mode="json")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, yaml.YAMLError):
-        return default
-    return {**default, **tree} if isinstance(tree, dict) else default
+    return Config().model_dump(mode="json") | read_yaml(path)
 
 
 def _figures(path: Path) -> dict[str, Any]:
-    import json
-
     try:
-        summary = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(summary, dict):
+        summary = parsed(path.read_bytes()) or {}
+    except OSError:
         return {}
     return {when: summary[when] for when in ("before", "after") if isinstance(summary.get(when), dict)}
 
@@ -126,8 +112,6 @@ def _ends(files: Sequence[Path]) -> list[tuple[int, Path]]:
 
 
 def _samples(path: Path, step: int) -> list[Sample]:
-    from grpo.report.reading import read_lines
-
     try:
         rows = read_lines(path)[0][:ROWS]
     except OSError:
@@ -136,8 +120,6 @@ def _samples(path: Path, step: int) -> list[Sample]:
 
 
 def _sample(row: dict[str, Any], step: int) -> Sample | None:
-    from grpo.report.reading import number
-
     text, rewards = row.get("completion"), row.get("rewards")
     if not isinstance(text, str):
         return None

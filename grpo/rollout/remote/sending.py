@@ -1,6 +1,5 @@
 """Put each step's adapter where the servers can read it, under a path that holds its version."""
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Literal
 from grpo.config.sections import ConfigError
 from grpo.model.adapter_files import AdapterFiles, write_peft
 from grpo.model.policy import Policy
+from grpo.runs.checkpoint import sha256
 
 PARTIAL = ".partial"
 
@@ -50,8 +50,7 @@ class Sender:
             adapter = AdapterFiles("lora", settings["num_layers"], settings["lora_parameters"], weights)
             write_peft(adapter, partial, self.base, short_names=True)
         weights_file = next(partial.glob("*.safetensors"))
-        digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()[:12]
-        name = f"v{version:06d}-{digest}"
+        name = f"v{version:06d}-{sha256(weights_file)[:12]}"
         target = self.folder / name
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
