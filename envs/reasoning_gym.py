@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
+from envs.adapters.gym_worker import shared_worker
 from envs.answers import column, final_answer
 from envs.base import DataError, Env, Task
-from envs.gym_worker import shared_worker
 from envs.splits import split_tasks
 from rewards.base import Completion, Judged, seen_prompts
 

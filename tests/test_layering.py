@@ -1,4 +1,4 @@
-"""Imports point one way: rewards <- envs <- grpo <- distill <- benchmarks. Read from the source."""
+"""Imports point one way: rewards <- envs <- grpo <- distill <- benchmarks, in no circle. Read from the source."""
 
 import ast
 from pathlib import Path
@@ -7,6 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ["rewards", "envs", "grpo", "distill", "benchmarks"]  # each may import itself and what stands left of it
+MOST_FILES = {"rewards": 16, "envs": 22, "grpo": 20, "distill": 12, "benchmarks": 32}  # beside the rooms
+MOST_LINES = 400
 WITHOUT_MLX = ["rewards", "envs"]
 MATHS = [
     "cpu.exponential",
@@ -138,3 +140,52 @@ def test_what_is_not_maths_is_seen(source):
 
 def test_every_layer_exists():
     assert [package for package in LAYERS if not sources(package)] == []
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_folders_and_files_stay_small(package):
+    assert len(list((ROOT / package).glob("*.py"))) <= MOST_FILES[package]
+    long = [path for path in sources(package) if len(path.read_text("utf-8").splitlines()) > MOST_LINES]
+    assert [str(path.relative_to(ROOT)) for path in long] == []
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import one another while they are loaded, each circle once."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        if module in path:
+            found.append(path[path.index(module) :])
+        elif module not in done:
+            for other in sorted(imports[module]):
+                visit(other, [*path, module])
+            done.add(module)
+
+    for module in sorted(imports):
+        visit(module, [])
+    return found
+
+
+def test_no_module_is_imported_in_a_circle():
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for package in LAYERS
+        for path in sources(package)
+    }
+    imports: dict[str, set[str]] = {}
+    for name, path in files.items():
+        named: set[str] = set()
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= inner if inner <= files.keys() else {node.module, *inner}
+            elif isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+        imports[name] = (named & files.keys()) - {name}
+    assert circles(imports) == []
+
+
+def test_a_circle_is_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []

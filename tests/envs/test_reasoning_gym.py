@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("reasoning_gym")
 
 from envs import DataError, make
-from envs.gym_worker import GymWorker, shared_worker
+from envs.adapters.gym_worker import GymWorker, shared_worker
 from envs.reasoning_gym import evaluating_call, reasoning_gym_reward, task_names
 
 SLOW = {"ab", "arc_agi", "figlet_font", "group_anagrams", "knight_swap", "quantum_lock", "zebra_puzzles"}

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from grpo.doctor.findings import paid, rate, saying
 from grpo.doctor.findings.evidence import Evidence
 from grpo.doctor.findings.kinds import KINDS, Finding
+from grpo.doctor.findings.paid import RULES as PAID
+from grpo.doctor.findings.rate import RULES as RATE
 from grpo.doctor.findings.reading import read
+from grpo.doctor.findings.saying import RULES as SAYING
 
 SHOWN = 0.55  # confidence from which a finding is shown
 SYMPTOM = 0.5  # what a finding keeps of its confidence when another explains it
-RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (*rate.RULES, *paid.RULES, *saying.RULES)
+RULES: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (*RATE, *PAID, *SAYING)
 
 
 def diagnose(run: Path) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""The program behind `envs.gym_worker`: a JSON request a line in, a JSON reply a line out."""
+"""The program behind `envs.adapters.gym_worker`: a JSON request a line in, a JSON reply a line out."""
 
 import functools
 import json
@@ -63,7 +63,7 @@ def limit_resources() -> None:
 def main() -> None:
     """Serves requests until standard input ends."""
     limit_resources()
-    sys.path.pop(0)  # this folder, whose reasoning_gym.py would be found first
+    sys.path.pop(0)  # this folder, whose gymnasium.py would be found first
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a task prints must not be taken for a reply
     import reasoning_gym  # noqa: F401  the slow part, before a score is on the clock
