@@ -88,9 +88,15 @@ KINDS: dict[str, Kind] = {
         ("too hard", "learning rate too low"),
     ),
     "reward fails": Kind(
-        "A reward raises, times out or gives no value.",
+        "A reward raises, times out or returns nonsense.",
         "log.txt has its tracebacks: mend it, raise reward_timeout_seconds, or take it out.",
         ("reward never fires", "learning rate too low", "no reward judges the task"),
+    ),
+    "reward has no value": Kind(
+        "The rewards give most completions no value (None) though none of them failed.",
+        "Look at what they answer None to (python -m rewards.score). If such a completion deserves nothing, "
+        "missing_rewards: zero pays it 0; if another reward judges it, missing_rewards: ignore.",
+        ("reward never fires", "learning rate too low", "no reward judges the task", "too hard"),
     ),
     "reward is random": Kind(
         "The same completion of the same task is paid differently.",

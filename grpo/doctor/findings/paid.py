@@ -136,7 +136,7 @@ def never_fires(seen: Evidence) -> Iterator[Finding]:
 
 
 def fails(seen: Evidence) -> Iterator[Finding]:
-    """A reward raises, hangs or returns nothing."""
+    """A reward raises, hangs or returns nonsense; or it has no value for most completions."""
     prefix = "rewards/failed/"
     counts: dict[str, float] = {}
     for step in seen.steps:
@@ -153,7 +153,7 @@ def fails(seen: Evidence) -> Iterator[Finding]:
         )
     missing = sum(seen.values("rewards/missing"))
     if not counts and missing > 0.5 * each:
-        yield found("reward fails", 0.8, f"{missing / each:.0%} of the completions have no reward")
+        yield found("reward has no value", 0.8, f"{missing / each:.0%} of the completions have no reward")
 
 
 def random_reward(seen: Evidence) -> Iterator[Finding]:

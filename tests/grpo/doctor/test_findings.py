@@ -305,6 +305,7 @@ SHOWN = {
     "no reward judges the task": same_for_all,
     "reward never fires": fires_never,
     "reward fails": failing,
+    "reward has no value": lambda run: run.all(rewards__missing=100.0),
     "reward is random": noisy,
     "wrong gold answers": other_gold,
     "strict/lenient gap": unread,
