@@ -20,7 +20,7 @@ import mlx.nn as nn
 from grpo.attention.causal import causal_attention
 from grpo.attention.layout import pad_rows
 from grpo.attention.routing import install_routing
-from grpo.model.policy import Policy
+from grpo.model.policy import Policy, raised_in_layer
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class PackedCache:
 
 
 def packed_hidden(policy: Policy, rows: Sequence[Sequence[int]]) -> mx.array:
-    """Hidden states of all tokens of all rows one after another, [n, hidden]; the policy must pass `packs`."""
+    """Hidden states of all tokens of all rows one after another, [n, hidden]; `packing_refused` must be None."""
     caches = [PackedCache([len(row) for row in rows]) for _ in policy.model.layers]
     return policy.trunk(mx.array([[token for row in rows for token in row]]), caches)[0]
 
@@ -74,20 +74,21 @@ def padded_hidden(policy: Policy, rows: Sequence[Sequence[int]]) -> mx.array:
     return hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
 
 
-def packs(policy: Policy) -> bool:
-    """Return whether packed rows give this network's own hidden states, by trying it, as for shared prompts."""
+def packing_refused(policy: Policy) -> str | None:
+    """Return why packed rows do not give this network's own hidden states, None if they do; found out by trying."""
     if not install_routing(policy.model):
-        return False
+        return "the model has an attention of its own"
     _install(policy.model)
     rows = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [3, 1, 2], [2, 2, 1, 4, 1, 3]]
     try:
         packed = packed_hidden(policy, rows)
         alone = mx.concatenate([policy.trunk(mx.array([row]), policy.whole_caches())[0] for row in rows])
-        scale, difference = mx.abs(alone).max(), mx.abs(packed - alone).max()
-        tolerance = 1e-4 if alone.dtype == mx.float32 else 5e-2
-        return bool((difference <= tolerance * scale + 1e-6).item())
-    except Exception:  # a foreign architecture may refuse a foreign cache in any way; padded rows serve it
-        return False
+    except Exception as error:  # a foreign architecture may refuse a foreign cache in any way; padded rows serve it
+        return raised_in_layer(error)
+    scale, difference = mx.abs(alone).max(), mx.abs(packed - alone).max()
+    tolerance = 1e-4 if alone.dtype == mx.float32 else 5e-2
+    same = (difference <= tolerance * scale + 1e-6).item()
+    return None if same else "hidden states of packed rows differ from those of rows alone"
 
 
 def _install(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 
 from distill.sft.cross_entropy import Head, cross_entropy, weighted_loss
 from distill.sft.examples import Example
-from distill.sft.packing import balanced_bins, packed_hidden, packs, padded_bins, padded_hidden, padding_share
+from distill.sft.packing import balanced_bins, packed_hidden, packing_refused, padded_bins, padded_hidden, padding_share
 from grpo.cpu.fusion import fused_gradients
 from grpo.model.policy import Policy
 
@@ -47,7 +47,8 @@ class Supervised:
         objective: Objective = next_tokens,
     ) -> None:
         self.policy, self.token_budget, self.logits_chunk = policy, token_budget, logits_chunk
-        self.packed = packing and packs(policy)
+        self.padded_because = packing_refused(policy) if packing else "packing: false"
+        self.packed = self.padded_because is None
         self.objective = objective
 
     def micro_batches(self, examples: Sequence[Example]) -> tuple[list[list[Example]], float]:

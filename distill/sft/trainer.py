@@ -72,7 +72,8 @@ class SFTTrainer(Loop[SFTState]):
         self._open_logger(SFTLogger)
 
     def _begin(self) -> None:
-        how = "packed rows" if self.supervised.packed else "padded rows"
+        reason = self.supervised.padded_because
+        how = "packed rows" if reason is None else f"padded rows ({reason})"
         self.logger.say(f"{len(self.examples)} examples, {len(self.validation)} to validate on, {how}")
         for note in () if self.benchmarks is None else self.benchmarks.notes:
             self.logger.say(f"  note: {note}")

@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from distill.sft.cross_entropy import Head
 from distill.sft.examples import Example
-from distill.sft.packing import packed_hidden, packs, padded_hidden
+from distill.sft.packing import packed_hidden, packing_refused, padded_hidden
 from distill.sft.step import predicting_places
 from distill.student.divergence import Divergence, bucketed, divergence, log_softmax, unbucketed
 from grpo.model.policy import Policy
@@ -42,7 +42,7 @@ class LogitObjective:
     def teacher(self) -> Policy:
         """Loaded when first needed."""
         policy = self.load()
-        self.packed = packs(policy)
+        self.packed = packing_refused(policy) is None
         return policy
 
     def __call__(self, examples: Sequence[Example], tokens: mx.array) -> Head:

@@ -21,8 +21,6 @@ from grpo.attention.caches import CompletionCache, GroupedRepeatedCache, Repeate
 from grpo.attention.layout import PrefixLayout, pad_rows
 from grpo.attention.routing import install_routing
 from grpo.attention.trunk import has_states, rows_after, run_apart, trunk_caches
-from grpo.cpu import norm, rotary
-from grpo.cpu.switch import serves
 from grpo.model import pissa
 from grpo.model.adapters import MergingLoRA
 from grpo.model.adapters import install as install_adapters
@@ -52,9 +50,6 @@ class Policy:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.adapter_settings, self.fine_tune = adapter_settings, fine_tune
-        if serves():
-            rotary.install(model)
-            norm.install(model)
         self.trunk, self.head = find_head(model)
         self.rows_cache: type[RowsCache] = CompletionCache
         self.sharing_refused = _sharing_refused(self)
@@ -251,7 +246,7 @@ def _sharing_refused(policy: Policy) -> str | None:
         try:
             refused = _differs(policy)
         except Exception as error:  # a foreign architecture may refuse a foreign cache in any way; whole rows serve it
-            refused = f"{_place_of(error)}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            refused = raised_in_layer(error)
         if refused is None:
             return None
     return refused
@@ -264,7 +259,7 @@ def _cut_refused(policy: Policy) -> str | None:
         parts = mx.concatenate([policy.trunk(row[:, :4], caches), policy.trunk(row[:, 4:], caches)], axis=1)
         same = close(parts, policy.trunk(row, trunk_caches(policy.model)))
     except Exception as error:  # as with a shared prompt: whole rows serve it
-        return f"{_place_of(error)}{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return raised_in_layer(error)
     return None if same else "a row in two spans differs from the whole row"
 
 
@@ -284,7 +279,8 @@ def _differs(policy: Policy) -> str | None:
     return None if close(shared, mx.stack(whole)) else "completions after a shared prompt differ from whole rows"
 
 
-def _place_of(error: Exception) -> str:
-    """Return the layer's code that an error comes from, for the log."""
+def raised_in_layer(error: Exception) -> str:
+    """Return an error in one line, after the layer's code that it comes from."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mlx_lm" in frame.filename]
-    return f"{Path(frames[-1].filename).name} line {frames[-1].lineno} ({frames[-1].line}): " if frames else ""
+    place = f"{Path(frames[-1].filename).name} line {frames[-1].lineno} ({frames[-1].line}): " if frames else ""
+    return f"{place}{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from distill.sft.packing import balanced_bins, packed_hidden, packs, padded_bins, padding_share
+from distill.sft.packing import balanced_bins, packed_hidden, packing_refused, padded_bins, padding_share
 from distill.sft.step import Supervised, counted, predicting_places
 from tests.distill.small_models import TINY, examples
 
@@ -76,7 +76,8 @@ def test_padded_rows_give_the_same_loss_and_gradient(kind):
 
 
 def test_attention_of_its_own_is_found_out_and_padded():
-    assert not packs(TINY.policy("gemma2"))  # soft-capped scores never reach scaled_dot_product_attention
+    reason = packing_refused(TINY.policy("gemma2"))  # soft-capped scores never reach scaled_dot_product_attention
+    assert reason == "the model has an attention of its own"
 
 
 def test_packing_with_recomputed_blocks_gives_the_same_gradient():
