@@ -1,1 +1,1 @@
-"""Symbolic comparison of answers; only the verifier's worker process imports sympy."""
+"""Values of expressions: what is compared where structure does not decide."""

@@ -17,19 +17,15 @@ from rewards.maths.choices import letter_of_answer, letter_of_gold, letter_said,
 from rewards.maths.equality import Comparison
 from rewards.maths.final_answer import EXTRACTS, Answer, Extract, answering_part, boxed_answer, final_answer
 from rewards.maths.grammar import read
-from rewards.maths.numbers import plain_number
-from rewards.maths.quantities import Undecided
+from rewards.maths.quantities import plain_number
 from rewards.maths.tokens import MAX_ANSWER
 from rewards.maths.tree import Node, Reading
-from rewards.maths.values import too_large
-from rewards.maths.verifier import Item, shared
 from rewards.maths.words import words_of
 from rewards.sections import opened_by_prompt
 
-_VALUES: dict[str, float | None] = {"ok": 1.0, "gold_bad": None, "deadline": None}  # any other outcome is 0
+_VALUES: dict[str, float | None] = {"ok": 1.0, "gold_bad": None}  # any other outcome is 0
 _PROSE = ("auto", "last_number")  # values of extract that look outside boxes and tags
 SHORT = 200  # characters of a completion that may be a choice as a whole: "b. 4"
-_NAMES = {"timeout": "timeout_verifier"}  # `timeout` alone is the whole reward's
 _BLANK = re.compile(r"\s|\\[,;!:]|\\(?:left|right|displaystyle)(?![A-Za-z])|[{}$]|(?<=\\)[dt](?=frac)")
 _ARITHMETIC = re.compile(r"(?:\\(?:frac|times|cdot|div|sqrt)|[0-9.,(){}+*/^-])+")
 _OPERATOR = re.compile(r"[\\+*/^]|(?<=.)-")
@@ -78,23 +74,18 @@ class AccuracyReward:
         if golds is None:
             raise ValueError(f"{self.__name__} needs a column 'answer', got {', '.join(columns) or 'none'}")
         seen = seen_prompts(prompts, columns)
-        rows = [self._row(*row) for row in zip(prompts, seen, completions, golds, strict=True)]
-        pending = [item for row in rows if not isinstance(row, str) for item in row]
-        found = shared().outcomes(pending) if pending else {}
         result = Judged()
-        for row, gold, completion in zip(rows, golds, completions, strict=True):
-            outcome = row if isinstance(row, str) else _best([found[item] for item in row])
+        for prompt, before, completion, gold in zip(prompts, seen, completions, golds, strict=True):
+            outcome = self._row(prompt, before, completion, gold)
             result.append(_VALUES.get(outcome, 0.0))
-            name = _NAMES.get(outcome, outcome)
-            result.count(name, _message(outcome, gold, completion))
+            result.count(outcome, _message(outcome, gold, completion))
         return result
 
     def close(self) -> None:
-        """End the worker processes; they start again when needed."""
-        shared().close()
+        """Do nothing: unlike rewards with processes, this one holds none, and callers close every reward alike."""
 
-    def _row(self, prompt: Completion, seen: str, completion: Completion, gold: Any) -> str | list[Item]:
-        """The outcome of one completion, or the comparisons that need sympy."""
+    def _row(self, prompt: Completion, seen: str, completion: Completion, gold: Any) -> str:
+        """The outcome of one completion."""
         golds = read_gold(gold)
         if not golds:
             return "gold_bad"
@@ -105,14 +96,10 @@ class AccuracyReward:
             return "refused"
         chosen = any(reference.letter is not None for reference in golds)
         part = answering_part(text, opened=opened, lenient=not self.strict) if chosen else ""
-        verdicts = [self._judge(reference, taken, part, question) for reference in golds]
-        if "ok" in verdicts:
-            return "ok"
-        pending = [verdict for verdict in verdicts if isinstance(verdict, Item)]
-        return pending or _best([str(verdict) for verdict in verdicts])
+        return min((self._judge(reference, taken, part, question) for reference in golds), key=_RANK)
 
-    def _judge(self, gold: Gold, taken: Answer | None, part: str, question: str) -> str | Item:
-        """The outcome against one reference, or what the worker has to compare."""
+    def _judge(self, gold: Gold, taken: Answer | None, part: str, question: str) -> str:
+        """The outcome against one reference."""
         wanted = gold.letter or (letter_of_answer(gold.text, listed=True) if lists_options(question) else None)
         if wanted is not None:
             letter = self._letter(taken, part, question)
@@ -134,12 +121,6 @@ class AccuracyReward:
         words = _question_words(question)
         try:
             same = Comparison(strict=self.strict, words=words).same_answer(gold.reading, answer)
-        except Undecided:
-            if too_large(answer.tree):
-                return "refused"
-            if too_large(gold.reading.tree):
-                return "gold_bad"
-            return Item(gold.text, taken.text, self.strict, words & words_of(taken.text + " " + gold.text))
         except (ArithmeticError, ValueError, RecursionError):  # numbers too large to compare, trees too deep
             return "unparsed"
         if not same and not gold.reading.known and _MATHS.search(gold.reading.tree.name):
@@ -214,22 +195,7 @@ def _copied(text: str, answer: Node, question: str) -> bool:
     return squeezed in _BLANK.sub("", question[:4000])
 
 
-_RANK: Callable[[str], int] = (
-    "ok",
-    "timeout",
-    "memory",
-    "died",
-    "deadline",
-    "refused",
-    "wrong",
-    "unparsed",
-    "gold_bad",
-).index
-
-
-def _best(outcomes: Sequence[str]) -> str:
-    """One outcome for several references."""
-    return min(outcomes, key=_RANK)
+_RANK: Callable[[str], int] = ("ok", "refused", "wrong", "unparsed", "gold_bad").index  # of several references
 
 
 def _message(outcome: str, gold: Any, completion: Completion) -> str | None:

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from rewards.maths.exact import Exact, decimal, repeating
 from rewards.maths.tokens import FUNCTIONS, GREEK, Token, Unknown
-from rewards.maths.tree import Node, joined, substituted
+from rewards.maths.tree import Node, derivative_name, is_minus_one, joined, substituted, unused, without_differential
 from rewards.maths.words import NUMBERS
 
 PRODUCT, SUM = 30, 20  # binding powers that arguments without brackets need
@@ -16,7 +16,6 @@ _CALLS = {"abs": "absolute", "floor": "floor", "ceil": "ceiling"}
 _BIG = frozenset({"sum", "prod", "int", "iint", "oint", "lim"})
 _LOST = frozenset({"hline", "over", "atop", "not", "label", "tag", "ref", "frac", "begin", "end", "stackrel"})
 _BASE = re.compile(r"[0-9]+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|sixteen")
-BOUND = "\N{BULLET}"
 ORDINALS = frozenset({"st", "nd", "rd", "th"})
 NO_FACTOR = frozenset({"circ", "cup", "cap", "setminus", "in", "notin", "subset", "subseteq", "choose", "pmod",
                        "bmod", "mod", "rfloor", "rceil"})  # fmt: skip
@@ -198,7 +197,7 @@ class Atoms:
     def _command(self, name: str) -> Node:
         if name == "frac":
             above, below = self._argument(), self._argument()
-            if derivative := _derivative(above, below):
+            if derivative := derivative_name(above, below):
                 taken = above.kind == "symbol" and self._starts_factor()
                 return Node("application", (self._expression(SUM),), derivative) if taken else self._symbol(derivative)
             return Node("quotient", (above, below))
@@ -237,23 +236,35 @@ class Atoms:
 
         The variable that it binds has no name of its own.
         """
-        lower = self._subscript() if self._take("_") else ""
-        upper = (self._exponent(),) if self._take("^") else ()
+        variable, lower, limits = "", "", tuple[Node, ...]()
+        if self._take("_"):
+            if self._mark("{") and self._kind(1) in ("letter", "command") and self._next(2) == "=":
+                variable = self._next(1)
+                self._at += 3
+                limits = (self._expression(0),)
+                self._expect("}")
+            elif name == "int":
+                limits = (self._exponent(),)
+            else:
+                variable, sign, target = self._subscript().rpartition("->")
+                lower = sign + target
+        if self._take("^"):
+            limits += (self._exponent(),)
         if name.endswith("int"):
-            of, bound = self._integrand()
-            bound, lower = (bound, lower) if upper else ("", lower + bound)
+            of, variable = self._integrand()
+            if len(limits) < 2:  # nothing is bound
+                return Node("bound", (of, *limits), f"{name} {lower}d{variable}")
         else:
             of = self._expression(SUM)
-            bound, sign, start = next((lower.partition(sign) for sign in ("=", "->") if sign in lower), ("", "", lower))
-            lower = f"{_unused(of)}{sign}{start}" if bound else lower
-        return Node("application", (substituted(of, bound, _unused(of)) if bound else of, *upper), f"{name} {lower}")
+        hidden = unused(of) if variable else ""
+        return Node("bound", (substituted(of, variable, hidden), *limits), f"{name} {hidden}{lower}")
 
     def _integrand(self) -> tuple[Node, str]:
         """What stands before the differential, and its variable."""
         terms: list[Node] = []
         while True:
             negative = bool(terms) and self._next(-1) == "-"
-            term, variable = _without_differential(self._expression(SUM))
+            term, variable = without_differential(self._expression(SUM))
             terms.append(Node("negative", (term,)) if negative else term)
             if variable:
                 return (terms[0] if len(terms) == 1 else Node("sum", tuple(terms))), variable
@@ -306,7 +317,7 @@ class Atoms:
         base: Node | None = None
         power: Node | None = None
         if self._take("_"):
-            if self._kind() == "number" and len(self._next()) > 1 and self._next(1) != "(":
+            if self._kind() == "number" and len(self._next()) > 1 and self._next(1) != "(" and self._kind(1) != "number":
                 raise Unknown  # \log_28 is the logarithm of 8 in TeX
             base = self._exponent()
         if self._take("^"):
@@ -352,49 +363,3 @@ class Atoms:
             self._at += 1
             return self._symbol(self._next(-1))
         return self._argument()
-
-
-def is_minus_one(node: Node) -> bool:
-    """Return whether an exponent marks an inverse function."""
-    return node.kind == "negative" and node.parts[0].number is not None and node.parts[0].number.value == 1
-
-
-def _unused(node: Node) -> str:
-    """A name for a variable that a sum, a limit or an integral binds, of which none in the node has been made."""
-    name = BOUND
-    while any(name in part.name for part in node.walk()):
-        name += BOUND
-    return name
-
-
-def _without_differential(term: Node) -> tuple[Node, str]:
-    """A term without the dx at its end, and the x; "" where there is none."""
-    if term.kind == "word" and term.name[-2:-1] == "d":
-        rest = term.name[:-2]
-        if not rest:
-            return Node("number", number=Exact(Fraction(1))), term.name[-1]
-        return Node("word" if len(rest) > 1 else "symbol", (), rest), term.name[-1]
-    if term.kind == "quotient":
-        above, variable = _without_differential(term.parts[0])
-        return Node("quotient", (above, term.parts[1])), variable
-    if term.kind != "product":
-        return term, ""
-    *others, last = term.parts
-    kept, variable = _without_differential(last)
-    if not variable and len(others) > 1 and others[-1] == Node("symbol", (), "d") and last.kind == "symbol":
-        others.pop()
-        variable = last.name
-    elif variable and kept.number is None:
-        others.append(kept)
-    if not variable:
-        return term, ""
-    return (others[0] if len(others) == 1 else Node("product", tuple(others))), variable
-
-
-def _derivative(above: Node, below: Node) -> str:
-    r"""The name of \frac{dy}{dx}, \frac{d}{dx}, \frac{\partial f}{\partial x}; "" for any other fraction."""
-    names = ["".join(node.name for node in side.walk()) for side in (above, below)]
-    for sign in ("d", "\\partial"):
-        if all(name.startswith(sign) for name in names) and len(names[1]) > len(sign) and below.kind != "sum":
-            return f"{names[0]}/{names[1]}"
-    return ""

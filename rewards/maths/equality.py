@@ -1,41 +1,29 @@
 r"""Compare two answers on their trees.
 
 Structure is compared here: lists, tuples, sets, intervals, matrices, chains of "=", units. Single expressions go by
-value (`rewards.maths.values`); what values can't tell raises Undecided or goes to the judge of expressions that the
-worker process gives. So the fast path agrees with the slow one: it is the same code. The conventions, with reasons:
-docs/answers.md.
+value (`rewards.algebra.values`). The conventions, with reasons: docs/answers.md.
 """
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 
-from rewards.maths.chains import (
-    NAMES,
-    assignable,
-    before_approximation,
-    dependent,
-    numeric,
-    renaming,
-    solvable,
-)
+from rewards.algebra.values import evaluated, real, same_equation, same_inequality
 from rewards.maths.exact import Exact
-from rewards.maths.numbers import plain_number, real
-from rewards.maths.prose import is_sentence, plain, same_text
-from rewards.maths.quantities import Quantities, Undecided
-from rewards.maths.sets import Interval, intervals
+from rewards.maths.quantities import Quantities, plain_number
+from rewards.maths.sets import TURNED, Interval, intervals
 from rewards.maths.tree import Node, Reading, substituted
-from rewards.maths.values import same_equation, same_inequality
-from rewards.maths.words import is_english
+from rewards.maths.words import is_english, is_sentence, plain, same_text
 
+_NAMES = frozenset({"symbol", "word", "application", "bound"})  # of what a value can be given to
 _EQUAL = frozenset({"=", "~", "==="})
-_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
 class Comparison(Quantities):
     """Comparison of two answers: lists, names, relations and structure, on top of single values."""
 
     def same_answer(self, gold: Reading, answer: Reading) -> bool:
-        """Return whether two answers are equal. Raises Undecided if values can't tell and nobody else is asked."""
+        """Return whether two answers are equal."""
         if gold.spelling == answer.spelling:
             return True
         if (not gold.known or is_sentence(gold.spelling)) and same_text(gold.spelling, answer.spelling):
@@ -85,18 +73,12 @@ class Comparison(Quantities):
                 left.remove(item)
             else:
                 waiting.append(item)
-        undecided = False
         for item in waiting:
             for at, other in enumerate(left):
-                try:
-                    if not _names_differ(item, other) and self._same_item(item, other):
-                        left.pop(at)
-                        break
-                except Undecided:
-                    undecided = True
+                if not _names_differ(item, other) and self._same_item(item, other):
+                    left.pop(at)
+                    break
             else:
-                if undecided:
-                    raise Undecided
                 return False
         return True
 
@@ -120,47 +102,40 @@ class Comparison(Quantities):
         if "~" in answer.name.split() and len(answers) > 1 and answer.kind == "relation":
             return self._same_approximate(gold, answer)
         if "~" in gold.name.split() and len(golds) > 1:
-            exact = before_approximation(gold)
+            exact = _before_approximation(gold)
             return any(self._same_item(part, answer) for part in (exact, *([golds[-1]] if not self.strict else [])))
         if len(golds) > 2 and (len(answers) == 1 or golds[0] == answers[0]):
             return self._same_value(golds[-1], answers[-1])  # the reference is a worked chain: its end counts
         if len(golds) > 1 and len(answers) > 1:
-            if assignable(golds[0]) and assignable(answers[0]):
-                renamed = renaming(golds[0], answers[0])
+            if _assignable(golds[0]) and _assignable(answers[0]):
+                renamed = _renaming(golds[0], answers[0])
                 if renamed is None:  # y = x / 2 and x = 2 y
                     turned = len(golds) == len(answers) == 2 and answers[0] in golds[1].walk()
-                    return turned and self._same_equation(gold, answer)
+                    return turned and same_equation(gold.parts, answer.parts)
                 return self._consistent(answers) and self._same_value(golds[-1], substituted(answers[-1], *renamed))
-            if len(golds) == len(answers) == 2:
-                return self._same_equation(gold, answer)
-            return False
+            return len(golds) == len(answers) == 2 and same_equation(gold.parts, answer.parts)
         if len(answers) > 1:
-            named = assignable(answers[0]) or numeric(answers)
+            named = _assignable(answers[0]) or _numeric(answers)
             return named and self._consistent(answers) and self._same_value(golds[0], answers[-1])
-        if solvable(golds, answers[0]):
-            solved = Node("symbol", (), dependent(golds)), answers[0]
-            return self._decided(same_equation((golds[0], golds[1]), solved), gold, answer)
-        return assignable(golds[0]) and self._same_value(golds[-1], answers[0])
-
-    def _same_equation(self, gold: Node, answer: Node) -> bool:
-        sides = (gold.parts[0], gold.parts[1]), (answer.parts[0], answer.parts[1])
-        return self._decided(same_equation(*sides), gold, answer)
+        if name := _solved_for(golds, answers[0]):
+            return same_equation((golds[0], golds[1]), (Node("symbol", (), name), answers[0]))
+        return _assignable(golds[0]) and self._same_value(golds[-1], answers[0])
 
     def _same_approximate(self, gold: Node, answer: Node) -> bool:
         r"""`exact \approx decimal`: the exact part counts, and the decimal must be near it; lenient: either."""
-        exact, last = before_approximation(answer), answer.parts[-1]
+        exact, last = _before_approximation(answer), answer.parts[-1]
         values = [real(_unit_stripped(_named_value(part))) for part in (exact, last)]
         if values[0] is not None and values[1] is not None and abs(values[0] - values[1]) > abs(values[0]) / 100:
             return False
         if self._same_item(gold, exact):
             return True
         near = values[0] is not None and values[1] is not None
-        return not self.strict and (near or assignable(exact)) and self._same_item(gold, last)
+        return not self.strict and (near or _assignable(exact)) and self._same_item(gold, last)
 
     def _consistent(self, chain: tuple[Node, ...]) -> bool:
         """Return whether the members after the name are equal to the last: `x = 4 = 3` is not."""
-        members = chain if numeric(chain) else chain[1:]
-        lenient = Comparison(strict=False, words=self.words, expression=self.expression)
+        members = chain if _numeric(chain) else chain[1:]
+        lenient = Comparison(strict=False, words=self.words)
         return all(lenient._same_value(member, chain[-1]) for member in members[:-1])
 
     def _same_value(self, gold: Node, answer: Node) -> bool:
@@ -220,40 +195,23 @@ class Comparison(Quantities):
                 return None if kinds == {"relation"} else False
             left.pop(same)
         if gold.kind == answer.kind == "relation":
-            return None if _subjects(gold) != _subjects(answer) else True
+            names = [{part.name for part in node.walk() if part.kind in _NAMES} for node in (gold, answer)]
+            return True if names[0] == names[1] else None
         return True
 
     def _same_interval(self, gold: Interval, answer: Interval) -> bool:
-        if (gold.low_closed, gold.high_closed) != (answer.low_closed, answer.high_closed):
-            return False
-        for wanted, given in ((gold.low, answer.low), (gold.high, answer.high)):
-            if (wanted is None) != (given is None):
-                return False
-            if wanted is not None and given is not None and not self._same_value(wanted, given):
-                return False
-        return True
+        ends = (gold.low, answer.low), (gold.high, answer.high)
+        return (gold.low_closed, gold.high_closed) == (answer.low_closed, answer.high_closed) and all(
+            wanted is given or (wanted is not None and given is not None and self._same_value(wanted, given))
+            for wanted, given in ends
+        )
 
     def _same_structure(self, gold: Node, answer: Node) -> bool | None:
         """Tuples, sets, matrices, entry by entry; None if neither is one."""
         gold, answer = _multiplied(gold), _multiplied(answer)
         kinds = {gold.kind, answer.kind}
-        if kinds == {"matrix"}:
-            if [len(row.parts) for row in gold.parts] != [len(row.parts) for row in answer.parts]:
-                return False
-            return self._pairwise(_cells(gold), _cells(answer))
-        if kinds == {"matrix", "group"} and all(
-            part.kind == "group" for node in (gold, answer) if node.kind == "group" for part in node.parts
-        ):
-            lists = [_rows(node) for node in (gold, answer)]
-            return list(map(len, lists[0])) == list(map(len, lists[1])) and self._pairwise(
-                tuple(cell for row in lists[0] for cell in row), tuple(cell for row in lists[1] for cell in row)
-            )
-        if kinds == {"matrix", "group"}:
-            rows = gold if gold.kind == "matrix" else answer
-            if len(rows.parts) > 1 and any(len(row.parts) > 1 for row in rows.parts):
-                return False
-            pair = [_cells(node) if node.kind == "matrix" else node.parts for node in (gold, answer)]
-            return len(pair[0]) == len(pair[1]) and self._pairwise(pair[0], pair[1])
+        if "matrix" in kinds and kinds <= {"matrix", "group"}:
+            return self._same_tables(gold, answer)
         if kinds == {"group"}:
             if len(gold.parts) != len(answer.parts) or gold.name != answer.name:
                 return False
@@ -268,17 +226,25 @@ class Comparison(Quantities):
             return False if gold.kind != "negative" or answer.kind != "negative" else None
         return None
 
+    def _same_tables(self, gold: Node, answer: Node) -> bool:
+        """Matrices, also as brackets in brackets; a vector in brackets is a row or a column."""
+        tables = [
+            [part.parts if part.kind in ("row", "group") else (part,) for part in node.parts] for node in (gold, answer)
+        ]
+        if gold.kind != answer.kind:
+            tables = [[(cell,) for cell in table[0]] if len(table) == 1 else table for table in tables]
+        cells = [tuple(cell for row in table for cell in row) for table in tables]
+        return [len(row) for row in tables[0]] == [len(row) for row in tables[1]] and self._pairwise(*cells)
+
     def _pairwise(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
         return all(self._same_item(wanted, given) for wanted, given in zip(golds, answers, strict=True))
 
     def _same_relation(self, gold: Node, answer: Node) -> bool:
         """Inequalities in several variables; other relations member by member."""
-        if gold.name in _TURNED and answer.name in _TURNED:
+        if gold.name in TURNED and answer.name in TURNED:
             pair = [node.parts[::-1] if ">" in node.name else node.parts for node in (gold, answer)]
-            if gold.name.replace(">", "<") != answer.name.replace(">", "<"):
-                return False
-            verdict = same_inequality((pair[0][0], pair[0][1]), (pair[1][0], pair[1][1]))
-            return self._decided(verdict, gold, answer)
+            alike = gold.name.replace(">", "<") == answer.name.replace(">", "<")
+            return alike and same_inequality(*pair)
         return (
             gold.name == answer.name
             and len(gold.parts) == len(answer.parts)
@@ -298,7 +264,7 @@ def _only_first_named(golds: list[Node], answers: list[Node]) -> bool:
 
 
 def _name_of(node: Node) -> str:
-    if node.kind == "relation" and node.name == "=" and node.parts[0].kind in NAMES:
+    if node.kind == "relation" and node.name == "=" and node.parts[0].kind in _NAMES:
         return node.parts[0].name or "f"
     return node.name if node.kind in ("named", "quantity") else ""
 
@@ -307,11 +273,9 @@ def _members(node: Node) -> list[Node]:
     """The items of a list or a set, of a list after a name (n = 1, 2 has n = 1 as its first)."""
     if node.kind == "relation" and node.name == "in" and node.parts[1].kind == "set":  # x \in \{1, 2\}
         node = node.parts[1]
-    return (
-        [item for part in node.parts for item in _members(part)]
-        if node.kind == "list"
-        else (list(node.parts) if node.kind == "set" else [node])
-    )
+    if node.kind == "list":
+        return [item for part in node.parts for item in _members(part)]
+    return list(node.parts) if node.kind == "set" else [node]
 
 
 def _spread(items: list[Node], others: list[Node]) -> list[Node]:
@@ -319,9 +283,8 @@ def _spread(items: list[Node], others: list[Node]) -> list[Node]:
     if len(items) != 1 or items[0].kind != "relation" or items[0].name != "=":
         return items
     names, values = items[0].parts
-    if not all(other.kind == "relation" for other in others) or not names.kind == values.kind == "group":
-        return items
-    if not len(names.parts) == len(values.parts) == len(others):
+    groups = names.kind == values.kind == "group" and len(names.parts) == len(values.parts) == len(others)
+    if not groups or any(other.kind != "relation" for other in others):
         return items
     return [Node("relation", pair, "=") for pair in zip(names.parts, values.parts, strict=True)]
 
@@ -341,12 +304,12 @@ def _unlabelled(node: Node) -> Node:
 def _named_value(node: Node) -> Node:
     """Return the value that `(x, y) = (1, 2)` or "Answer: 3" states."""
     node = _unlabelled(node)
-    return node.parts[-1] if node.kind == "relation" and node.name == "=" and assignable(node.parts[0]) else node
+    return node.parts[-1] if node.kind == "relation" and node.name == "=" and _assignable(node.parts[0]) else node
 
 
 def _chain(node: Node) -> tuple[Node, ...]:
     """The members of a chain of "="; the name first in `5 = x`."""
-    if node.kind == "relation" and node.name == "=" and assignable(node.parts[1]) and not assignable(node.parts[0]):
+    if node.kind == "relation" and node.name == "=" and _assignable(node.parts[1]) and not _assignable(node.parts[0]):
         return node.parts[::-1]
     return node.parts if node.kind == "relation" and all(sign in _EQUAL for sign in node.name.split()) else (node,)
 
@@ -363,15 +326,6 @@ def _same_words(gold: Node, answer: Node) -> bool:
     return words and gold.name.lower() == answer.name.lower()
 
 
-def _subjects(relation: Node) -> set[str]:
-    return {node.name for node in relation.walk() if node.kind in NAMES}
-
-
-def _rows(node: Node) -> list[tuple[Node, ...]]:
-    """The rows of a matrix, or of [[1, 0], [0, 1]]."""
-    return [row.parts for row in node.parts]
-
-
 def _multiplied(node: Node) -> Node:
     """A matrix for a product of one with numbers."""
     if node.kind != "product" or sum(part.kind == "matrix" for part in node.parts) != 1:
@@ -386,14 +340,47 @@ def _worked_out(product: Node) -> Node:
     """A product of plain numbers as the number that it is."""
     numbers = [plain_number(part) for part in product.parts]
     values = [number.value for number in numbers if number is not None]
-    return (
-        Node("number", number=Exact(math.prod(values, start=Fraction(1)))) if len(values) == len(numbers) else product
-    )
-
-
-def _cells(matrix: Node) -> tuple[Node, ...]:
-    return tuple(cell for row in matrix.parts for cell in row.parts)
+    known = len(values) == len(numbers)
+    return Node("number", number=Exact(math.prod(values, start=Fraction(1)))) if known else product
 
 
 def _unit_stripped(node: Node) -> Node:
     return node.parts[0] if node.kind in ("quantity", "degrees", "about") else node
+
+
+def _before_approximation(chain: Node) -> Node:
+    """The exact part of `x = a \\approx b`."""
+    signs = chain.name.split()
+    at = signs.index("~")
+    return Node("relation", chain.parts[: at + 1], " ".join(signs[:at])) if at else chain.parts[0]
+
+
+def _assignable(node: Node) -> bool:
+    """Return whether a value can be given to it: a name, f(x), |AB|, \\frac{NO}{BO}, A:B, (x, y)."""
+    named = node.parts if node.kind in ("absolute", "ratio", "quotient", "group", "degrees") else (node,)
+    return all(part.kind in _NAMES for part in named)
+
+
+def _numeric(chain: Iterable[Node]) -> bool:
+    """Return whether no member has a variable: 10^3 = 1000, e^{i\\pi} = -1."""
+    found = [evaluated(part) for part in chain]
+    return all(one is not None and not one.symbols for one in found)
+
+
+def _renaming(gold: Node, answer: Node) -> tuple[str, str] | None:
+    """Map the answer's variable to the gold's: f(n) and f(m) are one function; x and y are not the same."""
+    if gold == answer:
+        return "", ""
+    if gold.kind == answer.kind == "application" and gold.name == answer.name:
+        names = gold.parts[0], answer.parts[0]
+        if len(gold.parts) == len(answer.parts) == 1 and names[0].kind == names[1].kind == "symbol":
+            return names[1].name, names[0].name
+    return None
+
+
+def _solved_for(gold: tuple[Node, ...], answer: Node) -> str:
+    """The variable of a gold's curve that an answer gives: y of y + 1 = 2x and 2x - 1; "" if it gives none."""
+    names = [{node.name for node in side.walk() if node.kind == "symbol"} for side in (Node("", gold), answer)]
+    if len(gold) != 2 or _assignable(gold[0]) or {"y", "rho"} & names[1] or not names[1]:
+        return ""
+    return next((name for name in ("rho", "y") if name in names[0]), "")

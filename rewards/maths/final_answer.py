@@ -70,16 +70,12 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
         there only. opened: the prompt ended with `<think>`.
         lenient: take the last of several answer tags or contradicting boxes instead of none.
     """
-    text = first_turn(text)
-    final = split(visible(text), opened=opened).final
-    if final is None or (not lenient and _answered_before(text)):
+    found = _answering(text, opened=opened, lenient=lenient)
+    if found is None:
         return None
+    final, inside, has_tag = found[0], _unfenced(found[1]), found[2]
     if extract == "hash":
         return _after_hash(final)
-    tagged = _tagged(final, lenient=lenient)
-    if tagged is None:
-        return None
-    inside, has_tag = _unfenced(tagged[0]), tagged[1]
     if not has_tag and (closing := _closing_sentence(final)):
         return closing
     boxed = _boxed(inside, one=has_tag and not lenient)
@@ -101,12 +97,18 @@ def final_answer(text: str, extract: Extract = "auto", *, opened: bool = False, 
 
 def answering_part(text: str, *, opened: bool = False, lenient: bool = False) -> str:
     """The text after the reasoning, or inside the answer tag; empty where there is none or the tags contradict."""
+    found = _answering(text, opened=opened, lenient=lenient)
+    return "" if found is None else found[1]
+
+
+def _answering(text: str, *, opened: bool, lenient: bool) -> tuple[str, str, bool] | None:
+    """The text after the reasoning, the answer tag's in it (all without one), and whether there is a tag."""
     text = first_turn(text)
     final = split(visible(text), opened=opened).final
     if final is None or (not lenient and _answered_before(text)):
-        return ""
+        return None
     tagged = _tagged(final, lenient=lenient)
-    return "" if tagged is None else tagged[0]
+    return None if tagged is None else (final, *tagged)
 
 
 def _unfenced(text: str) -> str:

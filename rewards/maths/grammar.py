@@ -8,10 +8,10 @@ and on known words, which a generated parser would need a second pass for. What 
 import functools
 import re
 
-from rewards.maths.atoms import NO_FACTOR, is_minus_one
+from rewards.maths.atoms import NO_FACTOR
 from rewards.maths.phrases import Phrases, ends_in_word
 from rewards.maths.tokens import Token, Unknown, strip_end, tokens_of
-from rewards.maths.tree import Node, Reading, both_signs, joined
+from rewards.maths.tree import Node, Reading, both_signs, is_minus_one, joined
 from rewards.maths.words import FILLERS, MEANINGS, is_english, phrase, states
 
 MAX_DEPTH = 40
@@ -19,6 +19,7 @@ MAX_NESTED = 80  # operators that put a node around what stands before them
 MAX_ITEMS = 64
 _UNIT, _UNION, _RATIO, _SUM, _PRODUCT, _POWER, _POSTFIX = 10, 14, 16, 20, 30, 50, 60
 _RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!=", "~", "===", "in", "notin", "subset", "subseteq"})
+_SETS = frozenset({"set", "group", "union", "difference", "intersection", "builder", "emptyset", "symbol"})
 _BASED = re.compile(r"([0-9A-F]*(?:[0-9][A-F]|[A-F][0-9])[0-9A-F]*)_([0-9]{1,2})")  # with letters for digits
 _STYLE = re.compile(r"\\(?:text[a-z]{0,2}|mbox|mathrm|boxed|fbox)|[{}$\s]")
 _BINARY = {"+": _SUM, "-": _SUM, "+-": _SUM, "-+": _SUM, "*": _PRODUCT, "/": _PRODUCT, ":": _RATIO, "^": _POWER,
@@ -198,18 +199,14 @@ class Parser(Phrases):
         if operator == "pmod":
             return Node("modulo", (left, self._argument()))
         right = self._expression(binds)
-        if operator == "+":
-            return joined("sum", left, right)
-        if operator == "-":
-            return (
-                Node("difference", (left, right))
-                if right.kind == "set"
-                else joined("sum", left, Node("negative", (right,)))
-            )
+        if operator == "setminus" or (operator == "-" and (right.kind == "set" or left.name == "reals")):
+            return _taken_away(left, right)
+        if operator in ("+", "-"):
+            return joined("sum", left, right if operator == "+" else Node("negative", (right,)))
         if operator == "*":
             return joined("product", left, right)
         kinds = {"/": "quotient", "+-": "plusminus", "-+": "minusplus", ":": "ratio", "cup": "union",
-                 "cap": "intersection", "setminus": "difference", "bmod": "remainder", "mod": "remainder",
+                 "cap": "intersection", "bmod": "remainder", "mod": "remainder",
                  "choose": "binomial"}  # fmt: skip
         return (
             joined(kinds[operator], left, right) if operator in (":", "cup") else Node(kinds[operator], (left, right))
@@ -348,3 +345,9 @@ class Parser(Phrases):
         if self._mark("^") or self._mark("!"):
             raise Unknown
         return Node("power", (base, exponent))
+
+
+def _taken_away(whole: Node, part: Node) -> Node:
+    """A difference of sets: R is the real numbers, and braces are those of a set."""
+    whole = Node("symbol", (), "reals") if whole.name == "R" else whole
+    return Node("difference", (whole, part if part.kind in _SETS else Node("set", (part,))))

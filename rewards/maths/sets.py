@@ -1,10 +1,11 @@
-"""Sets of real numbers: intervals, unions, set builders and the inequalities that mean one."""
+"""Sets of real numbers: intervals, set builders, the inequalities that mean one, and what is made of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from fractions import Fraction
+from math import inf
 
-from rewards.maths.tree import Node
-from rewards.maths.values import evaluated
+from rewards.algebra.values import real
+from rewards.maths.tree import Node, is_infinite
 
 
 @dataclass(frozen=True)
@@ -13,49 +14,100 @@ class Interval:
 
     low: Node | None
     high: Node | None
-    low_closed: bool
-    high_closed: bool
+    low_closed: bool = False
+    high_closed: bool = False
+
+    @property
+    def starts(self) -> tuple[float, int]:
+        """The place of the lower end in the order of lower ends; ValueError if it is no number."""
+        return (-inf, 1) if self.low is None else (_place(self.low), not self.low_closed)
+
+    @property
+    def ends(self) -> tuple[float, int]:
+        """The place of the upper end in the order of upper ends."""
+        return (inf, -1) if self.high is None else (_place(self.high), self.high_closed - 1)
 
 
-_ALL = Interval(None, None, False, False)
-_TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_ALL = Interval(None, None)
+TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _VARIABLES = ("symbol", "application", "word")
+Union = list[Interval]
 
 
-def intervals(node: Node) -> list[Interval] | None:
-    """Return the union of intervals that a tree states; None if it states none."""
-    kind = node.kind
+def intervals(node: Node) -> Union | None:
+    """Return the union of intervals that a tree states, in order if the ends are numbers; None if it states none."""
+    found = _union(node)
+    try:
+        return _merged(found) if found else None
+    except ValueError:
+        return found
+
+
+def _union(node: Node) -> Union | None:
+    kind, parts = node.kind, node.parts
     if kind == "symbol":
         return [_ALL] if node.name == "reals" else None
     if kind == "group":
         return _bracketed(node)
-    if kind in ("union", "list"):
-        if kind == "list" and node.name == "and":
-            return _both(*(intervals(part) for part in node.parts)) if len(node.parts) == 2 else None
-        if kind == "list" and not (node.name == "or" and all(p.kind in ("relation", "group") for p in node.parts)):
-            return None
-        found = [_points(part) if part.kind == "set" else intervals(part) for part in node.parts]
-        return None if any(one is None for one in found) else [each for one in found if one is not None for each in one]
-    if kind == "difference":
-        base, points = intervals(node.parts[0]), node.parts[1]
-        return None if base is None or points.kind != "set" else _without(base, points.parts)
+    if kind == "set":
+        return [Interval(part, part, True, True) for part in parts]
     if kind == "builder":
-        return intervals(node.parts[1]) if len(node.parts) == 2 and _over_reals(node.parts[0]) else None
-    return _relation(node) if kind == "relation" else None
-
-
-def _both(one: list[Interval] | None, other: list[Interval] | None) -> list[Interval] | None:
-    """Return one interval for x > 2 and x < 5: bounded below by the one, above by the other."""
-    if one is None or other is None or len(one) != 1 or len(other) != 1:
+        return _union(parts[1]) if len(parts) == 2 and _over_reals(parts[0]) else None
+    if kind == "relation":
+        return _relation(node)
+    relations = all(part.kind == "relation" for part in parts)
+    both = kind == "list" and node.name == "and" and len(parts) == 2 and relations  # not two points
+    either = kind == "list" and node.name == "or" and all(part.kind in ("relation", "group") for part in parts)
+    if kind not in ("union", "difference", "intersection") and not both and not either:
         return None
-    below, above = (one[0], other[0]) if one[0].high is None else (other[0], one[0])
-    if below.high is not None or above.low is not None:
+    sets = [found for part in parts if (found := _union(part)) is not None]
+    if len(sets) < len(parts):
         return None
-    return [Interval(below.low, above.high, below.low_closed, above.high_closed)]
+    try:
+        if kind == "difference":
+            return _common(sets[0], _complement(sets[1]))
+        return _common(*sets) if both or kind == "intersection" else [one for found in sets for one in found]
+    except ValueError:
+        return None
 
 
-def _points(node: Node) -> list[Interval]:
-    return [Interval(part, part, True, True) for part in node.parts]
+def _common(one: Union, other: Union) -> Union:
+    """The intersection of two unions."""
+    found = []
+    for a in one:
+        for b in other:
+            low, high = max(a, b, key=lambda each: each.starts), min(a, b, key=lambda each: each.ends)
+            if low.starts <= high.ends:
+                found.append(Interval(low.low, high.high, low.low_closed, high.high_closed))
+    return found
+
+
+def _complement(union: Union) -> Union:
+    found = [_ALL]
+    for one in union:
+        below = [] if one.low is None else [Interval(None, one.low, False, not one.low_closed)]
+        above = [] if one.high is None else [Interval(one.high, None, not one.high_closed, False)]
+        found = _common(found, below + above)
+    return found
+
+
+def _merged(union: Iterable[Interval]) -> Union:
+    """The intervals in order, those that touch as one."""
+    merged: Union = []
+    for one in sorted(union, key=lambda each: each.starts):
+        last = merged[-1] if merged else None
+        if last is None or one.starts[0] > last.ends[0] or (one.starts[0] == last.ends[0] and one.starts[1] > last.ends[1] + 1):
+            merged.append(one)
+        elif one.ends > last.ends:
+            merged[-1] = Interval(last.low, one.high, last.low_closed, one.high_closed)
+    return merged
+
+
+def _place(end: Node) -> float:
+    value = real(end)
+    if value is None:
+        raise ValueError("an end that is no number")
+    return float(value)
 
 
 def _over_reals(member: Node) -> bool:
@@ -64,39 +116,29 @@ def _over_reals(member: Node) -> bool:
     )
 
 
-def _bracketed(group: Node) -> list[Interval] | None:
+def _bracketed(group: Node) -> Union | None:
     if len(group.parts) != 2 or len(group.name) != 2:
         return None
     low, high = group.parts
-    if is_infinite(high, -1) or is_infinite(low, 1):
-        return None
     bounded = not is_infinite(low, -1), not is_infinite(high, 1)
-    if (not bounded[0] and group.name[0] == "[") or (not bounded[1] and group.name[1] == "]"):
+    closed = group.name[0] == "[", group.name[1] == "]"
+    if is_infinite(high, -1) or is_infinite(low, 1) or any(c and not b for c, b in zip(closed, bounded, strict=True)):
         return None  # infinity belongs to no interval
-    return [
-        Interval(
-            low if bounded[0] else None, high if bounded[1] else None,
-            bounded[0] and group.name[0] == "[", bounded[1] and group.name[1] == "]",
-        )
-    ]  # fmt: skip
+    return [Interval(low if bounded[0] else None, high if bounded[1] else None, *closed)]
 
 
-def is_infinite(node: Node, sign: int) -> bool:
-    """Return whether an end is infinity with this sign."""
-    return node.kind == "infty" if sign > 0 else node.kind == "negative" and node.parts[0].kind == "infty"
-
-
-def _relation(node: Node) -> list[Interval] | None:
+def _relation(node: Node) -> Union | None:
     """`x < 3`, `0 < f(x) <= 1`, `|x| > 2`, `x in S`, `x != 5`: one variable or its absolute value, alone on a side."""
     signs, sides = node.name.split(), list(node.parts)
     if signs == ["in"]:
-        return intervals(sides[1])
+        return _union(sides[1]) if sides[1].kind != "set" else None
     if signs == ["!="]:
-        return _without([_ALL], (sides[1],)) if sides[0].kind in _VARIABLES else None
-    if len(signs) > 2 or len({sign[0] for sign in signs}) != 1 or signs[0] not in _TURNED:
+        apart = Node("difference", (Node("symbol", (), "reals"), Node("set", (sides[1],))))
+        return _union(apart) if sides[0].kind in _VARIABLES else None
+    if len(signs) > 2 or len({sign[0] for sign in signs}) != 1 or signs[0] not in TURNED:
         return None
     if signs[0][0] == ">":
-        signs, sides = [_TURNED[sign] for sign in reversed(signs)], sides[::-1]
+        signs, sides = [TURNED[sign] for sign in reversed(signs)], sides[::-1]
     ends: list[Node | None] = list(sides)
     if len(sides) == 2 and _variable(sides[0]) != _variable(sides[1]):  # x < 3 as -inf < x < 3
         ends, signs = ([None, *sides], ["<", *signs]) if _variable(sides[0]) else ([*sides, None], [*signs, "<"])
@@ -115,12 +157,12 @@ def _variable(node: Node) -> bool:
     return node.kind in _VARIABLES or (node.kind == "absolute" and node.parts[0].kind == "symbol")
 
 
-def _both_sides(size: Interval) -> list[Interval] | None:
+def _both_sides(size: Interval) -> Union | None:
     """The values whose absolute value is in an interval: 1 < |x| < 2 is (-2, -1) and (1, 2)."""
     low, high = size.low, size.high
     if low is None and high is not None:
         return [Interval(_minus(high), high, size.high_closed, size.high_closed)]
-    if low is None or (_value(low) or 0) < 0:
+    if low is None or (real(low) or 0) < 0:
         return None
     mirrored = Interval(None if high is None else _minus(high), _minus(low), size.high_closed, size.low_closed)
     return [mirrored, size]
@@ -128,28 +170,3 @@ def _both_sides(size: Interval) -> list[Interval] | None:
 
 def _minus(node: Node) -> Node:
     return Node("negative", (node,))
-
-
-def _value(node: Node) -> Fraction | None:
-    found = evaluated(node)
-    return None if found is None or found.symbols else found.real
-
-
-def _without(union: list[Interval], points: tuple[Node, ...]) -> list[Interval] | None:
-    """The intervals with single points taken out; None if an end is no number, so that the order is unknown."""
-    for taken in points:
-        cut: list[Interval] = []
-        at = _value(taken)
-        for one in union:
-            low, high = (None if end is None else _value(end) for end in (one.low, one.high))
-            if at is None or (low is None and one.low is not None) or (high is None and one.high is not None):
-                return None
-            if (low is not None and at < low) or (high is not None and at > high):
-                cut.append(one)
-                continue
-            if low is None or at > low:
-                cut.append(Interval(one.low, taken, one.low_closed, False))
-            if high is None or at < high:
-                cut.append(Interval(taken, one.high, False, one.high_closed))
-        union = cut
-    return union

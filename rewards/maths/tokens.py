@@ -12,20 +12,16 @@ from typing import NamedTuple
 MAX_ANSWER = 2000
 MAX_TOKENS = 600
 
-_UNICODE = str.maketrans({
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "÷": "/", "⁄": "/", "∕": "/",
-    "·": r"\cdot ", "⋅": r"\cdot ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "≤": r"\leq ",
-    "≥": r"\geq ", "⩽": r"\leq ", "⩾": r"\geq ", "≠": r"\neq ", "≈": r"\approx ", "±": r"\pm ", "∓": r"\mp ",
-    "°": r"^\circ ", "º": r"^\circ ", "√": r"\sqrt ", "∛": r"\cbrt ", "∅": r"\emptyset ", "½": " 1/2", "¼": " 1/4",
-    "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3", "⁰": "^0", "¹": "^1", "²": "^2", "³": "^3", "⁴": "^4", "⁵": "^5",
-    "⁶": "^6", "⁷": "^7", "⁸": "^8", "⁹": "^9", "ⁿ": "^n", "，": ",", "。": ".", "、": ",", "；": ";", "：": ":",
-    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "ℝ": r"\mathbb{R}", "∠": r"\angle ", "△": r"\triangle ",
-    "′": "'", "’": "'", "π": r"\pi ", "α": r"\alpha ", "β": r"\beta ", "γ": r"\gamma ", "δ": r"\delta ",
-    "ε": r"\epsilon ", "θ": r"\theta ", "λ": r"\lambda ", "μ": r"\mu ", "ρ": r"\rho ", "σ": r"\sigma ",
-    "τ": r"\tau ", "φ": r"\phi ", "ϕ": r"\phi ", "ω": r"\omega ", "Δ": r"\Delta ", "Ω": r"\Omega ", "∧": r"\land ",
-    "∨": r"\lor ", "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "⟨": r"\langle ",
-    "⟩": r"\rangle ", "∖": r"\setminus ", "¢": " cents",
-})  # fmt: skip
+_UNICODE = dict(zip("−–—‐‑÷⁄∕，。、；：’′\u00a0\u2009\u202f", "-----///,.,;:''   ", strict=True))
+_UNICODE |= {sign: f"^{digit}" for sign, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "0123456789n", strict=True)}
+_UNICODE |= {sign: f" {top}/{below}" for sign, top, below in zip("½¼¾⅓⅔", "11312", "24433", strict=True)}
+_UNICODE |= {sign: f"\\{name} " for sign, name in zip(
+    "×·⋅∞∪∩∈≤≥⩽⩾≠≈±∓√∛∅∠△∧∨⌊⌋⌈⌉⟨⟩∖παβγδεθλμρστφϕωΔΩ",
+    """times cdot cdot infty cup cap in leq geq leq geq neq approx pm mp sqrt cbrt emptyset angle triangle land lor
+    lfloor rfloor lceil rceil langle rangle setminus pi alpha beta gamma delta epsilon theta lambda mu rho sigma tau
+    phi phi omega Delta Omega""".split(), strict=True)}  # fmt: skip
+_UNICODE |= {"°": r"^\circ ", "º": r"^\circ ", "ℝ": r"\mathbb{R}", "¢": " cents"}
+_FROM_UNICODE = str.maketrans(_UNICODE)
 # What a JSON or Python string that was not raw makes of \frac, \times, \theta, \beta, \right.
 _MANGLED = (("\x0crac", r"\frac"), ("\times", r"\times"), ("\theta", r"\theta"), ("\tfrac", r"\frac"),
             ("\x08eta", r"\beta"), ("\x08inom", r"\binom"), ("\right", r"\right"), ("\x07lpha", r"\alpha"))  # fmt: skip
@@ -38,6 +34,11 @@ _DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{1,2}(?![0-9])|[0-9]{4})") 
 _PLAIN_TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10\^)")
 _ROOT = re.compile(r"\\root\s*\{?([0-9a-z])\}?\s*\\of\b")
 _CHOOSE = re.compile(r"(?<![0-9A-Za-z}])(?:\{\})?[_^]\{?([0-9]+|[a-z])\}? ?C_\{?([0-9]+|[a-z])\}?")  # _8C_3
+_BASE = re.compile(r"(?<![A-Za-z\\])log([0-9]+)(?=\(| [0-9])")  # log2(8)
+# R \ {0}, R\{0\}: between sets the backslash of plain text takes away
+_MINUS = re.compile(
+    r"((?<![A-Za-z\\])R|\\mathbb ?\{?R\}?|\\R(?![a-z])|[)\]](?= +\\ +\\?\{)) *(?:\\ +(?=[\[(]|\\?\{)|(?=\\\{))"
+)
 _EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 
 
@@ -58,18 +59,16 @@ _UNITS_TOO = frozenset({"min", "sec", "max"})
 _JOINING = frozenset({"and", "or", "und", "oder", "et", "ou", "y", "o"})
 _ALIASES = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "dbinom": "binom", "tbinom": "binom",
-    "choose": "choose", "infin": "infty", "varnothing": "emptyset", "degree": "circ", "arcsec": "arcsec",
+    "infin": "infty", "varnothing": "emptyset", "degree": "circ", "cr": "\\\\",
     "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "vert": "|", "lvert": "|", "rvert": "|",
     "mid": "|", "colon": ":", "le": "<=", "leq": "<=", "leqslant": "<=", "ge": ">=", "geq": ">=", "geqslant": ">=",
     "ne": "!=", "neq": "!=", "lt": "<", "gt": ">", "div": "/", "times": "*", "cdot": "*", "ast": "*", "star": "*",
     "pm": "+-", "mp": "-+", "approx": "~", "simeq": "~", "sim": "~", "cong": "~", "equiv": "===", "dots": "...",
     "ldots": "...", "cdots": "...", "dotsc": "...", "to": "->", "rightarrow": "->", "cupdot": "cup", "bigcup": "cup",
     "backslash": "setminus", "R": "reals", "Re": "reals", "lg": "log", "implies": "=>", "Rightarrow": "=>",
-    "lor": "or", "vee": "or", "land": "and", "wedge": "and", "langle": "<(", "rangle": ")>", "epsilon": "epsilon",
-    "mathrm": "mathrm", "prime": "'", "lparen": "(", "rparen": ")", "percent": "%",
+    "lor": "or", "vee": "or", "land": "and", "wedge": "and", "langle": "<(", "rangle": ")>", "prime": "'",
+    "lparen": "(", "rparen": ")", "percent": "%",
 }  # fmt: skip
-_MARK_COMMANDS = frozenset({"\\{", "\\}", "[", "]", "|", ":", "<=", ">=", "!=", "<", ">", "/", "*", "+-", "-+", "~",
-                            "===", "...", "->", "=>", "<(", ")>", "'", "(", ")", "%"})  # fmt: skip
 _NOTHING = word_set(
     r"""left right middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr bigm displaystyle textstyle
     scriptstyle limits nolimits mathstrut strut hline notag nonumber boxed fbox framebox underline tiny small large
@@ -125,7 +124,7 @@ def clean_characters(text: str) -> str:
         for mangled, meant in _MANGLED:
             text = text.replace(mangled, meant)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text.translate(_UNICODE)).translate(_UNICODE)
+        text = unicodedata.normalize("NFKC", text.translate(_FROM_UNICODE)).translate(_FROM_UNICODE)
     elif text.isprintable():
         return text
     return "".join(ch for ch in text if ch.isspace() or unicodedata.category(ch)[0] != "C")
@@ -152,6 +151,10 @@ def tokens_of(text: str) -> tuple[Token, ...]:
         text = _ROOT.sub(r"\\sqrt[\1]", text)
     if "C_" in text:
         text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
+    if "log" in text:
+        text = _BASE.sub(r"\\log_{\1}", text)
+    if "\\ " in text or "R" in text:
+        text = _MINUS.sub(r"\1\\setminus ", text)
     if "{,}" in text:
         text = _DECIMAL_COMMA.sub(".", text)
     if "x" in text:
@@ -255,9 +258,6 @@ def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, te
     if name.startswith(("quad", "qquad")):  # \quadx
         _word(name[name.index("quad") + 4 :], found, True, textual)
         return at, False
-    if name == "cr":
-        found.append(Token("mark", "\\\\", spaced, textual))
-        return at, False
     if name in _DROPPING_ONE:
         if text[at : at + 1] == "[" and "]" in text[at:]:
             at = text.index("]", at) + 1
@@ -276,14 +276,9 @@ def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, te
             raise Unknown
         found.append(Token(name, "determinant" if match[1] in ("v", "V") else "matrix", spaced, textual))
         return match.end(), False
-    if name in ("pmod", "bmod", "mod"):
-        found.append(Token("command", name, spaced, textual))
-        return at, False
     known = _ALIASES.get(name, name)
-    if known in ("or", "and"):
-        found.append(Token("join", known, spaced, textual))
-    else:
-        found.append(Token("mark" if known in _MARK_COMMANDS else "command", known, spaced, textual))
+    kind = "join" if known in ("or", "and") else "command" if known.isalpha() else "mark"
+    found.append(Token(kind, known, spaced, textual))
     return at, False
 
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 from rewards.maths.exact import Exact
+
+BOUND = "\N{BULLET}"  # the name of a variable that a sum, a limit or an integral binds
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,54 @@ def substituted(node: Node, old: str, new: str) -> Node:
         node = Node("product", tuple(Node("symbol", (), letter) for letter in node.name))
     name = new if node.kind == "symbol" and node.name == old else node.name
     return Node(node.kind, tuple(substituted(part, old, new) for part in node.parts), name, node.number)
+
+
+def is_infinite(node: Node, sign: int) -> bool:
+    """Return whether a node is infinity with this sign."""
+    return node.kind == "infty" if sign > 0 else node.kind == "negative" and node.parts[0].kind == "infty"
+
+
+def is_minus_one(node: Node) -> bool:
+    """Return whether an exponent marks an inverse function."""
+    return node.kind == "negative" and node.parts[0].number is not None and node.parts[0].number.value == 1
+
+
+def unused(node: Node) -> str:
+    """A name for a variable that a sum, a limit or an integral binds, of which none in the node has been made."""
+    name = BOUND
+    while any(name in part.name for part in node.walk()):
+        name += BOUND
+    return name
+
+
+def without_differential(term: Node) -> tuple[Node, str]:
+    """A term without the dx at its end, and the x; "" where there is none."""
+    if term.kind == "word" and term.name[-2:-1] == "d":
+        rest = term.name[:-2]
+        if not rest:
+            return Node("number", number=Exact(Fraction(1))), term.name[-1]
+        return Node("word" if len(rest) > 1 else "symbol", (), rest), term.name[-1]
+    if term.kind == "quotient":
+        above, variable = without_differential(term.parts[0])
+        return Node("quotient", (above, term.parts[1])), variable
+    if term.kind != "product":
+        return term, ""
+    *others, last = term.parts
+    kept, variable = without_differential(last)
+    if not variable and len(others) > 1 and others[-1] == Node("symbol", (), "d") and last.kind == "symbol":
+        others.pop()
+        variable = last.name
+    elif variable and kept.number is None:
+        others.append(kept)
+    if not variable:
+        return term, ""
+    return (others[0] if len(others) == 1 else Node("product", tuple(others))), variable
+
+
+def derivative_name(above: Node, below: Node) -> str:
+    r"""The name of \frac{dy}{dx}, \frac{d}{dx}, \frac{\partial f}{\partial x}; "" for any other fraction."""
+    names = ["".join(node.name for node in side.walk()) for side in (above, below)]
+    for sign in ("d", "\\partial"):
+        if all(name.startswith(sign) for name in names) and len(names[1]) > len(sign) and below.kind != "sum":
+            return f"{names[0]}/{names[1]}"
+    return ""

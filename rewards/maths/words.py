@@ -1,4 +1,4 @@
-"""The words an answer may hold: units, numbers, fillers, and those that change what a number says."""
+"""Words: units, numbers, fillers, those that change what a number says, and text against text."""
 
 import re
 
@@ -6,90 +6,31 @@ from rewards.maths.tokens import Token, canonical, word_set
 
 
 def _forms(text: str) -> dict[str, str]:
-    """Every spelling of a unit, with the first as its name."""
-    lines = [line.split() for line in text.strip().splitlines()]
-    return {form: line[0] if form.isascii() else form for line in lines for form in line}
+    """Every spelling of the units of a text, also in the plural, with the first as its name."""
+    units = [unit.split() for unit in text.split(";")]
+    return {form: unit[0] for unit in units for word in unit for form in (word, f"{word}s")}
 
 
-UNITS = _forms(
-    """
-    meter meters metre metres
-    centimeter cm centimeters centimetre centimetres
-    millimeter mm millimeters millimetre millimetres
-    kilometer km kilometers kilometre kilometres kms
-    decimeter dm decimeters decimetre
-    nanometer nm nanometers
-    foot ft feet
-    inch inches
-    yard yd yards yds
-    mile mi miles
-    gram gm grams gms
-    kilogram kg kilograms kgs
-    milligram mg milligrams
-    pound lb lbs pounds
-    ounce oz ounces
-    ton tons tonne tonnes
-    liter liters litre litres
-    milliliter ml mL milliliters millilitres
-    gallon gal gallons
-    quart qt quarts
-    pint pt pints
-    second sec seconds secs
-    minute min minutes mins
-    hour hr hrs hours
-    day days
-    week weeks
-    month months
-    year yr yrs years
-    degree deg degrees
-    radian rad radians
-    dollar dollars usd USD bucks
-    cent cents
-    euro euros eur EUR
-    pound_sterling gbp GBP
-    yuan
-    rupee rupees Rs
-    peso pesos
-    yen
-    mph mi/hr
-    kmh kmph kph
-    hertz Hz kHz
-    joule joules kJ
-    newton newtons
-    watt watts kW
-    pascal Pa kPa
-    mole mol moles
-    percent percentage pct
-    square sq
-    cubic cu
-    unit units
-    per
-    person people persons
-    student students
-    time times
-    way ways
-    side sides
-    value values
-    number numbers
-    point points
-    piece pieces
-    item items
-    step steps
-    solution solutions
-    吨 千克 公斤 克 米 厘米 毫米 千米 公里 平方米 平方厘米 立方米 立方厘米 升 毫升
-    元 角 分 个 人 名 位 天 日 周 月 年 岁 小时 分钟 秒 只 头 本 颗 支 张 棵 块 件 条 辆 次 种 页 题
-    箱 袋 瓶 朵 枚 双 套 台 度 道 盒 根 粒 片 株 间 桶
-    """
+_MEASURES = _forms(
+    """meter metre; centimeter centimetre cm; millimeter millimetre mm; kilometer kilometre km; decimeter decimetre dm;
+    nanometer nm; foot feet ft; inch inches; yard yd; mile mi; gram gm; kilogram kg; milligram mg; pound lb; ounce oz;
+    ton tonne; liter litre; milliliter millilitre ml mL; gallon gal; quart qt; pint pt; second sec; minute min; hour hr;
+    day; week; month; year yr; dollar usd USD buck; cent; euro eur EUR; yuan; rupee Rs; peso; yen; mph mi/hr;
+    kmh kmph kph"""
 )
+_COUNTED = _forms(
+    """degree deg; radian rad; pound_sterling gbp GBP; hertz Hz kHz; joule kJ; newton; watt kW; pascal Pa kPa; mole mol;
+    percent percentage pct; square sq; cubic cu; unit; per; person people; student; time; way; side; value; number;
+    point; piece; item; step; solution"""
+)
+_CHINESE = """吨 千克 公斤 克 米 厘米 毫米 千米 公里 平方米 平方厘米 立方米 立方厘米 升 毫升 元 角 分 个 人 名 位 天 日 周 月 年 岁 小时 分钟 秒
+    只 头 本 颗 支 张 棵 块 件 条 辆 次 种 页 题 箱 袋 瓶 朵 枚 双 套 台 度 道 盒 根 粒 片 株 间 桶"""
+UNITS = _MEASURES | _COUNTED | {word: word for word in _CHINESE.split()}
 LETTERS = {"m": "meter", "g": "gram", "s": "second", "h": "hour", "L": "liter", "l": "liter", "N": "newton",
            "J": "joule", "W": "watt", "V": "volt", "A": "ampere", "K": "kelvin", "C": "celsius",
            "F": "fahrenheit"}  # fmt: skip
+PHYSICAL = frozenset(_MEASURES.values()) | frozenset(LETTERS.values())
 TOUCHING = word_set("cm mm km kg mg ft mph mL ml lb lbs oz hr hrs min sec deg kHz Hz kPa pct percent USD")
-_MEASURES = word_set(
-    """cm mm km meter dm nm ft inch yd mi gm kg mg lb oz ton liter ml gal qt pt sec min hr day week month yr dollar
-    cent euro yuan rupee peso yen mph kmh"""
-)
-PHYSICAL = frozenset(UNITS[form] for form in _MEASURES) | frozenset(LETTERS.values())
 SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 SCALES |= {f"{word}s": value for word, value in SCALES.items()}
 _IN_ORDER = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
@@ -98,22 +39,6 @@ NUMBERS = {word: value for value, word in enumerate(_IN_ORDER.split())}
 FILLERS = word_set(
     "only exactly in total altogether overall all respectively the of a an each long tall wide deep left"
 )
-CHANGING = word_set(  # a number beside one of these says something else
-    """or any maybe perhaps possibly either not unless about approximately around roughly nearly almost anything
-    everything none unknown no neither between more less than least most up fewer too short but except if half
-    halves third thirds quarter quarters fourth fourths fifth fifths tenth tenths hundredth hundredths
-    thousandth thousandths double twice triple squared cubed root dozen dozens tens nor never without wrong
-    false incorrect plus minus over under above below negative base mod modulo factorial choose power raised
-    some several as to versus vs ratio guess think might could would should probably wo ish larger smaller
-    bigger older younger taller longer shorter greater further later earlier higher lower digits before after
-    yesterday then when mille itself themselves"""
-) | frozenset(SCALES)
-_SHORT = word_set(  # words of three letters or less, which are no product of variables
-    """the is it we he she has was are all any can his her our you yes its an as at be by do for go in me my of on so
-    us who why how may had did got get let now new old one two six ten day men man him use way out see say sum add odd
-    red"""
-)
-ENGLISH = CHANGING | FILLERS | _SHORT
 ARTICLES = frozenset({"a", "an", "the", "any", "every", "each", "all"})
 DISTORTING = word_set(  # the subject of a statement that says something else than the number behind it
     """if unless wrong incorrect false doubt guess maybe perhaps might expect half twice double triple third
@@ -122,6 +47,17 @@ DISTORTING = word_set(  # the subject of a statement that says something else th
     unlike instead somewhere everything anything something"""
 )
 NEGATION = frozenset({"not", "no", "never", "neither", "nor", "without", "cannot", "nobody", "none"})
+CHANGING = NEGATION | DISTORTING - {"square"} | frozenset(SCALES) | word_set(  # what a number beside them says changes
+    """or any possibly either unknown between least most up too short halves thirds quarters fourth fourths fifth fifths
+    tenths hundredth hundredths thousandth thousandths squared cubed tens over under above below base mod modulo
+    factorial choose power raised some several as to versus vs ratio think could would should probably wo ish larger
+    smaller bigger older younger taller longer shorter greater further later earlier higher lower digits before after
+    yesterday then when mille itself themselves"""
+)
+ENGLISH = CHANGING | FILLERS | word_set(  # words of three letters or less, which are no product of variables
+    """the is it we he she has was are all can his her our you yes its an at be by do for go in me my of on so us who
+    why how may had did got get let now new old one two six ten day men man him use way out see say sum add odd red"""
+)
 # Phrases that name a thing of mathematics: the kind and the name of its node.
 MEANINGS = {
     "no solution": ("emptyset", ""), "no solutions": ("emptyset", ""), "empty set": ("emptyset", ""),
@@ -129,6 +65,9 @@ MEANINGS = {
     "does not exist": ("text", "dne"), "d . n . e": ("text", "dne"),
 }  # fmt: skip
 _WORD = re.compile(r"[A-Za-z]+")
+_PUNCTUATION = re.compile(r"[.,;:'\"]|(?<![a-z])s(?![a-z])")
+_SAID = re.compile(r"(?:- )?[0-9]+(?:\.[0-9]+)?")
+_MATHS = re.compile(r"[=<>^_+*/|\\]")
 _SUBJECT = re.compile(r"\b(?:i|we|you|he|she|it|they|who|someone|somebody|everyone|everybody|people)\b", re.IGNORECASE)
 _TURNED_AROUND = re.compile(r"n't|\?|\btimes [A-Za-z0-9]")
 _CONNECTIVE = re.compile(
@@ -178,3 +117,47 @@ def changes(text: str) -> bool:
 def phrase(tokens: tuple[Token, ...]) -> str:
     """A text in one spelling: canonical, without a final stop."""
     return canonical(tokens).rstrip(" .")
+
+
+def plain(text: str) -> str:
+    """A text without articles and punctuation, in lower case and the singular."""
+    if text.startswith("( ") and text.endswith(" )") and text.count("(") == 1:
+        text = text[2:-2]
+    words = [word for word in _PUNCTUATION.sub(" ", text.casefold()).split() if word not in ARTICLES]
+    return " ".join(word[:-1] if len(word) > 3 and word.endswith("s") and word.isalpha() else word for word in words)
+
+
+def same_text(gold: str, answer: str) -> bool:
+    """Return whether two texts say the same: as a whole, or the answer is a gold sentence's gist or numbers."""
+    gold, answer = gold.casefold(), answer.casefold()
+    return plain(gold) == plain(answer) or _is_gist(gold, answer) or _says_numbers(gold, answer)
+
+
+def _is_gist(gold: str, answer: str) -> bool:
+    """Return whether one word says what a gold sentence says.
+
+    It is the sentence's first word after an article, or its last; none is negated.
+    """
+    words, said = plain(gold).split(), plain(answer)
+    if (
+        not said.isalpha()
+        or len(said) < 3
+        or len(gold.split()) < 4 - gold.startswith("the ")
+        or NEGATION & set(gold.split())
+    ):
+        return False
+    return said in (words[0], words[-1])
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether a text holds four words or more."""
+    return len([word for word in text.split() if len(word) > 2 and word.isalpha()]) >= 4
+
+
+def _says_numbers(gold: str, answer: str) -> bool:
+    """Return whether the answer lists the numbers of a gold sentence, all of them, in order, and says little else."""
+    if not is_sentence(gold) or NEGATION & set(gold.split()) or len(gold) > 400 or _MATHS.search(answer):
+        return False
+    said = _SAID.findall(gold)
+    spoken = [word for word in answer.split() if len(word) > 2 and word.isalpha()]
+    return bool(said) and said == _SAID.findall(answer) and len(spoken) <= 2 * len(said)

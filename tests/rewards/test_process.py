@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rewards import process as resident
 from rewards.process import ChildProcess, Died, Late, TooMuchMemory, Unsolicited
 
 ECHO = "import sys\nfor line in sys.stdin: print(line.strip(), flush=True)"
@@ -156,3 +157,10 @@ def test_the_parents_end_is_not_loaded_inside_the_sandbox():
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_resident_memory_is_known_by_either_way():
+    # the two look at different moments: within a half of each other
+    grown = bytearray(50_000_000)
+    assert len(grown) < resident._by_ps(os.getpid()) < 2 * resident.resident_bytes(os.getpid())
+    assert resident.resident_bytes(2**22 + 1) == 0  # no such process

@@ -135,17 +135,16 @@ HOSTILE = [
 
 
 def test_hostile_answers_cost_no_time_and_no_reward(accuracy):
-    one(accuracy, r"\boxed{1+x}", "x+1")
     for answer in HOSTILE:
         for gold in ("3", r"x^2-1+\sqrt{2}"):
             started = time.monotonic()
             assert one(accuracy, rf"\boxed{{{answer}}}", gold) == 0.0
-            assert time.monotonic() - started < 8.0  # 1 s of CPU; the wall clock limit is 6 s
+            assert time.monotonic() - started < 1.0
         assert one(accuracy, r"\boxed{2+x}", "x+2") == 1.0
 
 
-def test_failures_of_the_verifier_are_named(accuracy):
-    result = accuracy([QUESTION] * 2, [r"\boxed{9^{9^{9}}}", r"\boxed{3}"], answer=["x+1", "3"])
+def test_what_is_too_long_to_judge_is_counted(accuracy):
+    result = accuracy([QUESTION] * 2, [r"\boxed{" + "9" * 3000 + "}", r"\boxed{3}"], answer=["x+1", "3"])
     assert result == [0.0, 1.0]
     assert result.outcomes == Counter(refused=1, ok=1)
     assert "refused while judging an answer that ends in" in result.messages["refused"]

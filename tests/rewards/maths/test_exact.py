@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rewards.maths.exact import Exact, same_number
 from rewards.maths.grammar import read
-from rewards.maths.numbers import plain_number
+from rewards.maths.quantities import plain_number
 
 
 def read_number(text: str) -> Exact | None:
