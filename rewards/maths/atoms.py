@@ -317,7 +317,7 @@ class Atoms:
         base: Node | None = None
         power: Node | None = None
         if self._take("_"):
-            if self._kind() == "number" and len(self._next()) > 1 and self._next(1) != "(" and self._kind(1) != "number":
+            if self._kind() == "number" and len(self._next()) > 1 and self._next(1) != "(":
                 raise Unknown  # \log_28 is the logarithm of 8 in TeX
             base = self._exponent()
         if self._take("^"):

@@ -53,6 +53,10 @@ def _union(node: Node) -> Union | None:
         return [Interval(part, part, True, True) for part in parts]
     if kind == "builder":
         return _union(parts[1]) if len(parts) == 2 and _over_reals(parts[0]) else None
+    alone = parts if kind == "list" else (node,)
+    if alone and (alone[0].kind, alone[0].name) == ("relation", "!=") and alone[0].parts[0].kind in _VARIABLES:  # x != 1, 2
+        taken = tuple(part.parts[1] if part.name == "!=" else part for part in alone)
+        return _union(Node("difference", (Node("symbol", (), "reals"), Node("set", taken))))
     if kind == "relation":
         return _relation(node)
     relations = all(part.kind == "relation" for part in parts)
@@ -128,13 +132,10 @@ def _bracketed(group: Node) -> Union | None:
 
 
 def _relation(node: Node) -> Union | None:
-    """`x < 3`, `0 < f(x) <= 1`, `|x| > 2`, `x in S`, `x != 5`: one variable or its absolute value, alone on a side."""
+    """`x < 3`, `0 < f(x) <= 1`, `|x| > 2`, `x in S`: one variable or its absolute value, alone on a side."""
     signs, sides = node.name.split(), list(node.parts)
     if signs == ["in"]:
         return _union(sides[1]) if sides[1].kind != "set" else None
-    if signs == ["!="]:
-        apart = Node("difference", (Node("symbol", (), "reals"), Node("set", (sides[1],))))
-        return _union(apart) if sides[0].kind in _VARIABLES else None
     if len(signs) > 2 or len({sign[0] for sign in signs}) != 1 or signs[0] not in TURNED:
         return None
     if signs[0][0] == ">":

@@ -34,7 +34,7 @@ _DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{1,2}(?![0-9])|[0-9]{4})") 
 _PLAIN_TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10\^)")
 _ROOT = re.compile(r"\\root\s*\{?([0-9a-z])\}?\s*\\of\b")
 _CHOOSE = re.compile(r"(?<![0-9A-Za-z}])(?:\{\})?[_^]\{?([0-9]+|[a-z])\}? ?C_\{?([0-9]+|[a-z])\}?")  # _8C_3
-_BASE = re.compile(r"(?<![A-Za-z\\])log([0-9]+)(?=\(| [0-9])")  # log2(8)
+_BASE = re.compile(r"(?<![A-Za-z\\])log_?([0-9]+)(?=\(| [0-9])")  # log2(8), log_10 100
 # R \ {0}, R\{0\}: between sets the backslash of plain text takes away
 _MINUS = re.compile(
     r"((?<![A-Za-z\\])R|\\mathbb ?\{?R\}?|\\R(?![a-z])|[)\]](?= +\\ +\\?\{)) *(?:\\ +(?=[\[(]|\\?\{)|(?=\\\{))"
