@@ -93,38 +93,37 @@ class Atoms:
         return Node("number", number=value)
 
     def _repeating(self, text: str) -> Node:
-        closing = ")" if self._next() == "(" else "}"
         self._at += 1
-        braced, digits = closing == ")" or self._take("{"), self._next()
-        if self._kind() != "number" or not digits.isdigit():
-            raise Unknown
-        self._at += 1
-        if braced:
-            self._expect(closing)
+        digits = self._digits()
+        if self._next(-2) == "(":  # 0.(27)
+            self._expect(")")
         while self._take("dot"):  # 0.\dot{2}\dot{7}
             digits += self._digits()
         return Node("number", number=repeating(text, digits))
 
     def _digits(self) -> str:
-        """Digits in braces or bare."""
-        braced, digits = self._take("{"), self._next()
-        if self._kind() != "number" or not digits.isdigit():
+        digits = self._bare("number").text
+        if not digits.isdigit():
+            raise Unknown
+        return digits
+
+    def _bare(self, *kinds: str) -> Token:
+        """One token of these kinds, in braces or without."""
+        braced = self._take("{")
+        if self._kind() not in kinds:
             raise Unknown
         self._at += 1
+        token = self._tokens[self._at - 1]
         if braced:
             self._expect("}")
-        return digits
+        return token
 
     def _based(self, digits: str) -> Node:
         """A number in another base: 52_8, 52_{8}, 52_{\\text{eight}}."""
         self._at += 1
-        braced = self._take("{")
-        base = self._next()
+        base = self._bare("number", "word").text
         if not _BASE.fullmatch(base) or not digits.isdigit():
             raise Unknown
-        self._at += 1
-        if braced:
-            self._expect("}")
         return Node("based", (), f"{digits}_{NUMBERS.get(base, base)}")
 
     def _mixed(self, whole: Exact) -> Node | None:
@@ -272,14 +271,7 @@ class Atoms:
                 raise Unknown
 
     def _accented(self, name: str) -> Node:
-        braced = self._take("{")
-        token = self._tokens[self._at] if self._at < len(self._tokens) else Token("", "")
-        if token.kind not in ("letter", "word", "command"):
-            raise Unknown
-        self._at += 1
-        if braced:
-            self._expect("}")
-        return self._symbol(f"{name} {token.text}")
+        return self._symbol(f"{name} {self._bare('letter', 'word', 'command').text}")
 
     def _radicand(self) -> Node:
         if self._kind() == "number":

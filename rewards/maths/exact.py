@@ -90,8 +90,4 @@ def rounds_to(value: Fraction | float, decimal: Exact, *, least: int) -> bool:
 
 
 def _terminates(value: Fraction) -> bool:
-    below = value.denominator
-    for prime in (2, 5):
-        while below % prime == 0:
-            below //= prime
-    return below == 1
+    return pow(10, value.denominator.bit_length(), value.denominator) == 0

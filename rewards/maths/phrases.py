@@ -19,17 +19,15 @@ class Phrases(Atoms):
         token = self._tokens[self._at - 1]
         if run in _CURRENCIES and (self._kind() == "number" or self._next() == "$"):
             return Node("quantity", (self._expression(UNIT),), "dollar" if run in ("USD", "US") else run.lower())
+        if self._alone() and run.lower() in NUMBERS:
+            return Node("number", (), "word", Exact(Fraction(NUMBERS[run.lower()])))
         if token.textual or len(run) > 4 or (len(run) == 4 and not run.isupper() and not self._touches()):
-            if self._alone() and run.lower() in NUMBERS:
-                return Node("number", (), "word", Exact(Fraction(NUMBERS[run.lower()])))
             raise Unknown
         if self._next() in ("^", "_", "!", "'", "("):
             self._at -= 1
             self._respell(self._at)
             self._at += 1
             return self._symbol(run[0])
-        if self._alone() and run.lower() in NUMBERS:
-            return Node("number", (), "word", Exact(Fraction(NUMBERS[run.lower()])))
         if is_english(run) and not (self._alone() and self._next() in ("", ",")):
             raise Unknown
         return Node("word", (), run)
@@ -42,25 +40,19 @@ class Phrases(Atoms):
         )
 
     def _unit_ahead(self) -> bool:
-        if self._kind() == "letter":
-            token = self._tokens[self._at]
-            return (
-                token.spaced
-                and token.text in LETTERS
-                and self._at > 0
-                and (self._tokens[self._at - 1].kind == "number" and self._next(1) in ("", ",", ";", ")"))
-            )
-        if self._kind() == "command" and self._next() in ("min", "sec"):
-            return self._next(1) in ("", ",", ";", ")") and self._tokens[self._at - 1].kind == "number"
-        if self._kind() != "word":
+        if self._at >= len(self._tokens):
             return False
         token = self._tokens[self._at]
-        if token.text in ("for", "where"):
+        counted = self._at > 0 and self._tokens[self._at - 1].kind == "number"
+        if token.kind == "letter" or (token.kind == "command" and token.text in ("min", "sec")):
+            known = token.kind == "command" or (token.spaced and token.text in LETTERS)
+            return known and counted and self._next(1) in ("", ",", ";", ")")
+        if token.kind != "word" or token.text in ("for", "where"):
             return False
-        if token.textual or (token.text in ("PM", "AM", "pm", "am") and self._tokens[self._at - 1].kind == "number"):
+        if token.textual or (counted and token.text in ("PM", "AM", "pm", "am")):
             return True
         if not token.spaced:
-            return token.text in TOUCHING and self._tokens[self._at - 1].kind == "number"
+            return counted and token.text in TOUCHING
         return token.text in UNITS or len(token.text) > 3 or token.text.lower() in FILLERS
 
     def _unit(self, value: Node) -> Node:
