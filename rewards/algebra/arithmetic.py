@@ -16,8 +16,9 @@ Number: TypeAlias = Any  # int, Fraction, or an mpf or mpc of MP: mpmath has no 
 
 MP = mpmath.MPContext()  # its own: others may change the digits of mpmath.mp
 MP.dps = 60
-PI, E, I = +MP.pi, +MP.e, MP.mpc(0, 1)
-SAME, ZERO = MP.mpf("1e-25"), MP.mpf("1e-40")  # relative difference; what remains where values cancel
+PI, E, IMAGINARY = +MP.pi, +MP.e, MP.mpc(0, 1)
+SAME = MP.mpf("1e-25")  # relative difference of values that count as equal
+NOISE = 165  # bits, some 50 digits: what is smaller by them than what it was made of is 0
 _SMALL = 1 << 64
 MAX_BITS = 4000  # of an exact fraction; beyond, it is rounded
 MAX_WHOLE_BITS = 40_000  # of an integer, which costs far less
@@ -43,7 +44,7 @@ def same(one: Number, other: Number, tolerance: Number = SAME) -> bool:
         return bool(one == other)
     one, other = MP.convert(one), MP.convert(other)
     size = max(abs(one), abs(other))
-    return bool(size <= ZERO or abs(one - other) <= tolerance * size)
+    return bool(abs(one - other) <= tolerance * size)
 
 
 def short(value: Number) -> Number:
@@ -60,7 +61,10 @@ def _operation(apply: Callable[[Number, Number], Number]) -> Callable[[Number, N
     def operation(one: Number, other: Number) -> Number:
         if exact(one, other):
             return short(apply(one, other))
-        return apply(MP.convert(one), MP.convert(other))
+        one, other = MP.convert(one), MP.convert(other)
+        found = apply(one, other)
+        cancelled = apply is not operator.mul and MP.mag(found) < max(MP.mag(one), MP.mag(other)) - NOISE
+        return 0 if cancelled else found
 
     return operation
 
@@ -72,11 +76,12 @@ def divide(one: Number, other: Number) -> Number:
     return short(Fraction(one) / other) if exact(one, other) else MP.convert(one) / MP.convert(other)
 
 
-def applied(name: str, *values: Number) -> Number:
-    """The value of one of mpmath's functions."""
-    if any(MP.mag(value) > MAX_MAGNITUDE for value in values):
+def applied(name: str, value: Number) -> Number:
+    """The value of one of mpmath's functions of one argument."""
+    if MP.mag(value) > MAX_MAGNITUDE:
         raise Unsupported
-    return getattr(MP, name)(*values)
+    found = getattr(MP, name)(value)
+    return 0 if name != "exp" and MP.mag(found) < min(0, MP.mag(value)) - NOISE else found  # sin(pi) is 0
 
 
 def power(base: Number, exponent: Number) -> Number:

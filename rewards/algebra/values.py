@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rewards.algebra.arithmetic import (
+    IMAGINARY,
     MP,
     PI,
     SAME,
     E,
-    I,
     Number,
     Unsupported,
     add,
@@ -44,9 +44,9 @@ from rewards.maths.tree import Node, is_infinite
 POINTS, POSITIVE = 4, 2  # at the first two every variable is positive
 MAX_STEPS = 20_000  # nodes that are evaluated for one value, those of sums and integrals together
 INTEGRAL, PRINTED = MP.mpf("1e-10"), MP.mpf("1e-11")  # relative error of an integral, of a float that was printed
-_FUNCTIONS = {name: name for name in "sin cos tan cot sec csc sinh cosh tanh ln exp".split()} | {"log": "ln"}
-_FUNCTIONS |= {f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc")}
 _TAKES_ANGLE = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
+_FUNCTIONS = {name: name for name in (*_TAKES_ANGLE, "sinh", "cosh", "tanh", "ln", "exp")} | {"log": "ln"}
+_FUNCTIONS |= {f"arc{name}": f"a{name}" for name in _TAKES_ANGLE}
 _SEVERAL = frozenset({"max", "min", "gcd", "lcm"})
 _SINGLE: dict[str, Callable[[Number], Number]] = {
     "negative": operator.neg, "percent": lambda value: divide(value, 100), "factorial": factorial,
@@ -171,7 +171,7 @@ class _Evaluator:
         if name in self._locals:
             return self._locals[name]
         if name in ("e", "i") and name not in self._bound:
-            return E if name == "e" else I
+            return E if name == "e" else IMAGINARY
         if name == "reals" or name.startswith("set"):
             raise Unsupported
         self.symbols.add(name)
@@ -194,7 +194,7 @@ class _Evaluator:
         try:
             if operation not in ("sum", "prod", "int") or len(node.parts) != 3 or not variable:
                 return self._drawn(node)
-            low, high = map(self.of, node.parts[1:])
+            low, high = (_infinity(limit) or self.of(limit) for limit in node.parts[1:])
             if operation == "int":
                 return self._integral(node.parts[0], variable, low, high)
             if not (isinstance(low, int) and isinstance(high, int)):
@@ -215,19 +215,17 @@ class _Evaluator:
     def _integral(self, body: Node, variable: str, low: Number, high: Number) -> Number:
         with _quadrature:
             ends = [MP.convert(low), MP.convert(high)]
-            value, error = MP.quad(
-                lambda x: MP.convert(self._with(variable, x, body)), ends, error=True, maxdegree=6
-            )
+            value, error = MP.quad(lambda x: MP.convert(self._with(variable, x, body)), ends, error=True, maxdegree=6)
         if not error < INTEGRAL * (1 + abs(value)) / 100:
             raise Unsupported
         self.tolerance = INTEGRAL
-        return value
+        return 0 if abs(value) < INTEGRAL**2 else value
 
     def _drawn(self, node: Node) -> int:
         """An unknown function: a value drawn for its name and its arguments."""
         arguments = [_infinity(part) or self.of(part) for part in node.parts]
         self.symbols.add(node.name)
-        spelled = [MP.nstr(MP.convert(0 if same(one, 0) else one), 20) for one in arguments]
+        spelled = [MP.nstr(MP.convert(one), 20) for one in arguments]
         return random.Random(f"{node.name} {spelled}").randint(101, 9973)
 
 
@@ -242,8 +240,8 @@ def _determinant(rows: list[list[Number]]) -> Number:
     if len(rows) == 1:
         return rows[0][0]
     minors = ([row[:at] + row[at + 1 :] for row in rows[1:]] for at in range(len(rows)))
-    terms = (multiply(entry * (-1) ** at, _determinant(minor)) for at, (entry, minor) in enumerate(zip(rows[0], minors)))
-    return functools.reduce(add, terms)
+    signed = (entry * (-1) ** at for at, entry in enumerate(rows[0]))
+    return functools.reduce(add, map(multiply, signed, map(_determinant, minors)))
 
 
 def same_values(gold: Evaluated, answer: Evaluated) -> bool:

@@ -1,3 +1,15 @@
+"""Single values: numbers by the written conventions, units, times of day, and expressions by value."""
+
+import math
+from abc import ABC, abstractmethod
+
+from rewards.algebra.values import Evaluated, evaluated, point, real, same_values
+from rewards.maths.exact import FLOAT_DIGITS, Exact, rounds_to, same_number, scaled
+from rewards.maths.tree import Node
+from rewards.maths.words import PHYSICAL, UNITS, plain
+
+MAX_POWER = 400  # digits of an integer power that is taken for a plain number: 10^6
+_HALVES = frozenset({"am", "pm"})
 _COUNTERS = frozenset({"k", "n", "m", "l"})
 
 
@@ -100,7 +112,7 @@ class Quantities(ABC):
             return False
         mine, theirs = wanted.symbols - given.symbols, given.symbols - wanted.symbols
         if len(mine) == len(theirs) == 1 and mine | theirs <= _COUNTERS and any(n.kind == "pi" for n in gold.walk()):
-            again = evaluated(answer, {theirs.pop(): point(mine.pop())})  # pi/6 + k pi and pi/6 + n pi
+            again = evaluated(answer, dict(zip(theirs, map(point, mine), strict=True)))  # pi/6 + k pi and pi/6 + n pi
             return again is not None and same_values(wanted, again)
         numbers = not wanted.symbols and not given.symbols
         return same_values(wanted, given) or (numbers and self._rounded(gold, wanted, answer, given))
@@ -238,6 +250,7 @@ def squared(unit: str) -> str:
 
 
 def may_stand(unit: str, words: frozenset[str], *, strict: bool) -> bool:
-    """Return whether each word of a unit is a known unit's or the question's; lenient: or a noun in the plural."""
+    """Return whether each word of a unit is a known unit's or the question's; lenient: or it ends in a plural."""
     bare = [word.partition("^")[0] for word in unit.split()]
-    return all(word in UNITS or word in PHYSICAL or word in words or (not strict and word[3:].endswith("s")) for word in bare)
+    known = all(word in UNITS or word in PHYSICAL or word in words for word in bare)
+    return known or (not strict and bare[-1][3:].endswith("s"))

@@ -54,7 +54,9 @@ def _union(node: Node) -> Union | None:
     if kind == "builder":
         return _union(parts[1]) if len(parts) == 2 and _over_reals(parts[0]) else None
     alone = parts if kind == "list" else (node,)
-    if alone and (alone[0].kind, alone[0].name) == ("relation", "!=") and alone[0].parts[0].kind in _VARIABLES:  # x != 1, 2
+    if (
+        alone and (alone[0].kind, alone[0].name) == ("relation", "!=") and alone[0].parts[0].kind in _VARIABLES
+    ):  # x != 1, 2
         taken = tuple(part.parts[1] if part.name == "!=" else part for part in alone)
         return _union(Node("difference", (Node("symbol", (), "reals"), Node("set", taken))))
     if kind == "relation":
@@ -100,7 +102,11 @@ def _merged(union: Iterable[Interval]) -> Union:
     merged: Union = []
     for one in sorted(union, key=lambda each: each.starts):
         last = merged[-1] if merged else None
-        if last is None or one.starts[0] > last.ends[0] or (one.starts[0] == last.ends[0] and one.starts[1] > last.ends[1] + 1):
+        if (
+            last is None
+            or one.starts[0] > last.ends[0]
+            or (one.starts[0] == last.ends[0] and one.starts[1] > last.ends[1] + 1)
+        ):
             merged.append(one)
         elif one.ends > last.ends:
             merged[-1] = Interval(last.low, one.high, last.low_closed, one.high_closed)

@@ -15,11 +15,11 @@ MAX_TOKENS = 600
 _UNICODE = dict(zip("−–—‐‑÷⁄∕，。、；：’′\u00a0\u2009\u202f", "-----///,.,;:''   ", strict=True))
 _UNICODE |= {sign: f"^{digit}" for sign, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿ", "0123456789n", strict=True)}
 _UNICODE |= {sign: f" {top}/{below}" for sign, top, below in zip("½¼¾⅓⅔", "11312", "24433", strict=True)}
-_UNICODE |= {sign: f"\\{name} " for sign, name in zip(
-    "×·⋅∞∪∩∈≤≥⩽⩾≠≈±∓√∛∅∠△∧∨⌊⌋⌈⌉⟨⟩∖παβγδεθλμρστφϕωΔΩ",
-    """times cdot cdot infty cup cap in leq geq leq geq neq approx pm mp sqrt cbrt emptyset angle triangle land lor
-    lfloor rfloor lceil rceil langle rangle setminus pi alpha beta gamma delta epsilon theta lambda mu rho sigma tau
-    phi phi omega Delta Omega""".split(), strict=True)}  # fmt: skip
+_COMMANDS = """times cdot cdot infty cup cap in leq geq leq geq neq approx pm mp sqrt cbrt emptyset angle triangle land
+lor lfloor rfloor lceil rceil langle rangle setminus pi alpha beta gamma delta epsilon theta lambda mu rho sigma tau phi
+phi omega Delta Omega"""
+_SIGNS = "×·⋅∞∪∩∈≤≥⩽⩾≠≈±∓√∛∅∠△∧∨⌊⌋⌈⌉⟨⟩∖παβγδεθλμρστφϕωΔΩ"
+_UNICODE |= {sign: f"\\{name} " for sign, name in zip(_SIGNS, _COMMANDS.split(), strict=True)}
 _UNICODE |= {"°": r"^\circ ", "º": r"^\circ ", "ℝ": r"\mathbb{R}", "¢": " cents"}
 _FROM_UNICODE = str.maketrans(_UNICODE)
 # What a JSON or Python string that was not raw makes of \frac, \times, \theta, \beta, \right.

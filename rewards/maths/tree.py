@@ -100,9 +100,9 @@ def without_differential(term: Node) -> tuple[Node, str]:
         if not rest:
             return Node("number", number=Exact(Fraction(1))), term.name[-1]
         return Node("word" if len(rest) > 1 else "symbol", (), rest), term.name[-1]
-    if term.kind == "quotient":
-        above, variable = without_differential(term.parts[0])
-        return Node("quotient", (above, term.parts[1])), variable
+    if term.kind in ("quotient", "function"):  # dx / x, \sin x dx
+        first, variable = without_differential(term.parts[0])
+        return Node(term.kind, (first, *term.parts[1:]), term.name), variable
     if term.kind != "product":
         return term, ""
     *others, last = term.parts

@@ -23,8 +23,11 @@ _COUNTED = _forms(
     percent percentage pct; square sq; cubic cu; unit; per; person people; student; time; way; side; value; number;
     point; piece; item; step; solution"""
 )
-_CHINESE = """吨 千克 公斤 克 米 厘米 毫米 千米 公里 平方米 平方厘米 立方米 立方厘米 升 毫升 元 角 分 个 人 名 位 天 日 周 月 年 岁 小时 分钟 秒
-    只 头 本 颗 支 张 棵 块 件 条 辆 次 种 页 题 箱 袋 瓶 朵 枚 双 套 台 度 道 盒 根 粒 片 株 间 桶"""
+_CHINESE = (
+    "吨 千克 公斤 克 米 厘米 毫米 千米 公里 平方米 平方厘米 立方米 立方厘米 升 毫升 元 角 分 个 "
+    "人 名 位 天 日 周 月 年 岁 小时 分钟 秒 只 头 本 颗 支 张 棵 块 件 条 辆 次 种 页 "
+    "题 箱 袋 瓶 朵 枚 双 套 台 度 道 盒 根 粒 片 株 间 桶"
+)
 UNITS = _MEASURES | _COUNTED | {word: word for word in _CHINESE.split()}
 LETTERS = {"m": "meter", "g": "gram", "s": "second", "h": "hour", "L": "liter", "l": "liter", "N": "newton",
            "J": "joule", "W": "watt", "V": "volt", "A": "ampere", "K": "kelvin", "C": "celsius",
@@ -44,20 +47,23 @@ DISTORTING = word_set(  # the subject of a statement that says something else th
     """if unless wrong incorrect false doubt guess maybe perhaps might expect half twice double triple third
     quarter opposite reciprocal inverse square cube root negative complement predecessor successor previous next other
     except but apart nearly almost about approximately around roughly minus plus less fewer more than multiple tenth
-    unlike instead somewhere everything anything something"""
+    unlike instead somewhere everything anything something error mistake mistaken truth"""
 )
 NEGATION = frozenset({"not", "no", "never", "neither", "nor", "without", "cannot", "nobody", "none"})
-CHANGING = NEGATION | DISTORTING - {"square"} | frozenset(SCALES) | word_set(  # what a number beside them says changes
-    """or any possibly either unknown between least most up too short halves thirds quarters fourth fourths fifth fifths
-    tenths hundredth hundredths thousandth thousandths squared cubed tens over under above below base mod modulo
+# What a number beside one of them says changes.
+CHANGING = NEGATION | DISTORTING - {"square"} | frozenset(SCALES)
+CHANGING |= word_set(
+    """or any possibly either unknown between least most up too short halves thirds quarters fourth fourths fifth
+    fifths tenths hundredth hundredths thousandth thousandths squared cubed tens over under above below base mod modulo
     factorial choose power raised some several as to versus vs ratio think could would should probably wo ish larger
     smaller bigger older younger taller longer shorter greater further later earlier higher lower digits before after
     yesterday then when mille itself themselves"""
 )
-ENGLISH = CHANGING | FILLERS | word_set(  # words of three letters or less, which are no product of variables
+_SHORT = word_set(  # words of three letters or less, which are no product of variables
     """the is it we he she has was are all can his her our you yes its an at be by do for go in me my of on so us who
     why how may had did got get let now new old one two six ten day men man him use way out see say sum add odd red"""
 )
+ENGLISH = CHANGING | FILLERS | _SHORT
 # Phrases that name a thing of mathematics: the kind and the name of its node.
 MEANINGS = {
     "no solution": ("emptyset", ""), "no solutions": ("emptyset", ""), "empty set": ("emptyset", ""),

@@ -1,5 +1,6 @@
 """Numbers that are exact while they can be, and bounded operations."""
 
+import contextlib
 import math
 import time
 from fractions import Fraction
@@ -60,5 +61,6 @@ def test_hostile_numbers_cost_no_time():
     number = 9
     for _ in range(3):
         number = power(9, number) if exact(number) else number
-        factorial(number)
+        with contextlib.suppress(Unsupported):
+            factorial(number)
     assert time.process_time() - started < 0.5
