@@ -140,4 +140,5 @@ def extreme(name: str, *values: Number) -> Number:
     """`max`, `min`, `gcd` or `lcm` of exact values; the last two of integers."""
     if not exact(*values) or (name in ("gcd", "lcm") and not all(isinstance(value, int) for value in values)):
         raise Unsupported
-    return {"max": max, "min": min, "gcd": math.gcd, "lcm": math.lcm}[name](*values)
+    functions: dict[str, Callable[..., Number]] = {"max": max, "min": min, "gcd": math.gcd, "lcm": math.lcm}
+    return functions[name](*values)
