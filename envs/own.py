@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from envs.adapters.verifiers import VerifiersEnv, is_verifiers
+from envs.adapters.verifiers import is_verifiers, of_verifiers
 from envs.base import DataError, Env, Task, no_option
 from envs.data import Reading, bounded, numbered, records
 from envs.rows import Columns
@@ -43,7 +43,8 @@ def from_function(
              "strict": strict, "test_size": test_size, "limit": limit, "max_rows": max_rows}  # fmt: skip
     found = _called(data, {"seed": seed} | options)
     if is_verifiers(found):
-        found = VerifiersEnv(found, name=data, seed=seed)
+        found = of_verifiers(found, name=data, limit=limit, test_size=test_size, seed=seed)
+        given |= {"limit": None, "test_size": None}  # used
     if isinstance(found, Env) or callable(getattr(found, "tasks", None)):
         unused = [name for name, value in given.items() if value != ROW_OPTIONS[name]]
         if unused:

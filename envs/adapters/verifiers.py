@@ -1,7 +1,8 @@
-"""Environments of the verifiers library (SingleTurnEnv, MultiTurnEnv, ToolEnv, their subclasses), unmodified.
+"""Environments of the verifiers library, unmodified: of its older kind here, of 0.4 on in verifiers_tasksets.
 
-The environment's own `rollout` runs, with a client that asks nobody: it hands what the environment wants answered to
-the conversation, and waits for the model's message. So stop conditions, state, tools and rubric are the library's.
+The older kind (before 0.2: SingleTurnEnv, MultiTurnEnv, ToolEnv and their subclasses, with a rubric) runs its own
+`rollout`, with a client that asks nobody: it hands what the environment wants answered to the conversation, and waits
+for the model's message. So stop conditions, state, tools and rubric are the library's.
 """
 
 import asyncio
@@ -15,47 +16,86 @@ from typing import Any
 
 from envs.base import DataError, Env, Task
 from envs.conversation import Conversation, Message, Reply
+from envs.splits import TestSize, split_tasks
 
 MODEL = "policy"
+BASES = ("Environment", "Env")  # of the older kind, and from 0.4 on
 
 
 def is_verifiers(found: Any) -> bool:
     """Return whether an object is an environment of verifiers, without importing it."""
-    return any(
-        kind.__module__.startswith("verifiers.") and kind.__name__ == "Environment" for kind in type(found).__mro__
-    )
+    return any(kind.__module__.startswith("verifiers.") and kind.__name__ in BASES for kind in type(found).__mro__)
 
 
-def verifiers(env_id: str, *, arguments: dict[str, Any] | None = None, limit: int | None = None, seed: int = 0) -> Env:
-    """An installed environment of verifiers by its id; `arguments` go to its load_environment."""
+def verifiers(
+    env_id: str,
+    *,
+    arguments: dict[str, Any] | None = None,
+    limit: int | None = None,
+    test_size: TestSize = None,
+    seed: int = 0,
+) -> Env:
+    """An installed environment of verifiers by its id, or a taskset's by the taskset's id.
+
+    `arguments` are those of its config (`[env]`), or of its load_environment before 0.2. `test_size` tasks are held
+    out, a tenth if not given, unless the environment has evaluation data of its own.
+    """
     try:
         import verifiers as library
     except ImportError as error:
-        raise DataError("verifiers is not installed: pip install 'grpo-mlx[verifiers]'") from error
+        raise DataError("verifiers is not installed: pip install 'grpo-mlx[verifiers]' (Python 3.11 on)") from error
+    older = getattr(library, "load_environment", None)
     try:
-        found = library.load_environment(env_id, **(arguments or {}))
+        if older is not None:
+            found = older(env_id, **(arguments or {}))
+        else:
+            from envs.adapters.verifiers_tasksets import load
+
+            found = load(env_id, arguments or {})
     except Exception as error:  # the boundary: anybody's package is imported
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise DataError(f"verifiers: {env_id} can't be loaded: {text}") from error
-    return VerifiersEnv(found, name=f"verifiers:{env_id}", limit=limit, seed=seed)
+    return of_verifiers(found, name=f"verifiers:{env_id}", limit=limit, test_size=test_size, seed=seed)
+
+
+def of_verifiers(found: Any, *, name: str, limit: int | None = None, test_size: TestSize = None, seed: int = 0) -> Env:
+    """Return an environment of verifiers, of either kind, as one of ours."""
+    if hasattr(found, "rubric"):
+        return VerifiersEnv(found, name=name, limit=limit, test_size=test_size, seed=seed)
+    from envs.adapters.verifiers_tasksets import TasksetEnv
+
+    return TasksetEnv(found, name=name, limit=limit, test_size=test_size, seed=seed)
 
 
 class VerifiersEnv(Env):
-    """Tasks are the rows of the environment's data sets; its rubric's weighted sum is the reward `environment`."""
+    """Tasks are the rows of the environment's data sets; its rubric's weighted sum is the reward `environment`.
 
-    def __init__(self, environment: Any, *, name: str = "verifiers", limit: int | None = None, seed: int = 0) -> None:
+    `test_size` of them are held out where it has no evaluation data.
+    """
+
+    def __init__(
+        self,
+        environment: Any,
+        *,
+        name: str = "verifiers",
+        limit: int | None = None,
+        test_size: TestSize = None,
+        seed: int = 0,
+    ) -> None:
         self.environment = environment
         rubric = environment.rubric
         if getattr(rubric, "_get_group_reward_funcs", list)():
             raise DataError(f"{name}: its rubric judges whole groups at once, which is not supported here")
         count = -1 if limit is None else limit
-        train = environment.get_dataset(n=count, seed=seed)
-        splits = {"train": _tasks(train)}
+        rows = _tasks(environment.get_dataset(n=count, seed=seed))
+        notes: list[str] = []
         if getattr(environment, "eval_dataset", None) is not None or getattr(environment, "eval_dataset_source", None):
-            splits["test"] = _tasks(environment.get_eval_dataset(n=count, seed=seed))
+            if test_size is not None:
+                raise DataError(f"{name}: test_size has no meaning, its evaluation data is what is held out")
+            splits = {"train": rows, "test": _tasks(environment.get_eval_dataset(n=count, seed=seed))}
         else:
-            splits["test"] = []
-        super().__init__(name, splits, reward_names=("environment",))
+            splits, notes = split_tasks(rows, seed=seed, test_size=test_size)
+        super().__init__(name, splits, reward_names=("environment",), notes=notes)
 
     def converse(self, task: Task) -> Conversation:
         """A conversation that runs the environment's rollout."""
