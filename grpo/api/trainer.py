@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import envs
-from envs.adapters.trl import owned_env, owned_rewards, with_tools
+from envs.adapters.trl import FactoryEnv, opened_by_reset, owned_env, owned_rewards, with_tools
 from grpo.algorithms.seams import GroupFilter, Seams
 from grpo.api import datasets
 from grpo.api.callbacks import WatchedTrainer, split
@@ -127,6 +127,8 @@ class GRPOTrainer:
         self._model = _loaded(model, processing_class)
         if train_dataset is None and environment_factory is not None:
             train_dataset = owned_env(environment_factory, config.steps * config.prompts_per_step)
+        elif environment_factory is not None:
+            train_dataset, eval_dataset = opened_by_reset(train_dataset), opened_by_reset(eval_dataset)
         options = {**config.data_options, **({} if config.shuffle_dataset else {"in_order": True})}
         self._data = datasets.read(train_dataset, eval_dataset, config.seed, options)
         self._env = with_tools(self._data.env, tools or (), environment_factory)
@@ -221,11 +223,14 @@ class GRPOTrainer:
         """
         held_out: Iterable[tuple[str, Sequence[envs.Task]]]
         if eval_dataset is not None:
-            held_out = datasets.held_out_tasks(eval_dataset, self.config.seed, self.config.data_options)
+            rows = opened_by_reset(eval_dataset) if isinstance(self._env, FactoryEnv) else eval_dataset
+            held_out = datasets.held_out_tasks(rows, self.config.seed, self.config.data_options)
         else:
             held_out = self._data.held_out
         if not held_out:
             raise ConfigError("there is nothing to evaluate on: give eval_dataset, here or to the trainer")
+        if isinstance(self._env, FactoryEnv):
+            held_out = [(name, self._env.observed(tasks)) for name, tasks in held_out]
         with reward_set(self.config, self._functions) as rewards:
             figures: dict[str, float] = {}
             for name, tasks in held_out:

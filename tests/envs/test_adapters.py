@@ -1,27 +1,12 @@
 """Others' environments, each with the real package or a server on loopback."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+import asyncio
 
 import pytest
 
-from envs import DataError, Env, Reply, Task, make
-from envs.adapters.trl import FactoryEnv, with_tools
-
-
-def played(env, *said, task=None):
-    """The replies of a conversation in which the model says these texts (or calls these tools)."""
-    talk = env.converse(task or env.tasks("train")[0])
-    replies = []
-    for number, text in enumerate(said):
-        message = {"role": "assistant", "content": "" if isinstance(text, dict) else text}
-        if isinstance(text, dict):
-            message["tool_calls"] = [{"id": f"call{number:05d}", "type": "function", "function": text}]
-        replies.append(talk.reply(message))
-    return replies
-
+from envs import DataError, Env, Task, make
+from envs.adapters.trl import FactoryEnv, opened_by_reset, owned_rewards, with_tools
+from tests.envs.playing import played
 
 # TRL
 
@@ -71,74 +56,83 @@ def test_a_reset_that_fails_is_one_line():
         FactoryEnv(rows(), Broken)
 
 
-def test_tools_and_factory_exclude_each_other():
-    with pytest.raises(DataError, match="can't be combined"):
-        with_tools(rows(), [print], Counter)
+def double(of: int) -> int:
+    """Double a number."""
+    return 2 * of
 
 
-# OpenEnv
+def test_tools_stand_beside_a_factorys_methods():
+    env = with_tools(rows(), [double], Counter)
+    talk = env.converse(env.tasks("train")[0])
+    assert [tool.name for tool in talk.tools] == ["double", "add"]
+    (reply,) = played(env, {"name": "double", "arguments": {"of": 4}})
+    assert reply.messages[0]["content"] == "8"
 
 
-class GuessServer(BaseHTTPRequestHandler):
-    """Guess the number, which is seed % 10."""
+def test_one_object_of_a_factory_is_asked_for_every_prompt():
+    made = []
 
-    episodes: ClassVar[dict] = {}
+    class Counted(Counter):
+        def __init__(self):
+            made.append(self)
 
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/reset":
-            self.episodes[body["episode_id"]] = body["seed"] % 10
-            return self.answer({"observation": {"text": "Guess from 0 to 9."}, "reward": None, "done": False})
-        if body["episode_id"] not in self.episodes:
-            self.send_response(409)
-            self.end_headers()
-            self.wfile.write(b"no such episode")
-            return None
-        right = body["action"]["guess"].strip() == str(self.episodes[body["episode_id"]])
-        return self.answer({"observation": {"text": "right" if right else "no"}, "reward": float(right), "done": right})
+        @property
+        def costly(self):
+            raise AssertionError("evaluated")
 
-    def answer(self, found):
-        data = json.dumps(found).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        @staticmethod
+        def zero() -> int:
+            """Return nothing."""
+            return 0
 
-    def log_message(self, *_):
+    tasks = [Task(str(n), "Count.", {"start": n}) for n in range(5)]
+    env = FactoryEnv(Env("rows", {"train": tasks}), Counted)
+    assert [task.prompt for task in env.tasks("train")] == [f"Count. It is {n}." for n in range(5)]
+    assert len(made) == 1
+    assert [tool.name for tool in env.converse(env.tasks("train")[0]).tools] == ["add", "zero"]
+
+
+def test_a_rollouts_reset_gets_the_row_as_it_was_given():
+    seen = []
+
+    class Parsed(Counter):
+        def reset(self, prompt, **columns):
+            seen.append(prompt[0]["content"])
+            return [{"type": "text", "text": " Go."}]
+
+    env = FactoryEnv(rows(), Parsed)
+    assert env.tasks("train")[0].prompt == "Count to 5. Go."
+    played(env, "5")
+    assert seen == ["Count to 5."] * 2
+
+
+def test_rows_without_a_prompt_get_it_from_reset():
+    class Owner(Counter):
+        def reset(self, start=0, **columns):
+            assert "prompt" not in columns
+            return None if start == 7 else f"Count from {start}."
+
+    given = opened_by_reset([{"start": 3}, {"prompt": "Hm.", "start": 4}])
+    assert given[0] == Task("1", "", {"start": 3}) and given[1]["prompt"] == "Hm."
+    env = FactoryEnv(Env("rows", {"train": given[:1]}), Owner)
+    assert env.tasks("train")[0].prompt == "Count from 3."
+    with pytest.raises(DataError, match=r"reset\(\) must return the prompt of task 1, which has none"):
+        FactoryEnv(Env("rows", {"train": [Task("1", "", {"start": 7})]}), Owner)
+
+
+def test_an_async_get_reward_is_awaited_and_a_subclass_is_another_environment():
+    class Judged(Counter):
+        value = 3
+
+        async def get_reward(self) -> float:
+            return self.value
+
+    class Under(Judged):
         pass
 
-
-@pytest.fixture
-def server():
-    found = ThreadingHTTPServer(("127.0.0.1", 0), GuessServer)
-    threading.Thread(target=found.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{found.server_port}"
-    found.shutdown()
-
-
-def test_a_servers_episodes_are_played_over_http(server):
-    env = make("openenv", url=server, action="guess", tasks=3, test_tasks=1, instruction="Play.")
-    task = env.tasks("train")[2]
-    assert task.prompt == "Play.\n\nGuess from 0 to 9." and len(env.tasks("test")) == 1
-    wrong, right = played(env, "7", "2", task=task)
-    assert wrong == Reply([{"role": "user", "content": "no"}], rewards={"step": 0.0})
-    assert right == Reply([{"role": "user", "content": "right"}], done=True, rewards={"step": 1.0})
-
-
-def test_a_server_that_refuses_says_why(server):
-    env = make("openenv", url=server, action="guess", tasks=1, test_tasks=1)
-    talk = env.converse(env.tasks("train")[0])
-    talk.reply({"role": "assistant", "content": "1"})
-    GuessServer.episodes.clear()
-    with pytest.raises(RuntimeError, match="HTTP 409: no such episode"):
-        talk.reply({"role": "assistant", "content": "1"})
-
-
-def test_no_server_is_one_line():
-    with pytest.raises(DataError, match="reset failed"):
-        make("openenv", url="http://127.0.0.1:9", tasks=1)
-    with pytest.raises(DataError, match="must begin with http"):
-        make("openenv", url="localhost", tasks=1)
+    (reward,) = owned_rewards(Judged)
+    found = asyncio.run(reward(environments=[Judged(), Under(), None]))
+    assert found == [3.0, None, None]
 
 
 # gymnasium

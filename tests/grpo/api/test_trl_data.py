@@ -239,6 +239,16 @@ def test_an_environment_that_owns_its_data(chat, tmp_path):
     assert "w31" in row["prompt"]
 
 
+def test_rows_of_several_environments_need_no_prompt(chat, tmp_path):
+    rows = [{"environment": "echo", "answer": "1"}, {"environment": "counter", "answer": "2"}]
+    made = trainer(
+        chat, tmp_path, {"template": "default", "shuffle_dataset": False}, train_dataset=rows, eval_dataset=rows,
+        environment_factory={"counter": Counter, "echo": Echo},
+    )  # fmt: skip
+    assert [task.prompt for task in made._env.tasks("train")] == [" w31", " w30"]
+    assert "eval_reward" in made.evaluate()
+
+
 class Random(Echo):
     """Another prompt each time."""
 
@@ -268,7 +278,6 @@ class Silent(Echo):
             {"train_dataset": [{"prompt": "w9", "environment": "chess"}], "environment_factory": {"a": Echo}},
             "its environment 'chess' is not among the environments a",
         ),
-        ({"tools": [multiply], "environment_factory": Echo}, "tools and environment_factory can't be combined"),
         ({"reward_funcs": None, "environment_factory": Echo}, "reward_funcs is empty"),
     ],
 )
