@@ -14,6 +14,8 @@ from envs.conversation import Message
 
 Parse = Callable[[str, Any], Any]  # the text between the marks, schemas -> {"name", "arguments"} or a list of them
 MOST_CALLS = 16  # of one message
+FIRST_ID = "call00000"  # nine letters and digits: what Mistral's template asks of an id
+OWN_ID = re.compile(r"[\w.:-]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,9 @@ def _call(parsed: Any, number: int) -> dict[str, Any]:
     if not isinstance(arguments, Mapping):
         raise ValueError(f"the arguments of {parsed['name']} must be an object, got {type(arguments).__name__}")
     name = parsed["name"].removeprefix("functions.")
-    # nine letters and digits: what Mistral's template asks of an id
+    own = parsed.get("id")  # Mistral's models write one, which the result names again
     return {
-        "id": f"call{number:05d}",
+        "id": own if isinstance(own, str) and OWN_ID.fullmatch(own) else f"{FIRST_ID[:4]}{number:05d}",
         "type": "function",
         "function": {"name": name, "arguments": dict(arguments)},
     }

@@ -62,7 +62,7 @@ def _with_tools(template: ChatTemplate, messages: list[Message], tools: Sequence
     schemas = [tool.schema for tool in tools]
     if call_format(template.tokenizer).shown:
         text = template.opening(messages, schemas)
-        if tools[0].name in text:
+        if text != template.opening(messages):
             return text
     return template.opening(_with_system(messages, described(schemas)))
 

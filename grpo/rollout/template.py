@@ -1,6 +1,7 @@
 """A model's chat template: the text the model goes on from, and the token that ends its turn."""
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,17 @@ class ChatTemplate:
         return text
 
     def _apply(self, messages: Sequence[Message], tools: Sequence[Any] | None, how: Mapping[str, Any]) -> str:
+        try:
+            return self._written(with_arguments(messages), tools, how)
+        except Exception as error:
+            if not any(message.get("tool_calls") for message in messages):
+                raise
+            try:  # such as DeepSeek's, which joins the arguments of calls to other text
+                return self._written(with_arguments(messages, as_text=True), tools, how)
+            except Exception:
+                raise error from None
+
+    def _written(self, messages: Sequence[Message], tools: Sequence[Any] | None, how: Mapping[str, Any]) -> str:
         more = {"tools": list(tools)} if tools else {}
         text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, **how, **more, **self.arguments)
         return text
@@ -105,6 +117,31 @@ def variables_of(template: str) -> frozenset[str] | None:
     except TemplateError:  # such as the blocks that transformers adds
         return None
     return frozenset(meta.find_undeclared_variables(parsed)) or None  # no template of text: rendered by a program
+
+
+def with_arguments(messages: Sequence[Message], *, as_text: bool = False) -> list[Message]:
+    """Return the messages with the arguments of their tool calls as objects, or as JSON text."""
+
+    def written(call: Any) -> Any:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or "arguments" not in function:
+            return call
+        arguments = function["arguments"]
+        if as_text and not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        elif not as_text and isinstance(arguments, str):
+            try:
+                arguments = json.loads(arguments)
+            except ValueError:  # no JSON: as it is
+                return call
+        return {**call, "function": {**function, "arguments": arguments}}
+
+    return [
+        {**message, "tool_calls": [written(call) for call in message["tool_calls"]]}
+        if message.get("tool_calls")
+        else message
+        for message in messages
+    ]
 
 
 def folded(messages: Sequence[Message]) -> list[Message]:

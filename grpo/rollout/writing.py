@@ -4,18 +4,20 @@ What has been sampled or read is never tokenised again: a reply's tokens are tho
 between the end of one of its messages and the beginning of the next.
 """
 
+import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from envs import Message, Tool
-from envs.tools.calls import CallFormat, format_of, said
+from envs.tools.calls import FIRST_ID, TAGS, CallFormat, format_of, said
 from grpo.config.sections import ConfigError
 
 MARK = "zqxhere"  # stands in for the model's message when a template is asked what comes after it
 CHARACTERS = 8  # of a token, at most: a reply is cut to about its bound before it is tokenised
 WORD = re.compile(r"\w+")
 LEFT_OUT = "\n[... {} characters left out ...]\n"
+OTHER_END = re.compile(r"^<\|end\|>(?=<\|start\|>)")  # gpt-oss: the model ends its last turn with <|return|>
 
 
 def call_format(tokenizer: Any) -> CallFormat:
@@ -55,7 +57,11 @@ class ChatWriter:
         text = self.tokenizer.decode(list(tokens))
         if not tools:
             return {"role": "assistant", "content": text}
-        return said(text, self.calls, [tool.schema for tool in tools])
+        schemas = [tool.schema for tool in tools]
+        message = said(text, self.calls, schemas)
+        read = "tool_calls" in message or "tool_faults" in message
+        # a template that shows no tools: they are described, and calls asked for by tags
+        return message if read or TAGS.start not in text else said(text, TAGS, schemas)
 
     def reply(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> list[int]:
         """Return the tokens from the end of the model's message to the beginning of its next one.
@@ -78,26 +84,45 @@ class ChatWriter:
 
     def _by_template(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> str:
         """Return what the template writes after a message that ends with MARK."""
-        if any(one["role"] == "tool" for one in replies):
-            calls = message.get("tool_calls") or [{"function": {"name": str(replies[0].get("name", "tool"))}}]
-            marked = [
-                {
-                    "type": "function",
-                    "id": call.get("id", "call00000"),
-                    "function": {"name": call["function"]["name"], "arguments": {MARK: MARK}},
-                }
-                for call in calls
-            ]
-            found = self._after({"role": "assistant", "content": "", "tool_calls": marked}, replies)
-            if found is None:  # a template without tools: what a tool said is said by the user
-                replies = [{**one, "role": "user"} if one["role"] == "tool" else one for one in replies]
-        else:
-            found = None
-        if found is None:
+        found = self._after_calls(message.get("tool_calls") or [], replies) if answers_calls(replies) else None
+        if found is None:  # a template without tools: what a tool said is said by the user
+            replies = [{**one, "role": "user"} if one["role"] == "tool" else one for one in replies]
             found = self._after({"role": "assistant", "content": MARK}, replies)
         if found is None:
             raise ConfigError("the model's chat template does not show the messages of a conversation one by one")
         return self._from_end(found, stopped=stopped)
+
+    def _after_calls(self, calls: Sequence[Mapping[str, Any]], replies: Sequence[Message]) -> str | None:
+        """Return what a template writes after a message that calls tools; None if it knows no tools.
+
+        Templates differ in what they take: arguments as an object or as its text, the model's own ids of calls or nine
+        letters and digits, one call or several.
+        """
+        first = calls or [{"function": {"name": str(replies[0].get("name") or "tool")}}]
+        for given, own_ids in ((first, True), (first, False), (first[:1], False)):
+            for arguments in ({MARK: MARK}, json.dumps({MARK: MARK})):
+                ids = [str(call.get("id") or FIRST_ID) if own_ids else FIRST_ID for call in given]
+                marked = [
+                    {
+                        "type": "function",
+                        "id": one,
+                        "function": {"name": call["function"]["name"], "arguments": arguments},
+                    }
+                    for one, call in zip(ids, given, strict=True)
+                ]
+                answered = [
+                    {**one, "tool_call_id": one.get("tool_call_id", ids[0]) if own_ids else ids[0]}
+                    if one["role"] == "tool"
+                    else one
+                    for one in replies
+                ]
+                found = self._after({"role": "assistant", "content": "", "tool_calls": marked}, answered)
+                if found is not None:
+                    return found
+        template = str(getattr(self.tokenizer, "chat_template", None))
+        if "'tool'" in template or '"tool"' in template:  # it reads their results, but no calls
+            return self._after({"role": "assistant", "content": MARK}, replies)
+        return None
 
     def _after(self, assistant: Message, replies: Sequence[Message]) -> str | None:
         """Return the template's text after the last MARK; None if it refuses the messages or leaves one out."""
@@ -115,10 +140,15 @@ class ChatWriter:
     def _from_end(self, after: str, *, stopped: bool) -> str:
         """Return the text from the stop token on, or after it where the model has written it."""
         ends = [(after.find(stop), stop) for stop in self.stops if stop in after]
-        if not ends:
-            return after
+        if not ends:  # a template may end a turn that is not the last with another token than the model does
+            return OTHER_END.sub("", after, count=1) if stopped else after
         place, stop = min(ends)
         return after[place + len(stop) :] if stopped else after[place:]
+
+
+def answers_calls(replies: Sequence[Message]) -> bool:
+    """Return whether a reply has results of tools."""
+    return any(one["role"] == "tool" for one in replies)
 
 
 def shortened(text: str, most: int) -> str:
