@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from envs.base import DataError
-from envs.play import play, shown_prompt, tool_lines
+from envs.play import play, shown_prompt, tool_lines, turn_lines
 from envs.registry import available, make, options_of
 from rewards.printable import say
 
@@ -81,13 +81,15 @@ def _show(name: str, options: dict[str, Any], count: int) -> None:
         say(f"it answers: a conversation of several turns (python -m envs play {name})")
     for line in left_out:
         say(line)
-    for task in env.tasks("train")[: max(count, 0)]:
+    for place, task in enumerate(env.tasks("train")[: max(count, 0)]):
         say(f"\n[{task.id}]\n{shown_prompt(task)}")
         talk = env.converse(task) if env.converses else None
         for line in tool_lines(talk.tools if talk is not None else ()):
             say(line)
         for name, value in task.columns.items():
             say(f"  {name}: {_short(value)}")
+        for line in turn_lines(talk, task) if talk is not None and place == 0 else ():
+            say(line)
 
 
 def _short(value: Any) -> str:

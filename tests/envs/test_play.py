@@ -58,3 +58,13 @@ def test_show_prints_tools_and_that_it_answers(capsys):
     assert main(["show", "with_tools", "-n", "1"]) == 0
     shown = capsys.readouterr().out
     assert "it answers: a conversation of several turns" in shown and "tool calculator(expression): Work out" in shown
+
+
+def test_show_has_the_reply_to_a_turn_that_is_made_up(examples, capsys):
+    assert main(["show", "guess:make", "-n", "2"]) == 0
+    shown = capsys.readouterr().out
+    assert "  assistant, made up: 0\n  rewards {" in shown and "  the conversation is over" in shown
+    assert shown.count("made up") == 1
+    assert main(["show", "shop:make", "-n", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert '  assistant, made up: price({"item": "1"})\n  tool: error: KeyError: \'1\'' in shown
