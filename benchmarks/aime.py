@@ -14,6 +14,7 @@ from benchmarks.harness import published
 from benchmarks.harness.engine import run_command
 from benchmarks.harness.settings import parser
 from benchmarks.harness.spec import Benchmark, Source
+from envs import DataError
 
 SOURCES = {
     2024: Source(
@@ -33,8 +34,10 @@ SOURCES = {
 }
 
 
-def benchmark(year: int) -> Benchmark:
-    """AIME of that year."""
+def benchmark(year: int = 2024) -> Benchmark:
+    """AIME of that year; DataError for one that is not known here."""
+    if year not in SOURCES:
+        raise DataError(f"aime: year must be one of {', '.join(map(str, SOURCES))}, got {year}")
     return Benchmark(
         name="aime",
         source=SOURCES[year],
@@ -48,7 +51,7 @@ def benchmark(year: int) -> Benchmark:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; --year chooses the hub's data set and what is published about it."""
-    options = parser(benchmark(2024), __doc__ or "")
+    options = parser(benchmark(), __doc__ or "")
     options.add_argument("--year", type=int, choices=sorted(SOURCES), default=2024, help="(default 2024)")
     parsed = options.parse_args(arguments)
     return run_command(benchmark(parsed.year), parsed)

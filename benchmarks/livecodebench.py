@@ -24,6 +24,7 @@ from benchmarks.harness.settings import parser
 from benchmarks.harness.spec import CODE_OPTIONS, Benchmark, Source
 
 FILES = tuple(f"test{number}.jsonl" for number in ("", 2, 3, 4, 5))  # together release_v5; about 4 GB
+AFTER, BEFORE = "2024-08-01", "2025-01-31"  # the contests of R1's published figures
 MOST_BYTES = 512 << 20  # that the tests of a row may inflate to
 WITH_STARTER = "Write the solution into this code, and give all of it in one Python code block:\n```python\n{}\n```"
 WITHOUT = "Write a Python program that reads standard input and prints the answer, in one code block."
@@ -73,7 +74,7 @@ def row(given: Mapping[str, Any]) -> Mapping[str, Any]:
     }
 
 
-def benchmark(after: str, before: str) -> Benchmark:
+def benchmark(after: str = AFTER, before: str = BEFORE) -> Benchmark:
     """The problems of contests from one day to another, both as YYYY-MM-DD."""
     return Benchmark(
         name="livecodebench",
@@ -97,8 +98,8 @@ def benchmark(after: str, before: str) -> Benchmark:
 def main(arguments: list[str] | None = None) -> int:
     """The command; --after and --before choose the contests."""
     options = parser(benchmark("", "9"), __doc__ or "")
-    options.add_argument("--after", default="2024-08-01", metavar="DATE", help="first day (default 2024-08-01)")
-    options.add_argument("--before", default="2025-01-31", metavar="DATE", help="last day (default 2025-01-31)")
+    options.add_argument("--after", default=AFTER, metavar="DATE", help=f"first day (default {AFTER})")
+    options.add_argument("--before", default=BEFORE, metavar="DATE", help=f"last day (default {BEFORE})")
     parsed = options.parse_args(arguments)
     return run_command(benchmark(parsed.after, parsed.before), parsed)
 

@@ -22,6 +22,7 @@ from rewards.base import Completion, Judged, prompt_text
 from rewards.judge.reward import JudgeReward
 from rewards.judge.rubrics import RUBRICS, Rubric
 
+JUDGE_URL, JUDGE_MODEL = "http://127.0.0.1:8080/v1", "default_model"  # of mlx_lm.server on this machine
 RUBRIC = Rubric(
     "agrees_with_reference",
     "Does the text give the same answer as the reference answer, which stands before the task?",
@@ -42,7 +43,7 @@ class AgainstReference:
     Options are those of rewards.judge.reward.JudgeReward.
     """
 
-    def __init__(self, url: str = "http://127.0.0.1:8080/v1", model: str = "default_model", **options: Any) -> None:
+    def __init__(self, url: str = JUDGE_URL, model: str = JUDGE_MODEL, **options: Any) -> None:
         self.judge = JudgeReward(rubric=RUBRIC.name, url=url, model=model, domain="medical", **options)
 
     def __call__(
@@ -59,7 +60,7 @@ class AgainstReference:
         return passed
 
 
-def benchmark(url: str, model: str) -> Benchmark:
+def benchmark(judge_url: str = JUDGE_URL, judge_model: str = JUDGE_MODEL) -> Benchmark:
     """The questions under this judge."""
     reward = "benchmarks.medical:AgainstReference"
     return Benchmark(
@@ -74,7 +75,7 @@ def benchmark(url: str, model: str) -> Benchmark:
         answer_column="Response",
         suffix="",
         rewards=(reward, "language"),
-        reward_options={reward: {"url": url, "model": model, "batch_seconds": 540.0}},
+        reward_options={reward: {"url": judge_url, "model": judge_model, "batch_seconds": 540.0}},
         votes=False,
         samples=1,
         max_tokens=2048,
@@ -83,9 +84,9 @@ def benchmark(url: str, model: str) -> Benchmark:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; --judge-url and --judge-model say who judges."""
-    options = parser(benchmark("", ""), __doc__ or "")
-    options.add_argument("--judge-url", default="http://127.0.0.1:8080/v1", metavar="URL")
-    options.add_argument("--judge-model", default="default_model", metavar="NAME")
+    options = parser(benchmark(), __doc__ or "")
+    options.add_argument("--judge-url", default=JUDGE_URL, metavar="URL")
+    options.add_argument("--judge-model", default=JUDGE_MODEL, metavar="NAME")
     parsed = options.parse_args(arguments)
     return run_command(benchmark(parsed.judge_url, parsed.judge_model), parsed)
 

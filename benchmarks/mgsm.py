@@ -9,12 +9,13 @@ question, answer (or answer_number).
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.harness.engine import run_command
 from benchmarks.harness.settings import parser
 from benchmarks.harness.spec import Benchmark, Source
+from envs import DataError
 
 LANGUAGES = {
     "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "ja": "Japanese",
@@ -37,14 +38,16 @@ def row(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"question": given["question"] + SUFFIX.format(LANGUAGES[code]), "answer": answer, "language": code}
 
 
-def benchmark(languages: tuple[str, ...]) -> Benchmark:
-    """MGSM in these languages."""
+def benchmark(languages: Sequence[str] = tuple(LANGUAGES)) -> Benchmark:
+    """MGSM in these languages; DataError for one that it is not in."""
+    if unknown := [code for code in languages if code not in LANGUAGES]:
+        raise DataError(f"mgsm: languages must be among {', '.join(LANGUAGES)}, got {unknown[0]}")
     return Benchmark(
         name="mgsm",
         # the data set's own loader is a script, which `datasets` no longer runs: the hub's converted copy
         source=Source(
             "juletxara/mgsm",
-            configs=languages,
+            configs=tuple(languages),
             config_column="lang",
             revision="refs/convert/parquet",
             problems=250 * len(languages),
@@ -63,14 +66,15 @@ def benchmark(languages: tuple[str, ...]) -> Benchmark:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; --languages chooses some of the eleven."""
-    options = parser(benchmark(tuple(LANGUAGES)), __doc__ or "")
+    options = parser(benchmark(), __doc__ or "")
     options.add_argument("--languages", default=",".join(LANGUAGES), help="codes, separated by commas (default: all)")
     parsed = options.parse_args(arguments)
-    chosen = tuple(code.strip() for code in parsed.languages.split(","))
-    if unknown := [code for code in chosen if code not in LANGUAGES]:
-        print(f"error: --languages {unknown[0]}: there are {', '.join(LANGUAGES)}", file=sys.stderr)
+    try:
+        chosen = benchmark([code.strip() for code in parsed.languages.split(",")])
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    return run_command(benchmark(chosen), parsed)
+    return run_command(chosen, parsed)
 
 
 if __name__ == "__main__":

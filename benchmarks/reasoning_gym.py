@@ -17,13 +17,13 @@ from envs import Task
 REWARD = "envs.reasoning_gym:reasoning_gym_reward"
 
 
-def benchmark(task: str, size: int, seed: int) -> Benchmark:
-    """So many problems of a task."""
+def benchmark(task: str, size: int = 100, problem_seed: int = 0) -> Benchmark:
+    """`size` problems of a task, those of `problem_seed`."""
 
     def problems(settings: Settings) -> list[Task]:
         from envs.reasoning_gym import procedural
 
-        made = procedural(task=task, size=size, seed=seed, test_size=0).tasks("train")
+        made = procedural(task=task, size=size, seed=problem_seed, test_size=0).tasks("train")
         return sorted(made, key=lambda one: one.columns["entry"]["index"])
 
     return Benchmark(

@@ -1,11 +1,14 @@
 """Benchmarks of a model that is being trained: what `eval_benchmarks` of a config asks for."""
 
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError, validate_call
 
 from benchmarks.harness.decoding import Say, Session
 from benchmarks.harness.items import ItemFile
@@ -34,6 +37,12 @@ class Measure:
     settings: Settings
     problems: Problems
 
+    @property
+    def name(self) -> str:
+        """The benchmark's name in metrics and folders, with its year or task where it has several."""
+        variant = self.benchmark.variant
+        return f"{self.benchmark.name}_{variant}" if variant else self.benchmark.name
+
 
 @dataclass(frozen=True)
 class OpenBenchmarks:
@@ -44,13 +53,13 @@ class OpenBenchmarks:
     @property
     def notes(self) -> list[str]:
         """What was left out of the problems, and which are not the benchmark's own."""
-        return [f"{one.benchmark.name}: {note}" for one in self.measures for note in one.problems.notes]
+        return [f"{one.name}: {note}" for one in self.measures for note in one.problems.notes]
 
     def measure(self, policy: Policy, folder: Path, check: Callable[[], None], say: Say) -> dict[str, float]:
         """Sample and judge every benchmark; items.jsonl and figures.json of each in folder/NAME."""
         found: dict[str, float] = {}
         for one in self.measures:
-            name = one.benchmark.name
+            name = one.name
             figures = self._figures(one, policy, folder / name, check)
             found |= {f"{name}/{key}": float(figures[key]) for key in SHOWN if figures.get(key) is not None}
             if figures["pass@1"] is not None:
@@ -80,7 +89,7 @@ def open_benchmarks(config: Any) -> OpenBenchmarks:
     measures = []
     for entry in config.eval_benchmarks:
         name, told = _read(entry)
-        benchmark = _benchmark(name)
+        benchmark = _benchmark(name, told)
         own = {key: getattr(config, key) for key in LIKE_THE_RUN}
         own |= {"samples": 1, "max_tokens": benchmark.max_tokens, "model": config.model}
         if isinstance(config, Config):
@@ -90,7 +99,7 @@ def open_benchmarks(config: Any) -> OpenBenchmarks:
             own |= {"system_prompt": None, "chat_template_kwargs": {}}
         settings = build(Settings, {**own, **told}, source=f"eval_benchmarks {name}")
         measures.append(Measure(benchmark, settings, load_problems(benchmark, settings)))
-    names = [one.benchmark.name for one in measures]
+    names = [one.name for one in measures]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"eval_benchmarks names {min(twice)} twice")
     return OpenBenchmarks(tuple(measures))
@@ -112,12 +121,29 @@ def _read(entry: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, told
 
 
-def _benchmark(name: str) -> Benchmark:
-    """Return a benchmark of this package that needs no choice of a year, a task or a judge."""
-    known = sorted(path.stem for path in FOLDER.glob("[!_]*.py") if "\nBENCHMARK = " in path.read_text("utf-8"))
+def _benchmark(name: str, told: dict[str, Any]) -> Benchmark:
+    """Return a benchmark of this package; the choices it offers (a year, languages, a task) are taken out of `told`."""
+    makers = ("\nBENCHMARK = ", "\ndef benchmark(")
+    files = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("[!_]*.py")}
+    known = sorted(stem for stem, text in files.items() if any(maker in text for maker in makers))
     if name not in known:
         raise ConfigError(f"eval_benchmarks: there is no {name!r}; there are {', '.join(known)}")
-    found: Benchmark = importlib.import_module(f"benchmarks.{name}").BENCHMARK
+    module = importlib.import_module(f"benchmarks.{name}")
+    if hasattr(module, "BENCHMARK"):
+        whole: Benchmark = module.BENCHMARK
+        return whole
+    choices = inspect.signature(module.benchmark).parameters
+    given = {choice: told.pop(choice) for choice in choices if choice in told}
+    for choice, one in choices.items():
+        if one.default is one.empty and choice not in given:
+            raise ConfigError(f"eval_benchmarks {name} needs its {choice}: {{name: {name}, {choice}: ...}}")
+    try:
+        found: Benchmark = validate_call(module.benchmark)(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(
+            f"eval_benchmarks {name}: {first['loc'][0]}: {first['msg']}, got {first['input']!r}"
+        ) from None
     return found
 
 

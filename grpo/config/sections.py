@@ -189,7 +189,8 @@ class BenchmarkSettings(Section):
     eval_benchmarks: list[str | dict[str, Any]] = Field(
         default_factory=list,
         description="benchmarks measured before, every eval_every steps and after: NAME or NAME:PROBLEMS, e.g. [gsm8k, "
-        "math500:50], or an object of the benchmark's flags, e.g. {name: gsm8k, limit: 50, data: FILE, samples: 4}",
+        "math500:50], or an object of the benchmark's flags, e.g. {name: gsm8k, limit: 50, data: FILE, samples: 4} "
+        "or {name: aime, year: 2025}",
     )
 
     @model_validator(mode="after")

@@ -61,6 +61,23 @@ def test_what_was_measured_is_not_measured_again(bench, tmp_path):
     assert found.measure(policy, tmp_path / "in", stop, str) == first
 
 
+def test_an_entry_chooses_among_several_of_a_kind(bench):
+    entries = [{"name": "aime", "year": year, "data": str(bench.data), "limit": 2} for year in (2024, 2025)] + [
+        {"name": "reasoning_gym", "task": "leg_counting", "size": 3}
+    ]
+    found = open_benchmarks(config(bench, *entries))
+    assert [one.name for one in found.measures] == ["aime_2024", "aime_2025", "reasoning_gym_leg_counting"]
+    assert [len(one.problems.tasks) for one in found.measures] == [2, 2, 3]
+
+
+def test_languages_are_chosen_by_an_entry(bench, tmp_path):
+    rows = [{"lang": code, "question": f"{n} + 1?", "answer": str(n + 1)} for code in ("de", "ja") for n in range(4)]
+    data = tmp_path / "mgsm.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (one,) = open_benchmarks(config(bench, {"name": "mgsm", "languages": ["ja"], "data": str(data)})).measures
+    assert [task.columns["language"] for task in one.problems.tasks] == ["ja"] * 4
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
@@ -72,6 +89,10 @@ def test_what_was_measured_is_not_measured_again(bench, tmp_path):
         ({"name": "gsm8k", "model": "x"}, "the run's own model is measured"),
         ({"name": "gsm8k", "limt": 3}, "did you mean limit"),
         ({"name": "gsm8k", "data": "none.jsonl"}, "none.jsonl"),
+        ({"name": "aime", "year": 2023}, "year must be one of 2024, 2025, got 2023"),
+        ({"name": "aime", "year": "late"}, "eval_benchmarks aime: year: "),
+        ({"name": "mgsm", "languages": ["xx"]}, "languages must be among bn, de, "),
+        ("reasoning_gym", "needs its task: {name: reasoning_gym, task: ...}"),
     ],
 )
 def test_what_can_not_be_is_one_line(bench, entry, said):
