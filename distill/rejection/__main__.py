@@ -15,7 +15,7 @@ from dataclasses import replace
 from distill.rejection.config import RejectionConfig
 from grpo.config.sections import ConfigError
 from grpo.ranks.launch import place
-from grpo.runs.command import Settled, configure, dry_run, guarded, parse, refuse
+from grpo.runs.command import Settled, configure, guarded, parse, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error)
 
     if options.dry_run:
-        return dry_run(settled)
+        from distill.dry_run import dry_run
+
+        return dry_run(settled, "distill.rejection", sys.argv[1:] if arguments is None else arguments)
 
     def work() -> None:
         from distill.rejection.run import run_rejection

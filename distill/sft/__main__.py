@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from distill.sft.config import SFTConfig
-from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse
+from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error)
 
     if options.dry_run:
-        return dry_run(settled)
+        from distill.dry_run import dry_run
+
+        return dry_run(settled, "distill.sft", sys.argv[1:] if arguments is None else arguments)
 
     def work() -> None:
         from distill.sft.run import run_sft

@@ -12,7 +12,7 @@ from pathlib import Path
 from distill.student.config import METHODS, SequenceStudent, Student
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import configure, dry_run, guarded, has_checkpoint, parse, refuse
+from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error)
 
     if options.dry_run:
-        return dry_run(settled)
+        from distill.dry_run import dry_run
+
+        return dry_run(settled, "distill.student", sys.argv[1:] if arguments is None else arguments)
 
     def work() -> None:
         from distill.student.run import run_student

@@ -2,12 +2,14 @@
 
 One line an item, marked ok, warn or FAIL. Exit code 0 = it can run, 2 = the config, model or data is wrong, 1 = it does
 not fit or something is missing on the machine. Nothing is downloaded and no weights are loaded.
+A config for another command, as its first line `# command: distill.sft` says, is looked at by that command's --dry-run.
 
 `python -m grpo.doctor RUN`, with a run directory: what is wrong with that run, finished or not, with the evidence and
 the remedy, the most probable cause first; and its verdict.
 """
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -22,9 +24,11 @@ from grpo.doctor.prompt import prompt
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, disk, memory, rewards, work
 from grpo.runs import tuned
-from grpo.runs.command import Settled, configure
+from grpo.runs.command import Settled, command_of, configure
 from grpo.train import QUICKSTART_SOURCE, quickstart
 from rewards.printable import say
+
+OTHERS = ("distill.sft", "distill.rejection", "distill.student", "distill.pipeline")  # a config's first line names them
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -61,11 +65,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from grpo.doctor.findings.show import show
 
         return show([Path(run) for run in runs])
+    if (other := command_of(options.config)) in OTHERS and not options.tune:
+        found: int = importlib.import_module(f"{other}.__main__").main(_words(options))
+        return found
     try:
         settled = configure(options, Config, "quickstart", packaged=quickstart, measured=tuned.layer)
         return tune(settled) if options.tune else check(settled, options)
     except ConfigError as error:
         return _conclude_wrong([str(error)])
+
+
+def _words(options: argparse.Namespace) -> list[str]:
+    return ["--config", str(options.config), *options.overrides, "--dry-run"]
 
 
 def tune(settled: Settled[Config]) -> int:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from grpo.model.facts import ModelFacts
 
 
-def model(report: Report, config: Config) -> "ModelFacts | None":
-    """Report the model, its place and whether it can be trained as asked; return its known facts."""
+def model(report: Report, config: Config, *, trains: bool = True) -> "ModelFacts | None":
+    """Report the model, its place and, if the command `trains`, whether it can be as asked; return its known facts."""
     folder = model_folder(config)
     facts = _miniature_facts() if config.model == "miniature" else None
     if facts is not None:
@@ -31,7 +31,8 @@ def model(report: Report, config: Config) -> "ModelFacts | None":
             report.say("warn", "template", "chat: whether the model has one is not known before the download")
     else:
         report.refuse("model", f"model {config.model}: no such directory, and no hub id (owner/name) either")
-    _fine_tuning(report, config, facts)
+    if trains:
+        _fine_tuning(report, config, facts)
     return facts
 
 

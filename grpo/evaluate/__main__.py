@@ -55,6 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, (_, kind, meaning) in FLAGS.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     parser.add_argument("--output", type=Path, help="directory; without it one in the run's, or under runs/")
+    parser.add_argument("--dry-run", action="store_true", help="check the settings and what they name; run nothing")
     parser.add_argument("words", nargs="*", metavar="RUN key=value", help="a run directory, and config keys")
     return parser.parse_intermixed_args(arguments)
 
@@ -137,12 +138,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(error)
     output = options.output or _free((settled.run or Path("runs")) / "evaluation")
 
+    words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--dry-run"]
+    if options.dry_run:
+        return _dry_run(settled, output, words)
+
     def work() -> None:
         _evaluate(settled, output)
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
     go_on = shlex.join([*words, *([] if options.output else ["--output", str(output)])])
     return guarded(work, go_on=f"python -m grpo.evaluate {go_on}", over_ranks=True)
+
+
+def _dry_run(settled: Settled, output: Path, words: Sequence[str]) -> int:
+    from grpo.cpu.blas import load_blas
+
+    load_blas()  # before anything imports mlx
+    from grpo.evaluate.dry_run import dry_run
+    from grpo.evaluate.run import Wish
+
+    wish = Wish(settled.config, settled.run or output, settled.adapter, settled.server, settled.every_row)
+    return dry_run(wish, output, f"python -m grpo.evaluate {shlex.join(words)}")
 
 
 def _free(path: Path) -> Path:

@@ -64,9 +64,9 @@ def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: S
     scorer = Scorer(rewards, config.max_completion_length)
     try:
         env = tasks(config, say, rewards)
-        chosen = _tasks(wish, env)
+        chosen = asked_tasks(wish, env)
         try_rewards(rewards, env, chosen, config, output, say, stop)
-        source = _server(wish, env, chosen) if wish.server is not None else _model(wish, env, chosen, say, stop)
+        source = server_source(wish, env, chosen) if wish.server is not None else _model(wish, env, chosen, say, stop)
         rows = _sample(config, source, scorer, output, say, stop)
     finally:
         scorer.close()
@@ -139,8 +139,16 @@ def _settings(wish: Wish) -> dict[str, Any]:
 
 def _claim(wish: Wish, output: Path, say: Callable[[str], None]) -> Callable[[str], None]:
     """Record the settings; refuse a directory of other ones. Returns a `say` that log.txt hears too."""
+    checkpoint.write_text(output / SETTINGS, json.dumps(require_same(wish, output), indent=1))
+    log = RunLog(output)
+    log.begin()
+    return log.heard(say)
+
+
+def require_same(wish: Wish, output: Path) -> dict[str, Any]:
+    """Return the settings of an evaluation; ConfigError where `output` holds one with others."""
     path = output / SETTINGS
-    mine = json.loads(json.dumps(_settings(wish)))
+    mine: dict[str, Any] = json.loads(json.dumps(_settings(wish)))
     try:
         before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else mine
     except ValueError:
@@ -150,13 +158,11 @@ def _claim(wish: Wish, output: Path, say: Callable[[str], None]) -> Callable[[st
             f"output {output} holds an evaluation with another {changed[0]} ({before.get(changed[0])!r}, now "
             f"{mine[changed[0]]!r}): choose another --output"
         )
-    checkpoint.write_text(path, json.dumps(mine, indent=1))
-    log = RunLog(output)
-    log.begin()
-    return log.heard(say)
+    return mine
 
 
-def _tasks(wish: Wish, env: envs.Env) -> Sequence[envs.Task]:
+def asked_tasks(wish: Wish, env: envs.Env) -> Sequence[envs.Task]:
+    """Return the tasks that are evaluated; ConfigError where there are none."""
     held_out = list(env.splits.get("test", ()))
     chosen = [*env.splits.get("train", ()), *held_out] if wish.every_row else held_out
     if not chosen:
@@ -194,7 +200,7 @@ def _model(
     return Source(len(prompts), part)
 
 
-def _server(wish: Wish, env: envs.Env, chosen: Sequence[envs.Task]) -> Source:
+def server_source(wish: Wish, env: envs.Env, chosen: Sequence[envs.Task]) -> Source:
     """The server of the wish, which has a template of its own; ConfigError for what it can't do."""
     config = wish.config
     if here().size > 1:

@@ -15,8 +15,7 @@ from grpo.config.sections import NONE_WORDS, ConfigError, Section
 from rewards.printable import printable
 
 CONFIG_FILE = "config.yaml"
-NAMED_PATHS = ("model", "teacher", "adapter", "data", "validation_data")  # keys that may name a file or directory
-DATA_SUFFIXES = (".jsonl", ".json", ".parquet", ".csv")
+COMMAND_LINE = "# command:"
 FULL_DISK = ("disk is full", "[write] Unable to write")  # the second is how mlx says it, without an errno
 DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -31,6 +30,7 @@ def parse(
         epilog=describe(kind),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(program=program)
     parser.add_argument("--config", type=Path, help="YAML file")
     parser.add_argument("--output", type=Path, help="run directory; without it a new one under runs/")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint, if there is one")
@@ -75,6 +75,9 @@ def configure(
     `packaged` gives the recipe, if any, under what was given (a tree that is not validated) where there is no --config;
     `default` names the run directory then. `measured` gives what this machine was measured to do best, beneath all.
     """
+    program, named = getattr(options, "program", None), command_of(options.config)
+    if program is not None and named not in (None, program):
+        raise ConfigError(f"{options.config} is for another command: python -m {named} --config {options.config}")
     layers = [Layer(str(options.config), read_yaml(options.config))] if options.config is not None else []
     given = merged(kind, layers, options.overrides)
     output = _output(options, given, default)
@@ -88,6 +91,16 @@ def configure(
     return Settled(loaded.config, output, loaded.origins, loaded.differing())
 
 
+def command_of(config: Path | None) -> str | None:
+    """Return the command that a config's first line names, as in `# command: distill.sft`; None where it names none."""
+    try:
+        first = config.read_text(encoding="utf-8").partition("\n")[0] if config is not None else ""
+    except (OSError, ValueError):  # said by whoever reads it next
+        return None
+    words = first.removeprefix(COMMAND_LINE).split() if first.startswith(COMMAND_LINE) else []
+    return words[0] if words else None
+
+
 def _output(options: argparse.Namespace, given: Mapping[str, Any], default: str) -> Path:
     """Return the run directory: --output, the config's, or a free one under runs/."""
     stem = options.config.stem if options.config is not None else default
@@ -95,22 +108,6 @@ def _output(options: argparse.Namespace, given: Mapping[str, Any], default: str)
     if named is not None and str(named).strip().lower() not in NONE_WORDS:
         return Path(named)
     return free_directory(Path("runs") / stem, resume=options.resume)
-
-
-def dry_run(settled: Settled[Any]) -> int:
-    """Say what would be run; return 0, or 2 where a file or directory that the config names is not there."""
-    for line in settled.lines():
-        say(line)
-    for key in NAMED_PATHS:
-        named = getattr(settled.config, key, None)
-        if isinstance(named, str) and _is_local(named) and not Path(named).expanduser().exists():
-            return refuse(ConfigError(f"{key} {named}: no such file or directory"))
-    say(f"ready to run in {settled.output}")
-    return 0
-
-
-def _is_local(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.endswith(DATA_SUFFIXES)
 
 
 def free_directory(path: Path, *, resume: bool) -> Path:

@@ -46,6 +46,21 @@ def test_a_run_on_its_own_held_out_tasks_with_its_own_rewards(runs, evaluate):
     assert {row["task"] for row in rows} <= held_out
 
 
+def test_a_dry_run_looks_at_everything_and_leaves_nothing(runs, evaluate):
+    run = runs.run("steps=1")
+    code, said, found, rows = evaluate(run.folder, "--limit", 3, "--samples", 2, "--dry-run", name="looked_at")
+    assert code == 0 and found is None and rows is None and not runs.folder("looked_at").exists(), said
+    assert "3 tasks x 2 samples" in said and f"ready: python -m grpo.evaluate {run.folder}" in said
+    assert evaluate(run.folder, "--limit", 3, name="there")[0] == 0
+    for changed, problem in (
+        (("--limit", 4), "another limit"),
+        (("--limit", 3, "--data", "none.jsonl"), "none.jsonl"),
+        (("--limit", 3, "--reward", "acuracy"), "acuracy"),
+    ):
+        code, said, *_ = evaluate(run.folder, *changed, "--dry-run", name="there")
+        assert code == 2 and problem in said.splitlines()[-1], said
+
+
 def test_the_same_seed_gives_the_same_items_and_another_one_others(runs, evaluate):
     run = runs.run("steps=1")
     rows = {
