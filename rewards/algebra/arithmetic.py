@@ -81,21 +81,19 @@ def applied(name: str, value: Number) -> Number:
     if MP.mag(value) > MAX_MAGNITUDE:
         raise Unsupported
     found = getattr(MP, name)(value)
-    return 0 if name != "exp" and MP.mag(found) < min(0, MP.mag(value)) - NOISE else found  # sin(pi) is 0
+    return 0 if MP.mag(found) < min(0, MP.mag(value)) - NOISE else found  # sin(pi) is 0
 
 
 def power(base: Number, exponent: Number) -> Number:
-    """Principal value; roots of exact squares, cubes ... stay exact."""
+    """Principal value; whole powers of exact numbers are exact while they are short."""
     if exact(base, exponent):
         bits = base.numerator.bit_length() + base.denominator.bit_length()
         limit = MAX_WHOLE_BITS if base.denominator == 1 and exponent > 0 else MAX_BITS
         if exponent.denominator == 1 and abs(exponent.numerator) * bits <= limit:
             return short(Fraction(base) ** exponent.numerator)
-        if exponent.numerator == 1 and base >= 0:
-            above, below = (int(MP.nint(MP.power(part, exponent))) for part in (base.numerator, base.denominator))
-            if Fraction(above, below) ** exponent.denominator == base:
-                return short(Fraction(above, below))
     if MP.mag(exponent) > MAX_MAGNITUDE:
+        if is_real(base) and is_real(exponent) and base.real > 1 and exponent.real < 0:  # e^(-10^100)
+            return 0
         raise Unsupported
     return MP.power(base, exponent)
 

@@ -45,7 +45,7 @@ POINTS, POSITIVE = 4, 2  # at the first two every variable is positive
 MAX_STEPS = 20_000  # nodes that are evaluated for one value, those of sums and integrals together
 INTEGRAL, PRINTED = MP.mpf("1e-10"), MP.mpf("1e-11")  # relative error of an integral, of a float that was printed
 _TAKES_ANGLE = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
-_FUNCTIONS = {name: name for name in (*_TAKES_ANGLE, "sinh", "cosh", "tanh", "ln", "exp")} | {"log": "ln"}
+_FUNCTIONS = {name: name for name in (*_TAKES_ANGLE, "sinh", "cosh", "tanh", "ln")} | {"log": "ln"}
 _FUNCTIONS |= {f"arc{name}": f"a{name}" for name in _TAKES_ANGLE}
 _SEVERAL = frozenset({"max", "min", "gcd", "lcm"})
 _SINGLE: dict[str, Callable[[Number], Number]] = {
@@ -96,7 +96,7 @@ def evaluated(
         for at in range(POINTS):
             evaluator = _Evaluator(at, bound or {}, degrees)
             values.append(evaluator.of(node))
-            if at < POSITIVE and not (exact(values[at]) or MP.isfinite(values[at])):
+            if at < POSITIVE and not exact(values[at]) and MP.isinf(values[at]):
                 return None
             if not evaluator.symbols:
                 values *= POINTS
@@ -184,6 +184,8 @@ class _Evaluator:
         self._in_angle = outside
         if name in _SEVERAL:
             return extreme(name, *values)
+        if name == "exp":
+            return power(E, values[0])
         if name not in _FUNCTIONS or (based and name != "log"):
             raise Unsupported
         return divide(*(applied("ln", value) for value in values)) if based else applied(_FUNCTIONS[name], values[0])
@@ -197,8 +199,10 @@ class _Evaluator:
             low, high = (_infinity(limit) or self.of(limit) for limit in node.parts[1:])
             if operation == "int":
                 return self._integral(node.parts[0], variable, low, high)
-            if not (isinstance(low, int) and isinstance(high, int)):
+            if not exact(low, high):
                 return self._drawn(node)
+            if not (isinstance(low, int) and isinstance(high, int)) or high < low - 1:
+                return MP.nan  # a sum up to n, where n is no natural number
         except (Unsupported, ArithmeticError):
             return self._drawn(node)
         terms = (self._with(variable, step, node.parts[0]) for step in range(low, high + 1))
@@ -247,11 +251,12 @@ def _determinant(rows: list[list[Number]]) -> Number:
 def same_values(gold: Evaluated, answer: Evaluated) -> bool:
     """Return whether two expressions agree at all points."""
     tolerance = max(gold.tolerance, answer.tolerance)
-    return all(
-        same(one, other, tolerance)
-        for at, (one, other) in enumerate(zip(gold.values, answer.values, strict=True))
-        if at < POSITIVE or (is_real(one) and is_real(other))
-    )
+    compared = [
+        pair
+        for at, pair in enumerate(zip(gold.values, answer.values, strict=True))
+        if all(map(is_real, pair)) or (at < POSITIVE and not any(map(MP.isnan, pair)))
+    ]
+    return bool(compared) and all(same(*pair, tolerance) for pair in compared)
 
 
 def same_equation(gold: tuple[Node, ...], answer: tuple[Node, ...]) -> bool:

@@ -177,9 +177,8 @@ class Parser(Phrases):
             last = left.parts[-1] if left.kind == "product" else left
             if self._kind() == "number" and self._tokens[self._at - 1].kind == "number" and last.kind != "power":
                 raise Unknown  # "2 3" is a mixed number, a misprint; not a product
-            if left.kind == "quantity" or (
-                self._kind() == "word" and self._tokens[self._at].spaced and ends_in_word(left)
-            ):
+            apart = self._kind() == "word" and self._tokens[self._at].spaced and not re.match("d.$", self._next())  # dx
+            if left.kind == "quantity" or (apart and ends_in_word(left)):
                 raise Unknown
             right = self._expression(_PRODUCT)
             if left.kind == "symbol" and left.name.isupper() and right.kind == "group":
@@ -304,7 +303,9 @@ class Parser(Phrases):
             member = Node("symbol", (), self._next())
             self._at += 1
             if self._take("in"):
+                self._bars += 1  # here "|" is no absolute value
                 member = Node("relation", (member, self._expression(_RATIO)), "in")
+                self._bars -= 1
             if self._take("|") or self._take(":"):
                 return Node("builder", (member, *self._items("\\}")))
             raise Unknown

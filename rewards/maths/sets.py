@@ -82,6 +82,9 @@ def _common(one: Union, other: Union) -> Union:
     found = []
     for a in one:
         for b in other:
+            if _ALL in (a, b):  # whatever the ends of the other are
+                found.append(b if a == _ALL else a)
+                continue
             low, high = max(a, b, key=lambda each: each.starts), min(a, b, key=lambda each: each.ends)
             if low.starts <= high.ends:
                 found.append(Interval(low.low, high.high, low.low_closed, high.high_closed))

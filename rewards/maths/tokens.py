@@ -17,8 +17,8 @@ _UNICODE |= {sign: f"^{digit}" for sign, digit in zip("⁰¹²³⁴⁵⁶⁷⁸�
 _UNICODE |= {sign: f" {top}/{below}" for sign, top, below in zip("½¼¾⅓⅔", "11312", "24433", strict=True)}
 _COMMANDS = """times cdot cdot infty cup cap in leq geq leq geq neq approx pm mp sqrt cbrt emptyset angle triangle land
 lor lfloor rfloor lceil rceil langle rangle setminus pi alpha beta gamma delta epsilon theta lambda mu rho sigma tau phi
-phi omega Delta Omega"""
-_SIGNS = "×·⋅∞∪∩∈≤≥⩽⩾≠≈±∓√∛∅∠△∧∨⌊⌋⌈⌉⟨⟩∖παβγδεθλμρστφϕωΔΩ"
+phi omega Delta Omega int sum prod partial"""
+_SIGNS = "×·⋅∞∪∩∈≤≥⩽⩾≠≈±∓√∛∅∠△∧∨⌊⌋⌈⌉⟨⟩∖παβγδεθλμρστφϕωΔΩ∫∑∏∂"
 _UNICODE |= {sign: f"\\{name} " for sign, name in zip(_SIGNS, _COMMANDS.split(), strict=True)}
 _UNICODE |= {"°": r"^\circ ", "º": r"^\circ ", "ℝ": r"\mathbb{R}", "¢": " cents"}
 _FROM_UNICODE = str.maketrans(_UNICODE)
@@ -37,7 +37,8 @@ _CHOOSE = re.compile(r"(?<![0-9A-Za-z}])(?:\{\})?[_^]\{?([0-9]+|[a-z])\}? ?C_\{?
 _BASE = re.compile(r"(?<![A-Za-z\\])log_?([0-9]+)(?=\(| [0-9])")  # log2(8), log_10 100
 # R \ {0}, R\{0\}: between sets the backslash of plain text takes away
 _MINUS = re.compile(
-    r"((?<![A-Za-z\\])R|\\mathbb ?\{?R\}?|\\R(?![a-z])|[)\]](?= +\\ +\\?\{)) *(?:\\ +(?=[\[(]|\\?\{)|(?=\\\{))"
+    r"((?<![A-Za-z\\])R|\\mathbb ?\{?R\}?|\\R(?![a-z])|[)\]](?= +\\ +\\?\{)) *"
+    r"(?:\\ +(?=[\[(]|\\?\{)|(?=\\\{)|\\(?=[\[(](?!.*\\[\])])))"
 )
 _EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 

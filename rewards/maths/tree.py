@@ -100,7 +100,7 @@ def without_differential(term: Node) -> tuple[Node, str]:
         if not rest:
             return Node("number", number=Exact(Fraction(1))), term.name[-1]
         return Node("word" if len(rest) > 1 else "symbol", (), rest), term.name[-1]
-    if term.kind in ("quotient", "function"):  # dx / x, \sin x dx
+    if term.kind in ("quotient", "function", "power"):  # dx / x, \sin x dx, \sin^2 x dx
         first, variable = without_differential(term.parts[0])
         return Node(term.kind, (first, *term.parts[1:]), term.name), variable
     if term.kind != "product":
