@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import envs
@@ -42,13 +43,15 @@ def open_run(
     accept_changes: bool = False,
     make: Callable[..., Trainer] = Trainer,
     origins: Mapping[str, str] | None = None,
+    beside: Mapping[str, str | None] = MappingProxyType({}),
     preface: Sequence[str] = (),
 ) -> Trainer:
     """Return a trainer ready to train in `output`, from its newest whole checkpoint if `resume`.
 
     `make` is Trainer, or what gives a kind of it when called the same way. `origins` names the source of every key that
     was given, so that a refusal can say what to take back; `preface` is said once the directory is this run's.
-    `accept_changes`: go on with data, rewards or a model that changed since the checkpoint. Raises ConfigError or
+    `accept_changes`: go on with data, rewards or a model that changed since the checkpoint; `beside`: fingerprints of
+    what the config's kind needs besides these (a teacher). Raises ConfigError or
     envs.DataError, one line, for anything the user can put right; nothing of an earlier run is lost.
     """
     _refuse_in_memory(config, output)
@@ -61,7 +64,7 @@ def open_run(
     for line in preface:
         log.heard(say)(line)
     with log.failures():
-        return _open(config, output, start, log.heard(say), stop, make, accept_changes)
+        return _open(config, output, start, log.heard(say), stop, make, accept_changes, beside)
 
 
 def _open(
@@ -72,6 +75,7 @@ def _open(
     stop: StopFlag,
     make: Callable[..., Trainer],
     accept_changes: bool,
+    beside: Mapping[str, str | None],
 ) -> Trainer:
     if switch.plain():
         say(switch.SAID)
@@ -86,7 +90,7 @@ def _open(
     own = here().first_before_others(lambda: _with_own_start(config, output))
     path = model_path(config, output, say, stop)
     policy = load_policy(own, path)
-    found = _made_of(config, env, path, own.adapter)
+    found = {**_made_of(config, env, path, own.adapter), **beside}
     here().require_same(found)
     made_of = fingerprints.compare(start, found, accept=accept_changes, say=say)
     for note in rewards.notes:

@@ -45,7 +45,9 @@ def run_rejection(config: RejectionConfig, output: Path, *, preface: Sequence[st
     with StopFlag() as stop:
         _look_ahead(config, output)
         with _alone(output, ".setup"):
-            _claim(config, output, {"adapter_sha256": adapter, "prompts_sha256": prompts.fingerprint})
+            _claim(
+                config, output, {"adapter_sha256": adapter, "prompts_sha256": prompts.fingerprint, **_made_of(config)}
+            )
         log = RunLog(output)
         log.begin()
         heard = log.heard(say)
@@ -101,11 +103,21 @@ def _claim(config: RejectionConfig, output: Path, identity: dict[str, str | None
     claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)
     path = output / IDENTITY
     before = json.loads(path.read_text()) if path.exists() else identity
-    for name, meaning in (("adapter_sha256", "the adapter"), ("prompts_sha256", "the prompts of data")):
-        if before.get(name) != identity[name]:
-            raise ConfigError(f"{meaning} changed since {output} was begun: choose another --output")
-    write_text(path, json.dumps(identity))
+    meanings = {"adapter_sha256": "the adapter", "prompts_sha256": "the prompts of data"}
+    for name, digest in identity.items():
+        if before.get(name, digest) != digest:
+            raise ConfigError(f"{meanings.get(name, name)} changed since {output} was begun: choose another --output")
+    write_text(path, json.dumps(before | identity))
     write_text(output / CONFIG_FILE, to_yaml(config.model_copy(update={"output": str(output), "shard": "1/1"})))
+
+
+def _made_of(config: RejectionConfig) -> dict[str, str]:
+    """The fingerprints of the model that samples here and of users' rewards; a model that is not here has none."""
+    from grpo.runs import fingerprints
+
+    found = {**fingerprints.of_rewards(config.rewards)}
+    known = None if config.server is not None or config.model == "miniature" else fingerprints.of_model(config.model)
+    return found if known is None else found | {f"model {config.model}": known}
 
 
 def _reward_set(config: RejectionConfig) -> Any:

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from distill.corpus.readers import rows_of
@@ -65,8 +66,12 @@ def run(
     make_objective: MakeObjective,
     accept_changes: bool = False,
     preface: Sequence[str] = (),
+    beside: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Open the run directory, say the preface, train, write summary.json; see `distill.sft.run_sft`."""
+    """Open the run directory, say the preface, train, write summary.json; see `distill.sft.run_sft`.
+
+    `beside`: fingerprints of what the objective needs besides the data and the model.
+    """
     with checkpoint.lock(output), StopFlag() as stop:
         if resume and (done := _finished(config, output)) is not None:
             return done
@@ -77,7 +82,8 @@ def run(
         for line in preface:
             heard(line)
         with log.failures():
-            trainer = _trainer(config, output, start, make_objective, heard, accept_changes=accept_changes)
+            changes: dict[str, Any] = {"accept_changes": accept_changes, "beside": beside}
+            trainer = _trainer(config, output, start, make_objective, heard, **changes)
             summary = trainer.train(stop)
         checkpoint.write_text(output / SUMMARY, json.dumps(summary, indent=1))
         checkpoint.write_text(output / "report.html", render([output]))
@@ -112,6 +118,7 @@ def _trainer(
     say: Say,
     *,
     accept_changes: bool,
+    beside: Mapping[str, str | None],
 ) -> SFTTrainer:
     """Load the model and the corpus; the config is written last, when nothing more can be refused."""
     policy = load_policy(config, config.model)
@@ -120,6 +127,7 @@ def _trainer(
         fingerprints.DATA: fingerprints.of_values((one.tokens, one.trained_mask) for one in (*train, *validation)),
         f"model {config.model}": fingerprints.of_model(config.model, config.revision),
         "the adapter that it starts from": config.adapter and fingerprints.of_folder(Path(config.adapter)),
+        **beside,
     }
     made_of = fingerprints.compare(start, now, accept=accept_changes, say=say)
     recorded = config.model_copy(update={"output": str(output)})

@@ -7,6 +7,7 @@ later epoch (and run) needs no teacher.
 import functools
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from distill.sft.step import predicting_places
 from distill.student.divergence import Divergence, bucketed, divergence, log_softmax, unbucketed
 from grpo.model.policy import Policy
 from grpo.runs import checkpoint
+
+WEIGHTS_FILE = "teacher.txt"  # of a cache: the fingerprint of the weights whose tokens it holds
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,19 @@ class LogitObjective:
         partial.rename(path)
 
 
-def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matching) -> Path:
-    """Return the folder of a teacher's top tokens; another teacher, temperature or k has another folder."""
-    weights = Path(adapter) / checkpoint.ADAPTER_FILE if adapter is not None else None
-    key = [teacher, checkpoint.sha256(weights) if weights is not None and weights.exists() else None]
+def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matching, weights: str | None) -> Path:
+    """Return the folder of a teacher's top tokens; another teacher, temperature or k has another folder.
+
+    `weights`: the fingerprint of the teacher, None if it is not here. Tokens of other weights under the same name go.
+    """
+    adapted = Path(adapter) / checkpoint.ADAPTER_FILE if adapter is not None else None
+    key = [teacher, checkpoint.sha256(adapted) if adapted is not None and adapted.exists() else None]
     settings = json.dumps([*key, matching.temperature, matching.top_k])
-    return root / hashlib.sha256(settings.encode()).hexdigest()[:16]
+    folder = root / hashlib.sha256(settings.encode()).hexdigest()[:16]
+    record = folder / WEIGHTS_FILE
+    if weights is not None and matching.top_k is not None:
+        if record.is_file() and record.read_text() != weights:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text(record, weights)
+    return folder

@@ -37,7 +37,9 @@ def _logit(
     from distill.student.teacher import require_same_vocabulary
     from grpo.model.frozen import load_teacher
     from grpo.model.policy import Policy
+    from grpo.runs import fingerprints
 
+    beside = fingerprints.of_teacher(config.teacher, config.teacher_adapter)
     matching = Matching(config.divergence, config.distill_temperature, config.top_k)
 
     def make(policy: Policy, folder: Path) -> LogitObjective:
@@ -46,11 +48,13 @@ def _logit(
             require_same_vocabulary(policy.tokenizer, teacher.tokenizer)
             return teacher
 
+        weights = beside[f"teacher {config.teacher}"]
         root = Path(config.teacher_cache) if config.teacher_cache is not None else folder / "teacher"
-        cache = cache_folder(root, config.teacher, config.teacher_adapter, matching)
+        cache = cache_folder(root, config.teacher, config.teacher_adapter, matching, weights)
         return LogitObjective(load, matching, cache, logits_chunk=config.logits_chunk)
 
-    return run(config, output, resume=resume, make_objective=make, accept_changes=accept_changes, preface=preface)
+    how: dict[str, Any] = {"resume": resume, "accept_changes": accept_changes, "preface": preface}
+    return run(config, output, make_objective=make, beside=beside, **how)
 
 
 def _on_policy(
@@ -62,7 +66,7 @@ def _on_policy(
     from distill.student.on_policy import OnPolicyTrainer
     from grpo.model.frozen import load_teacher
     from grpo.opening import open_run
-    from grpo.runs import checkpoint
+    from grpo.runs import checkpoint, fingerprints
     from grpo.runs.command import say
     from grpo.runs.interrupt import StopFlag
 
@@ -70,6 +74,7 @@ def _on_policy(
         teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
         make = functools.partial(OnPolicyTrainer, teacher=teacher)
         how: dict[str, Any] = {"resume": resume, "accept_changes": accept_changes, "preface": preface}
+        how["beside"] = fingerprints.of_teacher(config.teacher, config.teacher_adapter)
         trainer = open_run(config, output, say=say, stop=stop, make=make, **how)
         with trainer.logger.log.failures():
             summary = trainer.train(stop)

@@ -1,15 +1,14 @@
-"""Fingerprints of what a run is made of beside its settings: data, rewards' code, model, starting adapter.
+"""Fingerprints of what a run is made of beside its settings: data, rewards' code, model, teacher, starting adapter.
 
 They stand in every checkpoint. A run that is resumed with other ones would go on as another experiment under the same
 name, so it is refused, by name, unless the user accepts the change.
 """
 
 import contextlib
+import functools
 import hashlib
 import inspect
 import json
-import os
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from envs import DataError, Env
 from grpo.config.sections import ConfigError
 from grpo.runs import checkpoint
+from grpo.runs.imported import Module, file_of, helpers_of, is_own
 from rewards.users.packing import BUILT_IN, SCRIPT, is_built_in
 
 DATA = "data"
@@ -80,24 +80,45 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield file.read(PLACE_BYTES)
 
 
+def of_teacher(teacher: str, adapter: str | None) -> dict[str, str | None]:
+    """Return the fingerprints of a teacher and its adapter, by name."""
+    folder = None if adapter is None else Path(adapter)
+    weights = None if folder is None or not folder.is_dir() else of_folder(folder)
+    return {f"teacher {teacher}": of_model(teacher), "the teacher's adapter": weights}
+
+
 def of_rewards(names: Collection[str], functions: Mapping[str, Callable[..., Any]] | None = None) -> dict[str, str]:
-    """Return the fingerprint of the file of each reward that is the user's, as "reward NAME"."""
-    users = [name for name in names if ":" in name and name.partition(":")[0].split(".")[0] not in BUILT_IN]
-    found = {name: checkpoint.sha256(path) for name in users if (path := _file_of(name)) is not None}
+    """Return the fingerprint of the file of each reward that is the user's, as "reward NAME".
+
+    And of the user's own modules that such a file imports, as "module NAME, which reward NAME imports".
+    """
+    digests: dict[str, str] = {}
+    origins: dict[str, Module] = {}
+    for name in names:
+        module = name.partition(":")[0]
+        if ":" in name and module.split(".")[0] not in BUILT_IN and (path := file_of(module)) is not None:
+            digests[f"reward {name}"] = checkpoint.sha256(path)
+            origins[name] = Module(module, path)
     for name, function in (functions or {}).items():
         if not is_built_in(function) and (source := _source(function)) is not None:
-            found[name] = hashlib.sha256(source.encode()).hexdigest()
-    return {f"reward {name}": digest for name, digest in found.items()}
+            digests[f"reward {name}"] = hashlib.sha256(source.encode()).hexdigest()
+            origins[name] = _module_of(function)
+    for name, origin in origins.items():
+        for helper, path in helpers_of(*origin).items() if is_own(origin.path) else ():
+            digests[f"module {helper}, which reward {name} imports"] = checkpoint.sha256(path)
+    return digests
 
 
-def _file_of(reference: str) -> Path | None:
-    """Return the file of "package.module:function"; it is not imported."""
-    module = Path(*reference.partition(":")[0].split("."))
-    for entry in [*sys.path, os.getcwd()]:
-        for path in (Path(entry) / module.with_suffix(".py"), Path(entry) / module / "__init__.py"):
-            if path.is_file():
-                return path
-    return None
+def _written(function: Callable[..., Any]) -> Any:
+    inner = function.func if isinstance(function, functools.partial) else function
+    return inner if inspect.isfunction(inner) or inspect.ismethod(inner) else type(inner)
+
+
+def _module_of(function: Callable[..., Any]) -> Module:
+    """Return the module, or the script, that a function was written in."""
+    written = _written(function)
+    module = inspect.getmodule(written)
+    return Module(SCRIPT if module is None else module.__name__, Path(inspect.getfile(written)))
 
 
 def _source(function: Callable[..., Any]) -> str | None:
@@ -105,7 +126,7 @@ def _source(function: Callable[..., Any]) -> str | None:
 
     None for what has no source, such as a function of C.
     """
-    written = function if inspect.isfunction(function) or inspect.ismethod(function) else type(function)
+    written = _written(function)
     module = inspect.getmodule(written)
     try:
         return inspect.getsource(written if module is None or module.__name__ == SCRIPT else module)

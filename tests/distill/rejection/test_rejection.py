@@ -216,6 +216,25 @@ def test_other_prompts_under_the_same_name_are_refused(tmp_path, sampler):
         rejection.run_rejection(settings(*same), tmp_path / "o")
 
 
+def test_another_model_or_reward_under_the_same_name_is_refused(tmp_path, sampler, monkeypatch):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"1234")
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sampled_rewards.py").write_text("def one(completions, **_):\n    return [1.0] * len(completions)\n")
+    same = [f"model={model}", "max_prompts=4", "rewards=[accuracy, format, language, sampled_rewards:one]"]
+    rejection.run_rejection(settings(*same), tmp_path / "o")
+    rejection.run_rejection(settings(*same), tmp_path / "o")
+    (model / "model.safetensors").write_bytes(b"1235")
+    with pytest.raises(ConfigError, match=f"model {model} changed since"):
+        rejection.run_rejection(settings(*same), tmp_path / "o")
+    (model / "model.safetensors").write_bytes(b"1234")
+    with (tmp_path / "sampled_rewards.py").open("a") as file:
+        file.write("ONE = 1\n")
+    with pytest.raises(ConfigError, match="reward sampled_rewards:one changed since"):
+        rejection.run_rejection(settings(*same), tmp_path / "o")
+
+
 def test_a_directory_that_holds_another_kind_of_run_is_left_alone(tmp_path, sampler):
     (tmp_path / "config.yaml").write_text("learning_rate: 1\n")
     with pytest.raises(ConfigError, match="unknown key learning_rate"):

@@ -1,6 +1,7 @@
 """Students of every method, on tiny models."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import mlx.core as mx
@@ -9,7 +10,7 @@ import pytest
 
 from distill.sft.step import Supervised, counted
 from distill.student.__main__ import main
-from distill.student.logit import LogitObjective, Matching
+from distill.student.logit import LogitObjective, Matching, cache_folder
 from distill.student.on_policy import OnPolicyTrainer
 from distill.student.teacher import require_same_vocabulary
 from grpo.config.sections import ConfigError
@@ -159,3 +160,40 @@ def test_a_missing_method_and_a_missing_teacher_are_refused(make):
     assert "method must be one of sequence, logit, on_policy" in make.run("a")[2].err
     _, code, shown = make.run("b", "method=on_policy", "teacher=/nowhere")
     assert code == 2 and "no such directory" in shown.err and shown.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("method", ["logit", "on_policy"])
+def test_a_teacher_of_other_weights_is_refused_by_name_at_a_resume(make, method):
+    tasks = make.root / "tasks.jsonl"
+    tasks.write_text("\n".join(json.dumps({"prompt": f"w{30 + i}", "answer": "1"}) for i in range(8)))
+    settings = {
+        "logit": [f"data={make.data}", "top_k=8", "examples_per_step=4"],
+        "on_policy": [f"data={tasks}", "template=plain", "reward_weights={accuracy: 1.0}", "max_completion_length=4"],
+    }
+    length = {"logit": "total_steps", "on_policy": "steps"}[method]
+    given = [f"method={method}", f"teacher={make.teacher}", *settings[method], "eval_every=0", "save_every=1"]
+    given.append(f"{length}=2")
+    folder, code, shown = make.run("t", *given)
+    assert code == 0, shown.err
+    shutil.rmtree(folder / "checkpoints" / "step_000002")  # as if it had been killed in the second step
+    (folder / "summary.json").unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("teacher/*/*.safetensors")}
+    model_directory(make.teacher, seed=8)
+    _, code, shown = make.run("t", *given, "--resume")
+    assert code == 2 and f"changed since it was written: teacher {make.teacher}. " in shown.err
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("teacher/*/*.safetensors")} == kept
+    _, code, shown = make.run("t", *given, "--resume", "--accept-changes")
+    assert code == 0, shown.err
+    now = {path.name: path.stat().st_mtime_ns for path in folder.glob("teacher/*/*.safetensors")}
+    assert all(now.get(name) != when for name, when in kept.items())  # the other weights' tokens are gone
+
+
+def test_tokens_of_other_weights_are_not_read(tmp_path):
+    top = Matching("forward", 1.0, 5)
+    first = cache_folder(tmp_path, "teacher", None, top, "weights 1")
+    (first / "a.safetensors").write_bytes(b"1")
+    assert cache_folder(tmp_path, "teacher", None, top, None) == first  # a full cache needs no teacher
+    assert cache_folder(tmp_path, "teacher", None, top, "weights 1") == first
+    assert (first / "a.safetensors").exists()
+    cache_folder(tmp_path, "teacher", None, top, "weights 2")
+    assert not (first / "a.safetensors").exists()

@@ -64,7 +64,7 @@ def test_rewards_are_known_by_their_files(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_rewards.py").write_text("raise SystemExit  # it is not imported")
     before = fingerprints.of_rewards(["accuracy", "my_rewards:f", "rewards.others:len_reward"], {"mine": mine})
-    assert sorted(before) == ["reward mine", "reward my_rewards:f"]
+    assert sorted(name for name in before if "imports" not in name) == ["reward mine", "reward my_rewards:f"]
     (tmp_path / "my_rewards.py").write_text("raise SystemExit")
     after = fingerprints.of_rewards(["my_rewards:f"], {"mine": mine})
     assert (
@@ -80,23 +80,30 @@ def test_a_function_of_the_script_is_known_by_its_own_lines(monkeypatch):
     assert fingerprints.of_rewards([], {"mine": mine}) != whole
 
 
-@pytest.mark.parametrize("changed", ["data", "reward", "model"])
+@pytest.mark.parametrize("changed", ["data", "reward", "helper", "model"])
 def test_what_changed_is_refused_by_name_and_may_be_accepted(runs, changed):
     data = runs.file("tasks.jsonl", "".join(json.dumps({"prompt": f"{n}", "answer": "1"}) + "\n" for n in range(8)))
     model = runs.root / "model"
     model.mkdir()
     for path in runs.model.iterdir():
         (model / path.name).write_bytes(path.read_bytes())
+    runs.module("scales", "ONE = 1.0\n")
+    checked = "import scales\n" + CHECKED
+    runs.module("checked", checked)
     settings = [f"data={data}", f"model={model}", "eval_every=0"]
     assert runs.run(*settings, "steps=2").code == 0
     if changed == "data":
         data.write_text(data.read_text().replace('"answer": "1"', '"answer": "2"'))
     elif changed == "reward":
-        runs.module("checked", CHECKED + "\nOTHER = 1\n")
+        runs.module("checked", checked + "\nOTHER = 1\n")
+    elif changed == "helper":
+        runs.module("scales", "ONE = 2.0\n")
     else:
         shape = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps(shape, indent=3))
-    name = {"data": "data", "reward": "reward checked:evens", "model": f"model {model}"}[changed]
+    helper = "module scales, which reward checked:evens imports"
+    names = {"data": "data", "reward": "reward checked:evens", "helper": helper, "model": f"model {model}"}
+    name = names[changed]
     refused = runs.run(*settings, "steps=3", resume=True)
     assert refused.code == 2 and f"changed since it was written: {name}. " in refused.err
     accepted = runs.main(*runs.arguments("run", *settings, "steps=3"), "--resume", "--accept-changes")
