@@ -6,12 +6,21 @@ from typing import Any, TextIO
 
 # C0 but for tab and newline, DEL and C1, and what turns the direction of text around
 _ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_USERINFO = re.compile(r"(\w+://)[^/\s@]+@")
-_NAME = r"(?:\w*_)?(?:api_?key|password|passwd|secret|authorization)|(?:(?:hf|api|auth|access|bearer)_)?token"
+_USERINFO = re.compile(r"(\w+://)[^/\s?#]+@")
+_NAME = (
+    r"(?:[\w-]{0,40}[-_])?(?:(?:api|access|private|secret|signing)[-_]?key|password|passwd|passphrase|secret|"
+    r"authorization|credentials?|cookie)|(?:(?:hf|api|auth|access|refresh|session|bearer)[-_]?)?token"
+)
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
-_SECRET = re.compile(rf"((?<![A-Za-z0-9_])(?:{_NAME})['\"]?\s*[:=]\s*['\"]?(?:Bearer )?)[^'\",&}}\s]+", re.IGNORECASE)
-_KNOWN_KEY = re.compile(r"(?<!\w)(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|Bearer [\w.~+/=-]{8,})")
-_IN_QUERY = re.compile(rf"[?&](?:{_NAME})=", re.IGNORECASE)
+_SECRET = re.compile(
+    rf"((?<![A-Za-z0-9_])(?:{_NAME})['\"]?\s*[:=]\s*['\"]?(?:(?:Bearer|Basic|Token) )?)[^'\",&}}\s]+", re.IGNORECASE
+)
+_KNOWN_KEY = re.compile(  # of OpenAI and the like, Hugging Face, GitHub, GitLab, Slack, AWS, Google, Groq, NVIDIA; JWT
+    r"(?<!\w)(?:sk-[\w-]{16,}|hf_\w{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}|"
+    r"AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|gsk_\w{20,}|nvapi-[\w-]{20,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+|"
+    r"Bearer [\w.~+/=-]{8,})"
+)
+_IN_QUERY = re.compile(rf"[?&;](?:{_NAME}|(?:[\w-]{{0,40}}[-_])?(?:key|sig|signature))=", re.IGNORECASE)
 
 
 def printable(text: str) -> str:

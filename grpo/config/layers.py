@@ -120,7 +120,7 @@ def _apply(tree: dict[str, Any], override: str, kind: type[BaseModel]) -> str:
     """Write one `a.b=c` into the tree; what follows a free-form section's name is one key, dots and all."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"{COMMAND_LINE}: {override!r} must look like key=value")
+        raise ConfigError(f"{COMMAND_LINE}: {masked(repr(override))} must look like key=value")
     value = parse_yaml(text, f"{COMMAND_LINE}: {key}", plain_text=True)
     parts = _parts(key)
     if len(parts) > 1 and section_of(kind, parts[0]) is None and text.strip().lower() in NONE_WORDS:

@@ -11,6 +11,7 @@ from grpo.config.sections import ConfigError
 MOST_BYTES = 1_000_000  # of a config file
 MOST_VALUES = 50_000  # of one, aliases written out
 DEEPEST = 50
+MOST_BITS = 1024  # of an integer
 
 
 class _Loader(yaml.SafeLoader):
@@ -54,7 +55,8 @@ def parse_yaml(text: str, source: str, *, plain_text: bool = False) -> Any:
         if plain_text:
             return text
         raise ConfigError(f"{source} is no valid YAML: {' '.join(str(error).split())}") from None
-    except ValueError as error:  # a number of thousands of digits, a thirteenth month
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # a number of thousands of digits, a thirteenth month, a tag that its value does not fit
         raise ConfigError(f"{source} holds a value that can't be read: {error}") from None
     except RecursionError:
         raise ConfigError(f"{source} is nested too deeply") from None
@@ -70,6 +72,8 @@ def _bounded(value: Any, source: str) -> None:
         count += 1
         if count > MOST_VALUES or depth > DEEPEST:
             raise ConfigError(f"{source} is too large or nested too deeply for a config (aliases are written out)")
+        if isinstance(part, int) and part.bit_length() > MOST_BITS:
+            raise ConfigError(f"{source} holds an integer of {part.bit_length():,} bits, which no key takes")
         if isinstance(part, Mapping):
             waiting += [(inner, depth + 1) for pair in part.items() for inner in pair]
         elif isinstance(part, list | tuple | set):

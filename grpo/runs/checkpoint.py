@@ -24,6 +24,7 @@ from grpo.model.policy import ADAPTER_CONFIG, ADAPTER_FILE
 MANIFEST, STATE, OPTIMIZER = "manifest.json", "state.json", "optimizer.safetensors"
 REFERENCE = "reference.safetensors"
 CHECKPOINT_FILES = (ADAPTER_FILE, ADAPTER_CONFIG, OPTIMIZER, STATE)
+FILES = "files"  # in the state: the names of those written with it, whatever the manifest lists
 SPARE_BYTES = 16 << 20
 BARE = {".lock", ".setup", "log.txt", "settings.json"}  # all that is in a directory when a start is refused
 
@@ -97,7 +98,8 @@ def save(
         if reference is not None:  # one that has moved since the run's start
             mx.save_safetensors(str(partial / REFERENCE), dict(reference))
         (partial / ADAPTER_CONFIG).write_text(json.dumps(adapter_config, indent=1))
-        (partial / STATE).write_text(json.dumps(state, indent=1))
+        files = sorted(path.name for path in partial.iterdir())
+        (partial / STATE).write_text(json.dumps({**state, FILES: files}, indent=1))
         seal(partial)
     except RuntimeError as error:  # mlx's writer reports a failed write this way, without a cause
         shutil.rmtree(partial, ignore_errors=True)
@@ -171,7 +173,9 @@ def newest(checkpoints: Path) -> tuple[Path | None, list[str]]:
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
     """Return the state that `save` was given."""
-    return json.loads((checkpoint / STATE).read_text())
+    state: dict[str, Any] = json.loads((checkpoint / STATE).read_text())
+    state.pop(FILES, None)
+    return state
 
 
 def sha256(path: Path) -> str:
@@ -212,6 +216,9 @@ def fault_of(checkpoint: Path, needed: Collection[str]) -> str | None:
                 return f"{name} has another size than when it was written"
             if sha256(checkpoint / name) != expected["sha256"]:
                 return f"{name} has changed since it was written"
+        written = json.loads((checkpoint / STATE).read_text()).get(FILES, ()) if STATE in needed else ()
+        if lost := sorted(set(written) - set(manifest)):
+            return f"{lost[0]}, which was written with it, is gone"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST}: {' '.join(str(error).split()) or type(error).__name__}"
     return None

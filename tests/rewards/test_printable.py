@@ -35,6 +35,13 @@ def test_what_stands_before_the_host_of_a_url_is_masked():
         "http://host/?token=hunter2",
         "Authorization: Bearer hunter2",
         "ftp://me:hunter2@host",
+        "https://me:hunt@hunter2@host/x",
+        "Authorization: Basic hunter2",
+        "x-api-key: hunter2",
+        "{'apiKey': 'hunter2'}",
+        "AWS_SECRET_ACCESS_KEY=hunter2",
+        "accessToken: hunter2",
+        "passphrase=hunter2",
     ],
 )
 def test_keys_and_passwords_are_masked(text):
@@ -56,6 +63,11 @@ def test_tokens_of_a_model_are_no_secret(text):
         ({"headers": {"Authorization": "Bearer abcdefghij"}}, "headers.Authorization"),
         ({"data": ["hf_" + "a" * 30]}, "data"),
         ({"data": "http://host/rows.jsonl?api_key=abc"}, "data"),
+        ({"data": "https://host/rows.jsonl?a=1&key=abc"}, "data"),
+        ({"data": "https://host/rows.jsonl?X-Amz-Signature=abc"}, "data"),
+        ({"reward_options": {"mine": {"private-key": "abc"}}}, "reward_options.mine.private-key"),
+        ({"model": "AKIA" + "B" * 16}, "model"),
+        ({"system_prompt": "github_pat_" + "b" * 30}, "system_prompt"),
     ],
 )
 def test_secrets_among_settings_are_found_by_place(value, place):

@@ -17,6 +17,12 @@ HOSTILE = {
     "a self reference": "a: &a [*a]",
     "a file of many megabytes": f"# {'x' * 2_000_000}",
     "an object": "a: !!python/object/apply:os.getcwd []",
+    "an integer without digits": "a: !!int ''",
+    "a truth that is none": "a: !!bool perhaps",
+    "a time that is none": "a: !!timestamp soon",
+    "a number of 2,000 hexadecimal digits": f"steps: 0x{'f' * 2000}",
+    "a number in base 60 beyond a float": f"learning_rate: 1:{'10:' * 300}10.5",
+    "a key that is a list": "? [a]\n: 1",
 }
 
 

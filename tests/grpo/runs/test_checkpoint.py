@@ -17,7 +17,7 @@ from grpo.runs import checkpoint
 FILES = ["adapters.safetensors", "optimizer.safetensors", "adapter_config.json", "state.json", "manifest.json"]
 
 
-def save(folder, step, value=1.0):
+def save(folder, step, value=1.0, reference=None):
     return checkpoint.save(
         folder,
         step,
@@ -25,6 +25,7 @@ def save(folder, step, value=1.0):
         adapter_config={"fine_tune_type": "lora"},
         optimizer={"step": mx.array(step), "a.lora_b.m": mx.full((8, 8), value / 2)},
         state={"step": step, "tokens": 10 * step},
+        reference=reference,
     )
 
 
@@ -245,3 +246,14 @@ def test_a_crash_keeps_its_log(tmp_path):
         (tmp_path / "run" / "log.txt").write_text("Traceback")
         raise ZeroDivisionError
     assert (tmp_path / "run" / "log.txt").exists()
+
+
+def test_a_reference_that_is_gone_with_its_entry_is_damage(tmp_path):
+    path = save(tmp_path, 1, reference={"a.lora_b": mx.ones((8, 8))})
+    assert checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES) is None
+    (path / "reference.safetensors").unlink()
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["reference.safetensors"]
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    fault = checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES)
+    assert fault == "reference.safetensors, which was written with it, is gone"
