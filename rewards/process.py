@@ -17,6 +17,7 @@ from typing import IO, Any, TypeVar
 
 CLOSE_SECONDS = 10.0  # a killed process is gone in milliseconds, unless the system is stuck
 CHUNK_BYTES = 1 << 18
+FIRST_TO_END = "1000"  # where memory runs out the kernel ends a child, not the trainer
 PAGE_BYTES, TICKS = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
 Child = TypeVar("Child", bound="ChildProcess")
 
@@ -30,7 +31,7 @@ class Unsolicited(Exception):
 
 
 class TooMuchMemory(Exception):
-    """More resident memory than allowed."""
+    """More resident memory, or more threads, than allowed."""
 
 
 class Died(Exception):
@@ -56,6 +57,7 @@ class ChildProcess:
         stderr: as of `subprocess.Popen`.
         watched_bytes: resident memory above which a wait raises TooMuchMemory; None for no limit. May be changed.
         longest_line: bytes of output above which it is Unsolicited; None for no limit.
+
     """
 
     watch_seconds = 0.05  # between two looks at the memory; most replies are there before the first
@@ -89,6 +91,8 @@ class ChildProcess:
         self._in: IO[bytes] = self._process.stdin
         self._out: IO[bytes] = self._process.stdout
         os.set_blocking(self._in.fileno(), False)
+        with contextlib.suppress(OSError):  # no such file outside Linux
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text(FIRST_TO_END)
 
     @property
     def pid(self) -> int:
@@ -105,13 +109,13 @@ class ChildProcess:
         """Return whether there is output to read, or its end."""
         return bool(self._buffer) or wait_for(self._out, select.POLLIN, 0.0)
 
-    def exchange(self, message: Mapping[str, Any], deadline: float) -> bytes:
-        """The line that comes back for a message, by `time.monotonic() < deadline`.
+    def exchange(self, message: Mapping[str, Any], deadline: float, most_bytes: int | None = None) -> bytes:
+        """The line that comes back for a message, by `time.monotonic() < deadline`; cut as `line` does.
 
         Raises Late, Died, TooMuchMemory or Unsolicited.
         """
         self.send(message, deadline)
-        return self.line(deadline)
+        return self.line(deadline, most_bytes)
 
     def send(self, message: Mapping[str, Any], deadline: float) -> None:
         """Write one line. A process that has ended is no error here: its missing reply tells."""
@@ -129,16 +133,19 @@ class ChildProcess:
             except OSError:
                 return
 
-    def line(self, deadline: float) -> bytes:
-        """The next line of output, without its end."""
-        searched = 0
+    def line(self, deadline: float, most_bytes: int | None = None) -> bytes:
+        """The next line of output, without its end; of one of more than `most_bytes` the first `most_bytes` + 1."""
+        searched, dropped = 0, 0
         while (end := self._buffer.find(b"\n", searched)) < 0:
+            if most_bytes is not None and len(self._buffer) > most_bytes:
+                dropped += len(self._buffer) - most_bytes - 1
+                del self._buffer[most_bytes + 1 :]
             searched = len(self._buffer)
             chunk = self.chunk(deadline)
             if not chunk:
                 raise Died(self.wait(deadline))
             self._buffer += chunk
-            if self._longest_line is not None and len(self._buffer) > self._longest_line:
+            if self._longest_line is not None and dropped + len(self._buffer) > self._longest_line:
                 raise Unsolicited("a reply without end")
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
@@ -188,6 +195,16 @@ class ChildProcess:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def watched(self) -> bool:
+        """Return whether `look` has anything to look at."""
+        return self.watched_bytes is not None
+
+    def look(self) -> None:
+        """Raise TooMuchMemory if the process has more than it may."""
+        if self.watched_bytes is not None and resident_bytes(self.pid) > self.watched_bytes:
+            raise TooMuchMemory(f"more memory than the {self.watched_bytes} bytes allowed")
+
     def extended(self, deadline: float) -> float:
         """A later deadline, for a child that deserves more time than it was given. Raises Late: none does."""
         raise Late("no reply in time")
@@ -198,18 +215,17 @@ class ChildProcess:
         return self._process.returncode is not None
 
     def _wait(self, happens: Callable[[float], bool], deadline: float) -> None:
-        """Wait for what `happens` in the seconds it is given, with an eye on the memory."""
+        """Wait for what `happens` in the seconds it is given, with an eye on what is watched."""
         while True:
             now = time.monotonic()
             if now >= deadline:
                 deadline = self.extended(deadline)
-            most = self.watched_bytes
-            happened = happens(deadline - now if most is None else min(deadline - now, self.watch_seconds))
+            watched = self.watched
+            happened = happens(min(deadline - now, self.watch_seconds) if watched else deadline - now)
             # by the clock: output that trickles must not keep the watch from looking
-            if most is not None and time.monotonic() >= self._next_look:
+            if watched and time.monotonic() >= self._next_look:
                 self._next_look = time.monotonic() + self.watch_seconds
-                if resident_bytes(self.pid) > most:
-                    raise TooMuchMemory(f"more memory than the {most} bytes allowed")
+                self.look()
             if happened:
                 return
 
@@ -227,6 +243,16 @@ def resident_bytes(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
     except (OSError, IndexError, ValueError):
         return 0 if Path("/proc/self/statm").exists() else _by_ps(pid)
+
+
+def threads_of(pid: int) -> int:
+    """Threads of a process, or of one that it forked if that has more, from /proc; 0 without it."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0
+    return max(int(status[17]), *(threads_of(int(child)) for child in children), 0)
 
 
 def tree_cpu_seconds(pid: int) -> float | None:

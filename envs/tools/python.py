@@ -11,6 +11,7 @@ from rewards.sandbox.isolations import Limits
 from rewards.sandbox.process import Died, Late, SandboxProcess, StartError, TooLarge, TooMuchMemory, Unsolicited
 
 MOST_CHARACTERS = 10_000  # of an output that are kept
+MOST_BYTES = 16 * MOST_CHARACTERS  # of a reply: as JSON a character takes at most 12
 
 
 def python(code: str) -> str:
@@ -18,6 +19,7 @@ def python(code: str) -> str:
 
     Args:
         code: statements; only the standard library can be imported, there are no files and no network
+
     """
     raise NotImplementedError("the text above is what a model is shown; PythonTool runs the code")
 
@@ -29,6 +31,7 @@ class PythonTool:
         timeout_seconds: wall time of a call; a later one ends the process, and its variables are lost.
         cpu_seconds: of the whole conversation.
         isolation: as of the code reward; "auto" is the best the machine has, and never none.
+
     """
 
     name = "python"
@@ -58,7 +61,7 @@ class PythonTool:
             if self._process is None:
                 self._process = start("code.session", self.limits, choose(self.isolation))
             deadline = time.monotonic() + self.timeout_seconds
-            reply = self._process.ask({"code": code, "most": MOST_CHARACTERS}, deadline)
+            reply = self._process.ask({"code": code, "most": MOST_CHARACTERS}, deadline, MOST_BYTES)
         except Unavailable as error:
             raise ToolFault(f"no sandbox to run Python in: {error}") from error
         except (Died, Late, TooLarge, TooMuchMemory, Unsolicited, StartError) as error:

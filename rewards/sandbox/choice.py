@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rewards.sandbox.isolations import AUTOMATIC, ENVIRONMENT, ISOLATIONS, Isolation, Limits
+from rewards.sandbox.isolations import AUTOMATIC, ENVIRONMENT, ISOLATIONS, MOST_THREADS, Isolation, Limits
 from rewards.sandbox.process import Died, Late, SandboxProcess, StartError, TooMuchMemory, Unsolicited
 
 START_ATTEMPTS = 3
@@ -110,6 +110,7 @@ def start(module: str, limits: Limits, isolation: Isolation) -> SandboxProcess:
             isolation.command(module, limits),
             environment=ENVIRONMENT,
             watched_bytes=None if isolation.limits_memory else limits.memory_bytes,
+            watched_threads=None if isolation.limits_threads else MOST_THREADS,
         )
         try:
             process.wait_ready()

@@ -88,7 +88,7 @@ def enter(confinement: Confinement) -> Confinement:
         unread = [path for path in present if not os.access(path, os.R_OK)]
         if unread:
             raise OSError(f"a user other than root can't read {unread[0]}, which Python needs")
-        landlock.restrict(readable, view.writable() if own_files else ())
+        landlock.restrict(readable, view.writable() if own_files else view.DEVICES)
     return confinement
 
 
@@ -114,6 +114,8 @@ def _end_with_parent() -> None:
 
 def seal(confinement: Confinement) -> None:
     """The rest: CPU time from here on, no further processes, no network."""
+    if sys.platform == "linux":
+        _end_with_parent()  # a forked one too: a fork does not take it over
     spent = resource.getrusage(resource.RUSAGE_SELF)
     seconds = confinement.cpu_seconds + int(spent.ru_utime + spent.ru_stime)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))  # SIGXCPU, and SIGKILL if that is ignored

@@ -8,6 +8,7 @@ write no file, and see the names and attributes of others. sandbox-exec: macOS
 
 import functools
 import importlib.util
+import itertools
 import json
 import os
 import shutil
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from rewards.sandbox.guard import Confinement
 
-UNPRIVILEGED_ID = 65533  # for who trains as root: nobody's, and not `nobody`, which other services share
+# For who trains as root: nobody's, another for each program, so that the threads of one don't count against the others.
+UNPRIVILEGED_IDS = range(64510, 65534)
 PACKAGE = Path(__file__).resolve().parents[1]
 IN_BUBBLEWRAP = "/sandbox"
 TEMPORARY_BYTES = 16 << 20
@@ -30,6 +32,7 @@ BOOT = (
     "package.__path__ = [sys.argv[1]]; sys.modules['rewards'] = package; "
     "from rewards.sandbox.guard import main; main(*sys.argv[2:])"
 )
+_next_id = itertools.cycle(UNPRIVILEGED_IDS)
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same order of sets, so the same reward, in every run
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -67,6 +70,7 @@ class Isolation:
     holds: frozenset[str]  # what a probe has to find held
     forks: bool = True  # whether a process serves several inputs by forking, or one
     limits_memory: bool = True
+    limits_threads: bool = True  # each program's own; False: only where it may have a namespace of users
 
     def missing(self) -> str | None:
         """Why it can't be used on this machine; None if it may work."""
@@ -91,7 +95,7 @@ def _confinement(
         cpu_seconds=limits.cpu_seconds,
         file_bytes=limits.file_bytes,
         processes=processes,
-        user_id=UNPRIVILEGED_ID if other_user else None,
+        user_id=next(_next_id) if other_user else None,
         readable=readable,
         temporary_bytes=TEMPORARY_BYTES,
         seccomp=seccomp,
@@ -205,7 +209,15 @@ ISOLATIONS = {
     one.name: one
     for one in (
         Isolation("bubblewrap", "namespaces, read-only files, seccomp", bubblewrap, "linux", "bwrap", FULL),
-        Isolation("landlock", "Landlock, seccomp, a mount namespace if it may", landlock, "linux", None, FULL),
+        Isolation(
+            "landlock",
+            "Landlock, seccomp, a mount namespace if it may",
+            landlock,
+            "linux",
+            None,
+            FULL,
+            limits_threads=False,
+        ),
         Isolation(
             "sandbox-exec",
             "sandbox profile (untested)",

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rewards.process import ChildProcess, Died, Late, TooMuchMemory, Unsolicited, tree_cpu_seconds, wait_for
+from rewards.process import ChildProcess, Died, Late, TooMuchMemory, Unsolicited, threads_of, tree_cpu_seconds, wait_for
 
 __all__ = ["Died", "Late", "SandboxProcess", "StartError", "TooLarge", "TooMuchMemory", "Unsolicited"]
 
@@ -37,13 +37,21 @@ class SandboxProcess(ChildProcess):
         command: what to run; it speaks the protocol of `rewards.sandbox.guard`.
         environment: all of its environment.
         watched_bytes: resident memory above which it is killed; None where the system limits memory (not macOS).
+        watched_threads: number of threads above which it is killed; None where the system limits them.
+
     """
 
     watch_seconds = 0.25
 
     def __init__(
-        self, command: Sequence[str], *, environment: dict[str, str], watched_bytes: int | None = None
+        self,
+        command: Sequence[str],
+        *,
+        environment: dict[str, str],
+        watched_bytes: int | None = None,
+        watched_threads: int | None = None,
     ) -> None:
+        self._watched_threads = watched_threads
         self._asked = 0
         self._since, self._until = time.monotonic(), 0.0
         try:
@@ -64,6 +72,17 @@ class SandboxProcess(ChildProcess):
         One that sleeps is late at the deadline.
         """
         self._since, self._until = time.monotonic(), until
+
+    @property
+    def watched(self) -> bool:
+        """Return whether memory or threads are watched from here."""
+        return super().watched or self._watched_threads is not None
+
+    def look(self) -> None:
+        """Raise TooMuchMemory if the process has more memory or threads than it may."""
+        super().look()
+        if self._watched_threads is not None and threads_of(self.pid) > self._watched_threads:
+            raise TooMuchMemory(f"more than the {self._watched_threads} threads allowed")
 
     def extended(self, deadline: float) -> float:
         """The time of `be_patient`, once, if the program used its part of the crowded machine. Raises Late."""
@@ -93,9 +112,9 @@ class SandboxProcess(ChildProcess):
         """
         self._asked += 1
         self.finish()
-        line = self.exchange({**message, "id": self._asked}, deadline)
+        line = self.exchange({**message, "id": self._asked}, deadline, most_bytes)
         if len(line) > most_bytes:
-            raise TooLarge(f"a reply of {len(line)} bytes")
+            raise TooLarge(f"a reply of more than {most_bytes} bytes")
         try:
             reply = json.loads(line, parse_constant=_refuse, parse_int=_integer)
         except (ValueError, RecursionError):

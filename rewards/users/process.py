@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rewards.base import Judged
-from rewards.process import ChildProcess, Died, Late
+from rewards.process import ChildProcess, Died, Late, Unsolicited
 from rewards.users.arguments import CallState, Logged
 
 START_SECONDS = 120.0  # imports of users' modules, and handing a batch over
 GRACE_SECONDS = 2.0  # after which a process that should have ended itself is killed
+LONGEST_LINE = 128 << 20  # bytes of a reply
 FRAME = re.compile(r'File "([^"\n]+)", line (\d+) in (\S+)')
 Made = bytes | Mapping[str, Any]  # a packed function, or the options of "module:function"
 
@@ -43,6 +44,7 @@ class UserProcess:
     Attributes:
         failed: name -> why the reward can't be had there.
         required_columns: columns that some reward can't do without.
+
     """
 
     def __init__(self, rewards: Mapping[str, Made], timeout_seconds: float) -> None:
@@ -108,7 +110,7 @@ class UserProcess:
                     raise Died(child.wait(time.monotonic() + GRACE_SECONDS))
                 _take(scores, name, json.loads(line), batch["rows"])
                 left.pop(0)
-        except (Late, Died, ValueError) as error:
+        except (Late, Died, Unsolicited, ValueError) as error:
             left.pop(0)
             self._end()
             self._report(scores, name, batch["rows"], error, dump.decode("utf-8", "replace"))
@@ -130,6 +132,7 @@ class UserProcess:
             [sys.executable, "-m", "rewards.users.worker"],
             environment={**os.environ, "PYTHONPATH": os.pathsep.join(self._order["path"])},
             stderr=None,
+            longest_line=LONGEST_LINE,
         )
         with contextlib.suppress(Late):
             _send(child, pickle.dumps(self._order, pickle.HIGHEST_PROTOCOL))
@@ -140,7 +143,7 @@ class UserProcess:
         child = self._child = self._child or self._start()
         try:
             self.failed |= self._wait_until_ready(child)
-        except (Late, Died) as error:
+        except (Late, Died, Unsolicited, ValueError) as error:
             name = list(self._order["rewards"])[self._loaded]
             self.failed[name] = f"importing it: {_end_of(error)}"
             del self._order["rewards"][name]
@@ -175,9 +178,10 @@ def _send(child: ChildProcess, message: bytes) -> None:
 
 
 def _take(scores: UserScores, name: str, reply: Mapping[str, Any], rows: int) -> None:
-    if reply["name"] != name or len(reply["values"]) != rows:
+    values = reply.get("values")
+    if reply.get("name") != name or type(values) is not list or len(values) != rows:
         raise ValueError("its process was out of step")
-    scores.judged[name] = Judged(reply["values"], outcomes=reply["outcomes"], messages=reply["messages"])
+    scores.judged[name] = Judged(values, outcomes=reply["outcomes"], messages=reply["messages"])
     scores.logged.add(Logged(reply["columns"], reply["metrics"]))
     if reply["traceback"]:
         scores.tracebacks[name] = reply["traceback"]

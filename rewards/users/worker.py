@@ -25,6 +25,8 @@ from rewards.users.arguments import Logged
 from rewards.users.packing import unpack
 
 ORPHAN_SECONDS = 1.0
+LONGEST_TRACE = 20_000  # characters, the end of it: an exception's text may hold anything
+LONGEST_REPLY = 64 << 20  # bytes
 
 
 def main() -> None:
@@ -71,7 +73,7 @@ def _call(reward: Reward, batch: dict[str, Any]) -> dict[str, Any]:
         returned = reward(**pickle.loads(batch["call"]), **logged.arguments(batch["state"]))
         judged = checked(returned, batch["rows"])
     except BaseException as error:  # the boundary: whatever a reward does is recorded, not raised
-        text, trace = one_line(error), traceback.format_exc()
+        text, trace = one_line(error), traceback.format_exc()[-LONGEST_TRACE:]
         judged = all_failed(batch["rows"], "raised", f"raised {text}")
     return {
         "values": list(judged),
@@ -92,8 +94,12 @@ def _read(inbox: IO[bytes]) -> bytes | None:
 
 def _write(outbox: IO[bytes], reply: dict[str, Any]) -> None:
     """Reply; where the trainer was killed nobody listens, and there is nothing to say about it."""
+    line = json.dumps(reply, default=str).encode()
+    if len(line) > LONGEST_REPLY:
+        said = {"logged": f"what it logged is left out: over {LONGEST_REPLY >> 20} MiB for one batch"}
+        line = json.dumps(reply | {"columns": {}, "metrics": {}, "messages": reply["messages"] | said}).encode()
     try:
-        outbox.write(json.dumps(reply, default=str).encode() + b"\n")
+        outbox.write(line + b"\n")
         outbox.flush()
     except BrokenPipeError:
         os._exit(1)

@@ -164,3 +164,9 @@ def test_resident_memory_is_known_by_either_way():
     grown = bytearray(50_000_000)
     assert len(grown) < resident._by_ps(os.getpid()) < 2 * resident.resident_bytes(os.getpid())
     assert resident.resident_bytes(2**22 + 1) == 0  # no such process
+
+
+def test_of_a_line_longer_than_wanted_the_rest_is_dropped_and_the_next_one_is_read():
+    code = "import sys\nfor n in (3, 40 << 20, 5):\n    sys.stdin.readline()\n    print('x' * n, flush=True)"
+    with child(code) as process:
+        assert [len(process.exchange({}, soon(30), 1000)) for _ in range(3)] == [3, 1001, 5]

@@ -340,5 +340,5 @@ def test_a_long_reply_is_not_taken_apart(monkeypatch):
     )
     judged = CodeReward()(prompts=[""], completions=[f"```python\n{LONG}\n```"], tests=[["assert f(2) == 4"]])
     assert (list(judged), list(judged.outcomes)) == ([0.0], ["forged"])
-    assert "60000024 bytes where a few words" in judged.messages["forged"]
+    assert "more than 65536 bytes where a few words" in judged.messages["forged"]
     assert max(read) < 1 << 20

@@ -9,10 +9,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from rewards.code.plans import Call, Calls, Pair, Pairs
 from rewards.code.reward import CodeReward
 from rewards.code.trial import judge
-from rewards.sandbox import choice
+from rewards.sandbox import choice, isolations
 from rewards.sandbox.isolations import Limits
 
 
@@ -121,12 +123,13 @@ def test_nothing_is_left_behind(isolation):
     assert gone(seen)
 
 
-def test_a_killed_parent_takes_its_programs_with_it(isolation):
+@pytest.mark.parametrize("rows", ["tests=[['assert f(1) == 1']]", "inputs=[['1']], outputs=[['1']]"])
+def test_a_killed_parent_takes_its_programs_with_it(isolation, rows):
     code = (
         "from rewards.code.reward import CodeReward\n"
         f"reward = CodeReward(isolation={isolation!r}, cpu_seconds=30)\n"
-        "reward(prompts=[''], completions=['```python\\nimport time\\ntime.sleep(60)\\n```'], "
-        "tests=[['assert f(1) == 1']])\n"
+        "program = '```python\\nimport time\\ntime.sleep(60)\\n```'\n"
+        f"reward(prompts=[''], completions=[program], {rows})\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(choice.__file__).parents[2])
     deadline = time.monotonic() + 60
@@ -157,3 +160,45 @@ def test_a_killed_process_costs_one_item(isolation, monkeypatch):
     codes = [f"import time\ntime.sleep({seconds})\ndef f(x): return x" for seconds in (1.0, 1.01, 0.1, 0.11)]
     judged = reward(prompts=[""] * 4, completions=[fenced(code) for code in codes], tests=[["assert f(1) == 1"]] * 4)
     assert sorted(judged) == [0.0, 1.0, 1.0, 1.0]
+
+
+THREADS = """
+import threading, time
+threading.stack_size(32768)
+def f(n):
+    for _ in range(n):
+        try:
+            threading.Thread(target=time.sleep, args=(20,), daemon=True).start()
+        except RuntimeError:
+            return threading.active_count()
+    time.sleep(2)
+    return threading.active_count()
+"""
+
+
+def test_too_many_threads_end_a_program_where_the_system_sets_no_limit(isolation, monkeypatch):
+    # as where a program may have no namespace of users: limits count all that the user runs, and are left out
+    bare = choose_without_limit(isolation, monkeypatch)
+    limits = Limits(cpu_seconds=4)
+    plans = [Calls((Call("f", [n], {"dict": []}, "true"),), "") for n in (60, 1000)]
+    verdicts = [judge(THREADS, plan, limits, bare) for plan in plans]
+    assert verdicts[0].outcome == "pass"
+    assert (verdicts[1].outcome, verdicts[1].message) == ("memory", "more than the 128 threads allowed")
+
+
+def choose_without_limit(isolation, monkeypatch):
+    if isolation != "landlock":
+        pytest.skip("its threads are limited by a namespace of its own")
+    found = isolations.ISOLATIONS[isolation]
+    monkeypatch.setattr(isolations, "MOST_THREADS", 4000)  # of the system's limit alone
+    return found
+
+
+def test_programs_of_root_have_users_of_their_own_and_go_first_when_memory_runs_out(isolation):
+    with (
+        choice.start("code.program", Limits(), choice.choose(isolation)) as one,
+        choice.start("code.program", Limits(), choice.choose(isolation)) as other,
+    ):
+        assert all(Path(f"/proc/{process.pid}/oom_score_adj").read_text() == "1000\n" for process in (one, other))
+        if os.geteuid() == 0 and isolation == "landlock":
+            assert os.stat(f"/proc/{one.pid}").st_uid != os.stat(f"/proc/{other.pid}").st_uid
