@@ -10,49 +10,17 @@ each answered by {"reply"}.
 
 import builtins
 import collections
-import functools
 import importlib
 import sys
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+from rewards.code import exceptions, kinds
 from rewards.code.program import Packages, described, provide_header, shared_classes
+from rewards.code.reading import compiled
 from rewards.code.remote import RAISES, Remote, Unjudgeable, Wire
 from rewards.code.values import Malformed
 from rewards.sandbox.guard import Channel, Confinement, seal
-
-
-def raised(error: dict[str, Any], names: Mapping[str, Any]) -> Exception:
-    """The program's exception as the tests know it, marked as the program's.
-
-    Of the first class with a name of the tests' own and of the first built-in one.
-    """
-    kinds: list[type[Exception]] = []
-    for known in (names, vars(builtins)):
-        found = (known.get(str(name)) for name in error.get("types", []))
-        kinds += [kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception)][:1]
-    if not kinds or any(issubclass(kind, StopIteration | StopAsyncIteration) for kind in kinds):
-        kinds = [RuntimeError]  # the others end the test's own loop (`all(map(f, ...))`, `for`) as if it were through
-    types, text = tuple(map(str, error.get("types", []))), str(error.get("text"))
-    try:
-        return _combined(tuple(kinds), types)(text)
-    except TypeError:  # UnicodeDecodeError and the like want more
-        return _combined((RuntimeError,), types)(text)
-
-
-@functools.lru_cache(maxsize=64)
-def _combined(kinds: tuple[type[Exception], ...], types: tuple[str, ...]) -> type[Exception]:
-    """A class that a test catches by the name of any of `kinds`."""
-    bases = tuple(kind for kind in kinds if not any(kind is not other and issubclass(other, kind) for other in kinds))
-
-    def missing(self: Exception, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise Unjudgeable(f"a test looks at {name} of an exception of the program, of which only the text is sent")
-
-    methods: dict[str, Any] = {"of_program": types, "__getattr__": missing, "__str__": lambda self: str(self.args[0])}
-    return type(types[0] if types else bases[0].__name__, tuple(dict.fromkeys(bases)), methods)
 
 
 def serve(channel: Channel, confinement: Confinement) -> None:
@@ -65,7 +33,7 @@ def serve(channel: Channel, confinement: Confinement) -> None:
     module = ModuleType("tests")
     sys.modules["tests"] = module
     wire = Wire(channel, request["entry_point"])
-    wire.exceptions = lambda error: raised(error, module.__dict__)
+    wire.exceptions = lambda error: exceptions.raised(error, module.__dict__)
     try:
         remote = prepare(module.__dict__, request, wire)
         reply: dict[str, Any] = {"remote": remote}
@@ -91,7 +59,8 @@ def prepare(names: dict[str, Any], request: dict[str, Any], wire: Wire) -> list[
     exec(compile(request["imports"], "imports.py", "exec"), names)
     for name in request["exceptions"]:  # of the program, that tests catch by name
         if name not in names and name not in known:
-            names[name] = type(name, (Exception,), {"__module__": "answer"})
+            names[name] = exceptions.named(name)
+    names |= kinds.functions_of(wire)
     remote = []
     for name, called in request["names"].items():
         if name == "candidate" and request["entry_point"] is not None:
@@ -120,7 +89,7 @@ def judge(names: dict[str, Any], request: dict[str, Any]) -> tuple[str, str]:
     list can cause in a test with a loop.
     """
     try:
-        exec(compile(request["test"], "test.py", "exec"), names)
+        exec(compiled(request["test"]), names)
         if request["function"] is not None:
             names[request["function"]](names[request["entry_point"].split(".")[0]])
     except AssertionError as error:

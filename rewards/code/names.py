@@ -3,8 +3,7 @@
 import ast
 
 from rewards.code.plans import Checks
-
-RAISES = ("raises", "assertRaises", "assertRaisesRegex")  # of pytest and unittest
+from rewards.code.reading import RAISES, last_name
 
 
 def free_names(plan: Checks) -> dict[str, bool]:
@@ -29,14 +28,10 @@ def caught_names(plan: Checks) -> list[str]:
             kinds: list[ast.AST | None] = []
             if isinstance(node, ast.ExceptHandler):
                 kinds = [node.type]
-            elif isinstance(node, ast.Call) and _last_name(node.func) in RAISES:
+            elif isinstance(node, ast.Call) and last_name(node.func) in RAISES:
                 kinds = [*node.args[:1]]
             caught |= {one.id for kind in kinds if kind for one in ast.walk(kind) if isinstance(one, ast.Name)}
     return sorted(caught)
-
-
-def _last_name(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _bound_by(node: ast.AST) -> set[str]:

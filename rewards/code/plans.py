@@ -19,9 +19,18 @@ from rewards.code.values import Opaque, encode
 
 LONGEST_TESTS = 4_000_000  # characters
 PRINTED, SOURCE, COROUTINES = "what the program prints", "the names and source of the program", "coroutines"
+CHAINS = "what an exception of the program came from"
+CHANGES, FILES = "what it changes in its own process", "files that it writes"
 NOT_SENT = {"redirect_stdout": PRINTED, "redirect_stderr": PRINTED, "capsys": PRINTED,
             "inspect": SOURCE, "__doc__": SOURCE, "__dict__": SOURCE, "__annotations__": SOURCE,
-            "asyncio": COROUTINES}  # fmt: skip
+            "asyncio": COROUTINES,
+            **dict.fromkeys(("__code__", "__closure__", "__globals__", "__slots__", "__subclasses__"), SOURCE),
+            **dict.fromkeys(("__cause__", "__context__", "__traceback__", "__notes__"), CHAINS)}  # fmt: skip
+# Not sent either, where they are no attributes: `client.patch(...)` is the program's own.
+BY_NAME = NOT_SENT | {"open": FILES, "tempfile": FILES, "NamedTemporaryFile": FILES, "TemporaryDirectory": FILES,
+                      "mkstemp": FILES, "mkdtemp": FILES, "tmp_path": FILES, "patch": CHANGES, "mock": CHANGES,
+                      "monkeypatch": CHANGES}  # fmt: skip
+CHANGED = frozenset({"sys", "os", "builtins", "time", "datetime", "random"})  # modules that a program has copies of
 
 
 class BadTests(ValueError):
@@ -161,13 +170,27 @@ def _function_plan(source: str, imports: str, entry_point: str | None, setup: st
 
 
 def _refuse_what_is_not_sent(tree: ast.Module) -> None:
-    """Raise BadTests if a test asks for what stays in the program's process: what it prints, its source, coroutines."""
+    """Raise BadTests if a test asks for what stays in the program's process, or for what its own process alone has."""
     for node in ast.walk(tree):
-        name = node.attr if isinstance(node, ast.Attribute) else ""
-        if isinstance(node, ast.Name) and not node.id.startswith("__"):
-            name = node.id
-        if isinstance(node, ast.Await) or name in NOT_SENT:
-            raise BadTests(f"a test asks for {NOT_SENT.get(name, NOT_SENT['asyncio'])}, which is not sent")
+        found: str | None = None
+        if isinstance(node, ast.Await):
+            found = COROUTINES
+        elif isinstance(node, ast.Attribute):
+            found = NOT_SENT.get(node.attr)
+        elif isinstance(node, ast.Name) and not node.id.startswith("__"):
+            found = BY_NAME.get(node.id)
+        elif isinstance(node, ast.Assign) and any(_of_module(target) for target in node.targets):
+            found = CHANGES
+        if found is not None:
+            raise BadTests(f"a test asks for {found}, which is not sent")
+
+
+def _of_module(target: ast.expr) -> bool:
+    """Return whether an assignment sets something of a module: `sys.stdin = ...`, `os.environ["A"] = ...`."""
+    inner = target
+    while isinstance(inner, ast.Attribute | ast.Subscript):
+        inner = inner.value
+    return inner is not target and isinstance(inner, ast.Name) and inner.id in CHANGED
 
 
 def _refuse_looks_at_arguments(tree: ast.Module) -> None:

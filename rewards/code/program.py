@@ -10,9 +10,11 @@ name, "args"}, {"get": name or {"ref": n}, "name"}, {"find": name}, {"advance": 
 
 import atexit
 import builtins
+import collections
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import sys
 import threading
@@ -47,6 +49,7 @@ HEADER = (
 )
 RECURSION_LIMIT = 50_000  # as these graders set it
 LONGEST_MESSAGE = 1000  # bytes
+CHANGEABLE = (list, dict, set, collections.deque)
 MEMORY_STATUS = 86  # exit code for a MemoryError
 _CODE_NAME = "answer.py"
 
@@ -179,7 +182,10 @@ class Program:
         function = self._meant(request["call"])
         keywords = decode(request["kwargs"], self.kept.__getitem__, self.shared)
         if request.get("refs"):
-            return pack(function(*arguments, **keywords), self.keep, self.shared)
+            made = function(*arguments, **keywords)
+            if isinstance(function, type) and isinstance(made, CHANGEABLE) and type(made) not in CHANGEABLE:
+                return self.keep(made)  # an object of a class of its own, whose methods change it
+            return pack(made, self.keep, self.shared)
         if request.get("leetcode"):
             value = called(function, arguments, keywords, self.shared)
         else:
@@ -223,12 +229,16 @@ def _serve_calls(channel: Channel, request: dict[str, Any]) -> None:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """The names of an exception's classes and its message."""
+    """The names of an exception's classes, its message and, if they are plain values, its arguments."""
     names = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, BaseException)]
-    text = ""
+    said: dict[str, Any] = {"types": names, "text": ""}
     with contextlib.suppress(BaseException):  # __str__ is the program's own
-        text = str(error)[:300]
-    return {"types": names, "text": text}
+        said["text"] = str(error)[:300]
+    with contextlib.suppress(BaseException):  # any object may be among them
+        arguments = encode(list(error.args))
+        if len(json.dumps(arguments)) <= LONGEST_MESSAGE:
+            said["args"] = arguments
+    return said
 
 
 def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confinement) -> None:

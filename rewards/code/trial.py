@@ -62,6 +62,7 @@ def judge(
     Args:
         code: the program, or several readings of an answer, of which the first that is Python counts.
         end: `time.monotonic()` by which the verdict has to be there.
+
     """
     readings = [code] if isinstance(code, str) else list(code)
     if any(len(reading) > LONGEST_CODE or "\x00" in reading for reading in readings):
@@ -265,8 +266,7 @@ def _call_outcome(call: Call, reply: dict[str, Any]) -> tuple[str, str]:
     if "value" not in reply:
         raise Unsolicited("a reply without value")
     try:
-        check(reply["value"])
-        holds = call_holds(call, decode(reply["value"]))
+        holds = call_holds(call, decode(_sound(reply["value"])))
     except (Malformed, RecursionError) as error:
         raise Unsolicited(f"no value: {error}") from None
     return ("pass", "") if holds else ("fail", "")
@@ -278,14 +278,21 @@ def _checked(reply: dict[str, Any]) -> dict[str, Any]:
         outcome, text = _error(reply)
         if outcome == "memory":
             raise Stop(outcome, text)
-        return {"error": {"types": reply["error"]["types"], "text": text.partition(": ")[2]}}
+        arguments = reply["error"].get("args")
+        sent = {"args": _sound(arguments)} if type(arguments) is list else {}
+        return {"error": {"types": reply["error"]["types"], "text": text.partition(": ")[2], **sent}}
     if "value" not in reply:
         raise Unsolicited("a reply without value")
+    return {"value": _sound(reply["value"])}
+
+
+def _sound(data: Any) -> Any:
+    """Data that `encode` could have written, as it is. Unsolicited for any other."""
     try:
-        check(reply["value"])
+        check(data)
     except (Malformed, RecursionError) as error:
         raise Unsolicited(f"no value: {error}") from None
-    return {"value": reply["value"]}
+    return data
 
 
 def _error(reply: dict[str, Any]) -> tuple[str, str]:

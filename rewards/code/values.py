@@ -1,13 +1,15 @@
 """Values between processes as tagged JSON of exact built-in types, so that what arrives has no behaviour of its own.
 
 None, true, false, texts, finite floats, integers up to 2^53 and lists stand for themselves; anything else is an object
-with one key: {"int": hex}, {"float": "inf"}, {"tuple" | "set" | "frozenset" | "iterator": [...]}, {"dict": [[k, v]]},
-{"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range": [start, stop, step]}, {"Decimal" | "Fraction" | "date" |
-"datetime" | "time": text}, {"timedelta": [days, seconds, microseconds]}, {"ref": n} (an object that stays where it is),
-{"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`). Used on both sides;
-imports nothing slow.
+with one key: {"int": hex}, {"float": "inf"}, {"tuple" | "set" | "frozenset" | "deque" | "iterator": [...]},
+{"dict": [[k, v]]}, {"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range": [start, stop, step]}, {"Decimal" |
+"Fraction" | "date" | "datetime" | "time": text}, {"timedelta": [days, seconds, microseconds]}, {"array": [dtype, shape,
+values]} (of numpy), {"ref": n} (an object that stays where it is), {"sub": [value, ref]} (of a subclass of a built-in
+class), {"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`). Used on both
+sides; imports nothing slow.
 """
 
+import collections
 import importlib
 import math
 import re
@@ -21,6 +23,7 @@ SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
+    "deque": collections.deque,
     "iterator": iter,
     "dict": dict,
 }
@@ -41,6 +44,9 @@ STANDARD = {
 }
 
 
+NUMBERS = re.compile(r"bool|u?int(?:8|16|32|64)|float(?:16|32|64)")
+
+
 class Opaque(TypeError):
     """A value that can't be sent."""
 
@@ -49,18 +55,24 @@ class Malformed(ValueError):
     """JSON that no `encode` wrote."""
 
 
-Refer = Callable[[Any], "dict[str, Any]"]
+Refer = Callable[[Any], "dict[str, Any] | None"]
+BASES = (str, int, float, list, tuple, set, frozenset, dict, collections.deque)
 
 
 def encode(value: Any, refer: Refer | None = None, depth: int = 0) -> Any:
     """The value as JSON data. Subclasses become their built-in base, iterators are used up.
 
-    `refer` gives the data of what can't be sent, iterators included; without it that raises Opaque.
+    `refer` gives the data of what can't be sent, iterators included; without it that raises Opaque. It is also asked
+    about objects of subclasses of built-in classes, which it may leave to their base by None.
     """
     if depth > MAX_DEPTH:
         raise Opaque(f"nested more than {MAX_DEPTH} deep")
     if value is None or value is True or value is False:
         return value
+    if refer is not None and isinstance(value, BASES) and type(value) not in BASES and not _of_numpy(value):
+        own = refer(value)
+        if own is not None:
+            return {"sub": [encode(base_of(value), refer, depth + 1), own]}
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -71,13 +83,25 @@ def encode(value: Any, refer: Refer | None = None, depth: int = 0) -> Any:
         return real if math.isfinite(real) else {"float": repr(real)}
     if isinstance(value, list):
         return [encode(item, refer, depth + 1) for item in list.__iter__(value)]
-    for kind in (tuple, set, frozenset):
+    for kind in (tuple, set, frozenset, collections.deque):
         if isinstance(value, kind):
             items = kind.__iter__(value)  # type: ignore[arg-type]  # not the subclass's own
             return {kind.__name__: [encode(item, refer, depth + 1) for item in items]}
     if isinstance(value, dict):
         return {"dict": [[encode(part, refer, depth + 1) for part in pair] for pair in dict.items(value)]}
     return _encode_rest(value, refer, depth)
+
+
+def base_of(value: Any) -> Any:
+    """The value of the built-in class that an object's class is derived from."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int | float):
+        return int.__index__(value) if isinstance(value, int) else float.__float__(value)
+    if isinstance(value, dict):
+        return dict(dict.items(value))
+    kind: Any = next(kind for kind in BASES if isinstance(value, kind))
+    return kind(kind.__iter__(value))  # not the subclass's own
 
 
 def _encode_rest(value: Any, refer: Refer | None, depth: int) -> Any:
@@ -92,11 +116,14 @@ def _encode_rest(value: Any, refer: Refer | None, depth: int) -> Any:
         return {"iterator": [encode(item, refer, depth + 1) for item in consumed]}
     if (standard := _standard(value)) is not None:
         return standard
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):  # a number, or an array as a list
+    if (array := _array(value)) is not None and refer is not None:
+        return array
+    if _of_numpy(value) and hasattr(value, "tolist"):  # a number, or an array as a list
         return encode(value.tolist(), refer, depth + 1)
     if refer is None:
         raise Opaque(f"a {type(value).__name__} can't be compared")
-    return refer(value)
+    found: Any = refer(value)
+    return found
 
 
 def _standard(value: Any) -> dict[str, Any] | None:
@@ -110,6 +137,19 @@ def _standard(value: Any) -> dict[str, Any] | None:
     return {kind: text} if STANDARD[kind][2].fullmatch(text) else None
 
 
+def _of_numpy(value: Any) -> bool:
+    return type(value).__module__ == "numpy"
+
+
+def _array(value: Any) -> dict[str, Any] | None:
+    """An array of numbers of numpy's; None for anything else, and for an empty one, which equals anything."""
+    if not _of_numpy(value) or type(value).__name__ != "ndarray":
+        return None
+    if not NUMBERS.fullmatch(value.dtype.name) or value.size == 0:
+        return None
+    return {"array": [value.dtype.name, list(value.shape), encode(value.ravel().tolist())]}
+
+
 def pack(value: Any, refer: Refer, shared: Mapping[str, type]) -> Any:
     """As `encode`, but objects whose class has the name of one in `shared` are sent whole, with their attributes.
 
@@ -118,8 +158,8 @@ def pack(value: Any, refer: Refer, shared: Mapping[str, type]) -> Any:
     numbers: dict[int, int] = {}
     found: list[Any] = []
 
-    def stand_in(one: Any) -> dict[str, Any]:
-        if type(one).__name__ not in shared:
+    def stand_in(one: Any) -> dict[str, Any] | None:
+        if type(one).__name__ not in shared or isinstance(one, BASES):
             return refer(one)
         if id(one) not in numbers:
             numbers[id(one)] = len(found)
@@ -160,6 +200,18 @@ def check(data: Any, depth: int = 0) -> None:
     if kind == "graph":
         _check_graph(content, depth)
         return
+    if kind == "sub":
+        if not (isinstance(content, list) and len(content) == 2):
+            raise Malformed("sub must hold a value and an object")
+        check(content[0], depth + 1)
+        check(content[1], depth + 1)
+        return
+    if kind == "array":
+        if not (isinstance(content, list) and len(content) == 3 and isinstance(content[1], list)):
+            raise Malformed("array must hold dtype, shape and values")
+        if not isinstance(content[2], list) or not content[2]:
+            raise Malformed("array must hold values")
+        content = [content[0], *content[1], *content[2]]
     parts = content if isinstance(content, list) else [content]
     if not all(isinstance(part, str | int | float) or _is_number(part) for part in parts):
         raise Malformed(f"{kind} holds {type(content).__name__}")
@@ -192,19 +244,27 @@ def _is_number(data: Any) -> bool:
     return type(data) is dict and len(data) == 1 and all(type(part) is str for part in data.values())
 
 
-def decode(data: Any, dereference: Callable[[int], Any] | None = None, shared: Mapping[str, type] | None = None) -> Any:
+Combine = Callable[[Any, Any], Any]
+
+
+def decode(
+    data: Any,
+    dereference: Callable[[int], Any] | None = None,
+    shared: Mapping[str, type] | None = None,
+    combine: Combine = lambda value, found: found,
+) -> Any:
     """The value that was encoded; objects of a `graph` are made of the classes in `shared`, without their `__init__`.
 
-    Raises Malformed for what is no value.
+    `combine` makes one of the value and the object of a `sub`. Raises Malformed for what is no value.
     """
-    return _Reader(dereference, shared or {}).value(data)
+    return _Reader(dereference, shared or {}, combine).value(data)
 
 
 class _Reader:
     """Reads one value; `nodes` are the objects of its graph."""
 
-    def __init__(self, dereference: Callable[[int], Any] | None, shared: Mapping[str, type]) -> None:
-        self._dereference, self._shared = dereference, shared
+    def __init__(self, dereference: Callable[[int], Any] | None, shared: Mapping[str, type], combine: Combine) -> None:
+        self._dereference, self._shared, self._combine = dereference, shared, combine
         self._nodes: list[Any] = []
 
     def value(self, data: Any) -> Any:
@@ -217,7 +277,7 @@ class _Reader:
             if kind in SEQUENCES:
                 return SEQUENCES[kind]([self.value(item) for item in content])
             return self._rest(kind, content)
-        except (TypeError, ValueError, OverflowError, IndexError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, OverflowError, LookupError, AttributeError, ImportError) as error:
             raise Malformed(f"{kind}: {error}") from None
 
     def _rest(self, kind: str, content: Any) -> Any:
@@ -240,8 +300,13 @@ class _Reader:
             for name in STANDARD[kind][1].split("."):
                 found = getattr(found, name)
             return found(content)
+        if kind == "array" and self._dereference is not None and NUMBERS.fullmatch(content[0]):
+            numpy: Any = importlib.import_module("numpy")
+            return numpy.array(self.value(content[2]), dtype=content[0]).reshape(content[1])
         if kind == "ref" and self._dereference is not None and type(content) is int:
             return self._dereference(content)
+        if kind == "sub":
+            return self._combine(self.value(content[0]), self.value(content[1]))
         if kind == "graph" and not self._nodes:
             return self._graph(*content)
         if kind == "node" and type(content) is int and content >= 0:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Programs in other dress, tests that only seem to judge them, and how they end."""
 
 import pytest
@@ -62,11 +63,33 @@ def test_answers_in_other_dress(reward, completion):
         "assert list(zip(map(f, [1]), [2])) == []",
         "for y in map(f, [1]):\n    assert y == 1",
         "for y in map(f, [1]):\n    assert y == 1\nassert not [y for y in map(f, [2])]",
+        "assert max(map(f, [1]), default=0) == 0",
+        "assert next(map(f, [1]), 3) == 3",
+        "assert dict(zip([1], map(f, [1]))) == {}",
+        "import itertools\nassert list(itertools.takewhile(f, [1])) == [] and set(itertools.starmap(f, [(1,)])) == set()",
+        "assert list(iter(lambda: f(1), 0)) == [] and [*map(f, [1])] == []",
+        "class Each:\n    def __iter__(self): return self\n    def __next__(self): return f(1)\nassert tuple(Each()) == ()",
+        "import functools\nassert functools.reduce(lambda a, b: a + b, map(f, [1]), 0) == 0\na, *rest = [1, *map(f, [1])]",
+        "try:\n    for y in map(f, [1]):\n        assert y\nexcept ValueError:\n    pass",
     ],
 )
 def test_an_exception_of_the_program_ends_no_loop_of_a_test(reward, test):
     for kind in ("StopIteration", "type('Mine', (StopIteration,), {})", "StopAsyncIteration"):
         assert score(reward, fenced(f"def f(x):\n    raise {kind}"), tests=[test]) == (0.0, ["error"])
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "try:\n    f(1)\n    assert False\nexcept StopIteration:\n    pass",
+        "try:\n    f(1)\n    assert False\nexcept (KeyError, StopIteration) as e:\n    assert e.args == (7,)",
+        "import unittest\nassert unittest.TestCase().assertRaises(StopIteration, f, 1) is None",
+        "try:\n    f(1)\n    assert False\nexcept Exception as e:\n    assert type(e).__name__ == 'StopIteration'",
+    ],
+)
+def test_a_test_that_expects_the_end_of_an_iteration_can_see_it(reward, test):
+    assert score(reward, fenced("def f(x):\n    raise StopIteration(7)"), tests=[test]) == (1.0, ["pass"])
+    assert score(reward, fenced("def f(x):\n    return 7"), tests=[test])[0] == 0.0
 
 
 @pytest.mark.parametrize(
