@@ -80,7 +80,7 @@ def enter(confinement: Confinement) -> Confinement:
         own_files = own_files or (readable is not None and view.restrict(readable, confinement.temporary_bytes))
     if sys.platform == "linux":
         alone = view.own_user_namespace()
-        if readable is not None and not alone:  # the limit would count all that the user runs
+        if readable is not None and not alone and confinement.user_id is None:  # it would count all that the user runs
             confinement = confinement._replace(processes=None)
         _drop_capabilities()
         _end_with_parent()
