@@ -13,31 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rewards.algebra.arithmetic import (
-    IMAGINARY,
-    MP,
-    PI,
-    SAME,
-    E,
-    Number,
-    Unsupported,
-    add,
-    applied,
-    binomial,
-    divide,
-    exact,
-    extreme,
-    factorial,
-    is_real,
-    multiply,
-    power,
-    remainder,
-    root,
-    same,
-    short,
-    subtract,
-    whole,
-)
+from rewards.algebra import arithmetic
+from rewards.algebra.arithmetic import MP, SAME, Number, Unsupported, add, exact, is_real, multiply, same, subtract
 from rewards.maths.exact import FLOAT_DIGITS
 from rewards.maths.tree import Node, is_infinite
 
@@ -49,12 +26,13 @@ _FUNCTIONS = {name: name for name in (*_TAKES_ANGLE, "sinh", "cosh", "tanh", "ln
 _FUNCTIONS |= {f"arc{name}": f"a{name}" for name in _TAKES_ANGLE}
 _SEVERAL = frozenset({"max", "min", "gcd", "lcm"})
 _SINGLE: dict[str, Callable[[Number], Number]] = {
-    "negative": operator.neg, "percent": lambda value: divide(value, 100), "factorial": factorial,
-    "absolute": abs, "floor": whole(math.floor), "ceiling": whole(math.ceil),
+    "negative": operator.neg, "percent": lambda value: arithmetic.divide(value, 100), "absolute": abs,
+    "factorial": arithmetic.factorial, "floor": arithmetic.whole(math.floor), "ceiling": arithmetic.whole(math.ceil),
 }  # fmt: skip
 _PAIRS: dict[str, Callable[[Number, Number], Number]] = {
-    "quotient": divide, "ratio": divide, "power": power, "root": root, "binomial": binomial, "remainder": remainder,
-    "sum": add, "product": multiply,
+    "sum": add, "product": multiply, "quotient": arithmetic.divide, "ratio": arithmetic.divide,
+    "power": arithmetic.power, "root": arithmetic.root, "binomial": arithmetic.binomial,
+    "remainder": arithmetic.remainder,
 }  # fmt: skip
 _quadrature = threading.RLock()  # changes the digits of MP while it runs
 
@@ -140,18 +118,18 @@ class _Evaluator:
         if kind == "number" and node.number is not None:
             if node.number.decimals and node.number.significant >= FLOAT_DIGITS:
                 self.tolerance = max(self.tolerance, PRINTED)
-            return short(node.number.value)
+            return arithmetic.short(node.number.value)
         if kind == "symbol":
             return self._named(node.name)
         if kind == "word":
             return functools.reduce(multiply, map(self._named, node.name))
         if kind == "pi":
-            return PI
+            return arithmetic.PI
         if kind == "function":
             return self._function(node.name, parts)
         if kind == "degrees":
             angle = self.of(parts[0])
-            return multiply(PI / 180, angle) if self._degrees or self._in_angle else angle
+            return multiply(arithmetic.PI / 180, angle) if self._degrees or self._in_angle else angle
         if kind == "application":
             return self._drawn(node)
         if kind == "bound":
@@ -171,7 +149,7 @@ class _Evaluator:
         if name in self._locals:
             return self._locals[name]
         if name in ("e", "i") and name not in self._bound:
-            return E if name == "e" else IMAGINARY
+            return arithmetic.E if name == "e" else arithmetic.IMAGINARY
         if name == "reals" or name.startswith("set"):
             raise Unsupported
         self.symbols.add(name)
@@ -183,12 +161,13 @@ class _Evaluator:
         values = [self.of(part) for part in parts]
         self._in_angle = outside
         if name in _SEVERAL:
-            return extreme(name, *values)
+            return arithmetic.extreme(name, *values)
         if name == "exp":
-            return power(E, values[0])
+            return arithmetic.power(arithmetic.E, values[0])
         if name not in _FUNCTIONS or (based and name != "log"):
             raise Unsupported
-        return divide(*(applied("ln", value) for value in values)) if based else applied(_FUNCTIONS[name], values[0])
+        found = arithmetic.applied(_FUNCTIONS[name], values[0])
+        return arithmetic.divide(found, arithmetic.applied("ln", values[1])) if based else found
 
     def _bounded(self, node: Node) -> Number:
         """A sum, a product or an integral between values; without those as an unknown function of its parts."""
@@ -280,7 +259,7 @@ def _factor(gold: tuple[Node, ...], answer: tuple[Node, ...]) -> Number | None:
         above, below = subtract(left, right), subtract(left_given, right_given)
         if same(above, 0) or same(below, 0):
             return None
-        ratios.append(divide(above, below))
+        ratios.append(arithmetic.divide(above, below))
     return ratios[0] if all(same(ratios[0], ratio) for ratio in ratios[1:]) else None
 
 

@@ -115,10 +115,10 @@ class AccuracyReward:
         if (
             answer.tree.kind == "percent"
             and gold.reading.tree.kind != "percent"
-            and (gold.percent or _asks_percent(question))
+            and (gold.percent or "percent" in question.lower() or "%" in question)
         ):
             answer = Reading(answer.tree.parts[0], answer.spelling, answer.known)
-        words = _question_words(question)
+        words = words_of(question)
         try:
             same = Comparison(strict=self.strict, words=words).same_answer(gold.reading, answer)
         except (ArithmeticError, ValueError, RecursionError):  # numbers too large to compare, trees too deep
@@ -176,15 +176,6 @@ def read_gold(gold: Any) -> list[Gold]:
         gold = ["true", "yes"] if gold else ["false", "no"]
     several = gold if isinstance(gold, list | tuple) else [gold]
     return [found for one in several if one is not None and (found := _read_one(str(one))) is not None]
-
-
-@functools.lru_cache(maxsize=4096)
-def _question_words(question: str) -> frozenset[str]:
-    return words_of(question)
-
-
-def _asks_percent(question: str) -> bool:
-    return "percent" in question.lower() or "%" in question
 
 
 def _copied(text: str, answer: Node, question: str) -> bool:

@@ -14,10 +14,9 @@ _PREFIXES = frozenset({"angle", "triangle", "measuredangle"})
 _SETS = frozenset({"reals", "setZ", "setN", "setQ", "setC", "emptyset"})
 _CALLS = {"abs": "absolute", "floor": "floor", "ceil": "ceiling"}
 _BIG = frozenset({"sum", "prod", "int", "iint", "oint", "lim"})
-_LOST = frozenset({"hline", "over", "atop", "not", "label", "tag", "ref", "frac", "begin", "end", "stackrel"})
+_LOST = frozenset({"hline", "atop", "not", "label", "tag", "ref", "frac", "begin", "end", "stackrel"})
 _BASE = re.compile(r"[0-9]+|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|sixteen")
-ORDINALS = frozenset({"st", "nd", "rd", "th"})
-NO_FACTOR = frozenset({"circ", "cup", "cap", "setminus", "in", "notin", "subset", "subseteq", "choose", "pmod",
+NO_FACTOR = frozenset({"circ", "over", "cup", "cap", "setminus", "in", "notin", "subset", "subseteq", "choose", "pmod",
                        "bmod", "mod", "rfloor", "rceil"})  # fmt: skip
 
 
@@ -79,10 +78,6 @@ class Atoms:
     def _number(self, text: str) -> Node:
         if text.endswith(".") or ("." in text and self._next() in ("overline", "bar", "dot")):
             return self._repeating(text)
-        if self._next() in ORDINALS and not self._tokens[self._at].spaced:
-            ordinal = "th" if text[-2:-1] == "1" else {"1": "st", "2": "nd", "3": "rd"}.get(text[-1], "th")
-            if self._next() == ordinal:
-                raise Unknown
         value = decimal(text)
         if self._mark("_"):
             return self._based(text)
@@ -128,8 +123,6 @@ class Atoms:
 
     def _mixed(self, whole: Exact) -> Node | None:
         r"""2 2/3 and 2\frac{2}{3}; None where no fraction of digits follows."""
-        if self._kind() != "number" and self._next() != "frac":
-            return None
         texts = [token.text for token in self._tokens[self._at : self._at + 7]]
         if self._kind() == "number" and self._tokens[self._at].spaced and texts[1:2] == ["/"] and len(texts) > 2:
             above, below, length = texts[0], texts[2], 3
@@ -171,10 +164,6 @@ class Atoms:
             self._at += 1
             if token.kind not in ("number", "letter", "command", "word"):
                 raise Unknown
-            if token.kind == "word" and not token.textual:  # a_ij in TeX: a_i j
-                self._tokens.insert(self._at, Token("letter", token.text[1:], False))
-                self._respell(self._at)
-                return token.text[0]
             return token.text
         parts: list[str] = []
         while not self._take("}"):
@@ -189,10 +178,6 @@ class Atoms:
         token = self._tokens[at]
         self._tokens[at : at + 1] = [Token("letter", ch, token.spaced and not i) for i, ch in enumerate(token.text)]
 
-    def _touches(self) -> bool:
-        """Return whether a run of letters touches a number before it."""
-        return self._at >= 2 and self._tokens[self._at - 2].kind == "number" and not self._tokens[self._at - 1].spaced
-
     def _command(self, name: str) -> Node:
         if name == "frac":
             above, below = self._argument(), self._argument()
@@ -205,7 +190,7 @@ class Atoms:
             if name == "sqrt" and self._take("["):
                 degree = self._expression(0)
                 self._expect("]")
-            return Node("root", (self._radicand(), degree))
+            return Node("root", (self._operand(), degree))
         if name == "binom":
             return Node("binomial", (self._argument(), self._argument()))
         if name in FUNCTIONS:
@@ -225,7 +210,7 @@ class Atoms:
             self._expect("r" + name[1:])
             return Node("floor" if name == "lfloor" else "ceiling", (inside,))
         if name in _ACCENTS or name in _PREFIXES:
-            return self._accented(name)
+            return self._symbol(f"{name} {self._bare('letter', 'word', 'command').text}")
         if name in NO_FACTOR or name in _LOST:
             raise Unknown
         return self._symbol("\\" + name)  # an unknown command is a name that equals itself alone
@@ -243,12 +228,12 @@ class Atoms:
                 limits = (self._expression(0),)
                 self._expect("}")
             elif name == "int":
-                limits = (self._exponent(),)
+                limits = (self._operand(),)
             else:
                 variable, sign, target = self._subscript().rpartition("->")
                 lower = sign + target
         if self._take("^"):
-            limits += (self._exponent(),)
+            limits += (self._operand(),)
         if name.endswith("int"):
             of, variable = self._integrand()
             if len(limits) < 2:  # nothing is bound
@@ -269,15 +254,6 @@ class Atoms:
                 return (terms[0] if len(terms) == 1 else Node("sum", tuple(terms))), variable
             if not (self._take("+") or self._take("-")):
                 raise Unknown
-
-    def _accented(self, name: str) -> Node:
-        return self._symbol(f"{name} {self._bare('letter', 'word', 'command').text}")
-
-    def _radicand(self) -> Node:
-        if self._kind() == "number":
-            self._at += 1
-            return Node("number", number=decimal(self._next(-1)))
-        return self._argument()
 
     def _argument(self) -> Node:
         r"""A braced group, or what TeX takes instead: one digit, one letter, one command."""
@@ -311,11 +287,11 @@ class Atoms:
         if self._take("_"):
             if self._kind() == "number" and len(self._next()) > 1 and self._next(1) != "(":
                 raise Unknown  # \log_28 is the logarithm of 8 in TeX
-            base = self._exponent()
+            base = self._operand()
         if self._take("^"):
-            power = self._exponent()
+            power = self._operand()
             if base is None and self._take("_"):
-                base = self._exponent()
+                base = self._operand()
         if power is not None and is_minus_one(power):
             if name not in ("sin", "cos", "tan"):
                 raise Unknown
@@ -343,15 +319,11 @@ class Atoms:
             argument = joined("product", argument, self._expression(PRODUCT))
         return argument
 
-    def _exponent(self) -> Node:
-        if self._mark("{") or self._mark("("):
-            return self._argument()
+    def _operand(self) -> Node:
+        """An exponent, a base, a limit, what stands under a root: in brackets, or as short as it can be."""
         if self._take("-"):
-            return Node("negative", (self._exponent(),))
+            return Node("negative", (self._operand(),))
         if self._kind() == "number":  # no mixed number: x^2\frac{1}{2} is x^2 / 2
             self._at += 1
             return Node("number", number=decimal(self._next(-1)))
-        if self._kind() == "letter":
-            self._at += 1
-            return self._symbol(self._next(-1))
         return self._argument()

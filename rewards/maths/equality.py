@@ -5,17 +5,19 @@ value (`rewards.algebra.values`). The conventions, with reasons: docs/answers.md
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import TypeVar
 
 from rewards.algebra.values import evaluated, real, same_equation, same_inequality
 from rewards.maths.exact import Exact
 from rewards.maths.quantities import Quantities, plain_number
 from rewards.maths.sets import TURNED, Interval, intervals
-from rewards.maths.tree import Node, Reading, substituted
+from rewards.maths.tree import Node, Reading, substituted, without
 from rewards.maths.words import is_english, is_sentence, plain, same_text
 
 _NAMES = frozenset({"symbol", "word", "application", "bound"})  # of what a value can be given to
+T = TypeVar("T")
 _EQUAL = frozenset({"=", "~", "==="})
 
 
@@ -33,8 +35,6 @@ class Comparison(Quantities):
     def _same(self, gold: Node, answer: Node) -> bool:
         if gold == answer:
             return True
-        if {gold.kind, answer.kind} == {"group", "set"} and "()" in (gold.name, answer.name):
-            return False  # a point is no set of numbers
         golds, answers = _members(gold), _members(answer)
         if len(golds) != len(answers):
             golds, answers = _spread(golds, answers), _spread(answers, golds)
@@ -47,40 +47,24 @@ class Comparison(Quantities):
             return self._one_against_many(golds, answers)
         if len(golds) != len(answers) and all(one.kind == "group" for one in golds):  # tuples said twice
             golds, answers = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
-        if len(golds) == len(answers) and (_only_first_named(golds, answers) or _counted(answers, golds)):
-            return all(self._same_item(wanted, given) for wanted, given in zip(golds, answers, strict=True))
+        counted = all(node.kind == "quantity" for node in answers) and _only_first_named(answers, golds)
+        if len(golds) == len(answers) and (counted or _only_first_named(golds, answers)):
+            return self._pairwise(golds, answers)
         return self._matched(golds, answers)
 
     def _one_against_many(self, golds: list[Node], answers: list[Node]) -> bool:
         """A tuple against a list, in order; everything else is of another length."""
-        one = answers[0] if len(answers) == 1 else golds[0]
-        many = golds if len(answers) == 1 else answers
+        one, many = (answers[0], golds) if len(answers) == 1 else (golds[0], answers)
         value = _named_value(one)
         if value.kind == "group" and len(value.parts) == len(many) and (value.name == "()" or not self.strict):
-            pairs = zip(many, value.parts, strict=True) if len(answers) == 1 else zip(value.parts, many, strict=True)
-            return all(self._same_item(wanted, given) for wanted, given in pairs)
-        distinct = list(dict.fromkeys(golds)), list(dict.fromkeys(answers))
-        return len(golds) > 1 and len(distinct[0]) == len(distinct[1]) == 1 and self._same_item(golds[0], answers[0])
+            return self._pairwise(*((many, value.parts) if many is golds else (value.parts, many)))
+        return len(golds) > 1 and len(set(golds)) == len(set(answers)) == 1 and self._same_item(golds[0], answers[0])
 
-    def _matched(self, golds: list[Node], answers: list[Node]) -> bool:
+    def _matched(self, golds: Sequence[Node], answers: Sequence[Node]) -> bool:
         """Return whether the items pair off, in any order."""
-        if len(golds) != len(answers):
-            return False
-        left = list(answers)
-        waiting: list[Node] = []
-        for item in golds:
-            if item in left:
-                left.remove(item)
-            else:
-                waiting.append(item)
-        for item in waiting:
-            for at, other in enumerate(left):
-                if not _names_differ(item, other) and self._same_item(item, other):
-                    left.pop(at)
-                    break
-            else:
-                return False
-        return True
+        return _pair_off(
+            golds, answers, lambda one, other: not _names_differ(one, other) and self._same_item(one, other)
+        )
 
     def _same_item(self, gold: Node, answer: Node) -> bool:
         if gold == answer:
@@ -167,7 +151,7 @@ class Comparison(Quantities):
     def _same_residue(self, gold: Node, answer: Node) -> bool:
         r"""`3 \pmod{7}`: the modulus may be left out or added where the number is its least residue."""
         moduli = {node.parts[1] for node in (gold, answer) if node.kind == "modulo"}
-        bare = [node.parts[0] if node.kind == "modulo" else node for node in (gold, answer)]
+        bare = without("modulo", gold, answer)
         if len(moduli) > 1:
             return False
         if gold.kind != answer.kind:
@@ -186,14 +170,8 @@ class Comparison(Quantities):
         mine, theirs = intervals(gold), intervals(answer)
         if mine is None or theirs is None:
             return False if "union" in kinds and (mine or theirs) is not None else None
-        if len(mine) != len(theirs):
-            return False
-        left = list(theirs)
-        for wanted in mine:
-            same = next((at for at, given in enumerate(left) if self._same_interval(wanted, given)), None)
-            if same is None:
-                return None if kinds == {"relation"} else False
-            left.pop(same)
+        if not _pair_off(mine, theirs, self._same_interval):
+            return None if kinds == {"relation"} and len(mine) == len(theirs) else False
         if gold.kind == answer.kind == "relation":
             names = [{part.name for part in node.walk() if part.kind in _NAMES} for node in (gold, answer)]
             return True if names[0] == names[1] else None
@@ -217,7 +195,7 @@ class Comparison(Quantities):
                 return False
             return self._pairwise(gold.parts, answer.parts)
         if kinds == {"set"}:
-            return self._matched(list(gold.parts), list(answer.parts))
+            return self._matched(gold.parts, answer.parts)
         if kinds == {"relation"}:
             return self._same_relation(gold, answer)
         if kinds & {"matrix", "group", "set", "list", "builder", "union", "difference", "intersection", "relation"}:
@@ -236,7 +214,7 @@ class Comparison(Quantities):
         cells = [tuple(cell for row in table for cell in row) for table in tables]
         return [len(row) for row in tables[0]] == [len(row) for row in tables[1]] and self._pairwise(*cells)
 
-    def _pairwise(self, golds: tuple[Node, ...], answers: tuple[Node, ...]) -> bool:
+    def _pairwise(self, golds: Sequence[Node], answers: Sequence[Node]) -> bool:
         return all(self._same_item(wanted, given) for wanted, given in zip(golds, answers, strict=True))
 
     def _same_relation(self, gold: Node, answer: Node) -> bool:
@@ -252,13 +230,22 @@ class Comparison(Quantities):
         )
 
 
-def _counted(answers: list[Node], golds: list[Node]) -> bool:
-    """Return whether an answer says what each number counts, and the gold doesn't: 9 chickens and 10 rabbits."""
-    return all(node.kind == "quantity" for node in answers) and _only_first_named(answers, golds)
+def _pair_off(wanted: Sequence[T], given: Sequence[T], same: Callable[[T, T], bool]) -> bool:
+    """Return whether items pair off, in any order, those first that are equal as they stand."""
+    left = list(given)
+    for item in sorted(wanted, key=lambda one: one not in given):
+        found = item if item in left else next((other for other in left if same(item, other)), None)
+        if found is None:
+            return False
+        left.remove(found)
+    return not left
 
 
 def _only_first_named(golds: list[Node], answers: list[Node]) -> bool:
-    """Return whether a gold names each of its values and the answer none: then their order tells them apart."""
+    """Return whether a gold names each of its values and the answer none (or counts: 9 chickens and 10 rabbits).
+
+    Then their order tells them apart.
+    """
     names = {_name_of(node) for node in golds}
     return "" not in names and len(names) == len(golds) and not any(_name_of(node) for node in answers)
 

@@ -47,7 +47,7 @@ _JOINT = re.compile(
 _WORD = re.compile(r"(?<![A-Za-z\\])(?:[A-Za-z]{2,}|[^\W\d_A-Za-z])")
 # 8 * 5 = 40, 3 g + 4 g = 7 g: no names before the last "="
 _COMPUTATION = re.compile(r"(?:[0-9.,\s()$+*/×÷=-]|\\(?:times|cdot|div)(?![a-z])|(?<=[0-9] )[a-z]{1,3}(?![a-z]))+=")
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)")
 _TEXTS = re.compile(r"\\(?:text[a-z]{0,2}|mbox) ?\{[^{}]*\}")
 _STOP = re.compile(r"(?<![\\])(?<!\bsq)(?<!\bft)(?<!\bcu)(?:[.!?] |。)")
 _CLOSING = "I hope it is correct."
@@ -182,15 +182,16 @@ def last_boxes(text: str) -> list[tuple[int, int, str]]:
     r"""The last complete `\boxed{}` and those joined to it: (start, end, content), in order."""
     found: list[tuple[int, int, str]] = []
     for match in reversed(list(_BOX.finditer(text))[-50:]):
-        at, start = match.start(), _brace_after(text, match.end())
-        limit = text[start : start + 4 * MAX_ANSWER] if start >= 0 else ""
-        end = closing_brace(limit, 0) if limit else -1
+        at, start = match.span()
+        limit = text[start : start + 4 * MAX_ANSWER]
+        end = closing_brace(limit, 0)
         if end < 0 and len(limit) == 4 * MAX_ANSWER:  # far longer than an answer: it is one that is refused
             end = len(limit)
         if end >= 0:
             stop = start + end + 1
             found = [box for box in found if box[0] >= stop]  # a box in a box: the outer one
-            if found and not _joined(text[stop : found[0][0]]):
+            between = text[stop : found[0][0]] if found else ""
+            if len(between) > 60 or not _JOINT.fullmatch(between):
                 break
             found.insert(0, (at, stop, limit[1:end]))
         elif found:
@@ -202,16 +203,6 @@ def boxed_answer(text: str) -> str | None:
     r"""Return the content of a solution's last `\boxed{}`, joined boxes as a list; None without one."""
     content = _boxed(text)
     return content if content is not None and len(content) <= MAX_ANSWER else None
-
-
-def _brace_after(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\n":
-        at += 1
-    return at if text[at : at + 1] == "{" else -1
-
-
-def _joined(between: str) -> bool:
-    return len(between) <= 60 and _JOINT.fullmatch(between) is not None
 
 
 def _boxed(text: str, *, one: bool = False) -> str | None:

@@ -24,7 +24,7 @@ _BASED = re.compile(r"([0-9A-F]*(?:[0-9][A-F]|[A-F][0-9])[0-9A-F]*)_([0-9]{1,2})
 _STYLE = re.compile(r"\\(?:text[a-z]{0,2}|mbox|mathrm|boxed|fbox)|[{}$\s]")
 _BINARY = {"+": _SUM, "-": _SUM, "+-": _SUM, "-+": _SUM, "*": _PRODUCT, "/": _PRODUCT, ":": _RATIO, "^": _POWER,
            "!": _POSTFIX, "%": _POSTFIX, "cup": _UNION, "cap": _UNION, "setminus": _UNION, "pmod": _UNION,
-           "choose": _UNION,
+           "choose": _UNION, "over": _UNION,
            "bmod": _PRODUCT, "mod": _PRODUCT, "$": _UNIT}  # fmt: skip
 
 
@@ -206,7 +206,7 @@ class Parser(Phrases):
             return joined("product", left, right)
         kinds = {"/": "quotient", "+-": "plusminus", "-+": "minusplus", ":": "ratio", "cup": "union",
                  "cap": "intersection", "bmod": "remainder", "mod": "remainder",
-                 "choose": "binomial"}  # fmt: skip
+                 "choose": "binomial", "over": "quotient"}  # fmt: skip
         return (
             joined(kinds[operator], left, right) if operator in (":", "cup") else Node(kinds[operator], (left, right))
         )
@@ -337,7 +337,7 @@ class Parser(Phrases):
                 self._at += 1
                 return Node("quantity", (base,), "celsius" if self._next(-1) == "C" else "fahrenheit")
             return Node("degrees", (base,))
-        exponent = self._exponent()
+        exponent = self._operand()
         if base.name in ("f", "g", "h") and is_minus_one(exponent) and self._mark("("):
             return self._symbol(f"{base.name}^-1")
         if self._mark("_") and base.kind == "symbol" and "_" not in base.name:  # v^2_0 is v_0^2

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from rewards.maths.atoms import ORDINALS, Atoms
+from rewards.maths.atoms import Atoms
 from rewards.maths.exact import Exact, scaled
 from rewards.maths.tokens import Unknown
 from rewards.maths.tree import Node
@@ -19,9 +19,10 @@ class Phrases(Atoms):
         token = self._tokens[self._at - 1]
         if run in _CURRENCIES and (self._kind() == "number" or self._next() == "$"):
             return Node("quantity", (self._expression(UNIT),), "dollar" if run in ("USD", "US") else run.lower())
+        touches = self._at >= 2 and self._tokens[self._at - 2].kind == "number" and not token.spaced
         if self._alone() and run.lower() in NUMBERS:
             return Node("number", (), "word", Exact(Fraction(NUMBERS[run.lower()])))
-        if token.textual or len(run) > 4 or (len(run) == 4 and not run.isupper() and not self._touches()):
+        if token.textual or len(run) > 4 or (len(run) == 4 and not run.isupper() and not touches):
             raise Unknown
         if self._next() in ("^", "_", "!", "'", "("):
             self._at -= 1
@@ -69,7 +70,7 @@ class Phrases(Atoms):
             if word.lower() in SCALES and not words:
                 value = _scaled(value, SCALES[word.lower()])
                 continue
-            elif word.lower() in CHANGING or word.lower() in NUMBERS or word in ORDINALS or _lone(word):
+            elif word.lower() in CHANGING or word.lower() in NUMBERS or _lone(word):
                 raise Unknown
             if word.lower() not in FILLERS:
                 words.append(word)

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 
 from rewards.algebra.values import Evaluated, evaluated, point, real, same_values
 from rewards.maths.exact import FLOAT_DIGITS, Exact, rounds_to, same_number, scaled
-from rewards.maths.tree import Node
+from rewards.maths.tree import Node, without
 from rewards.maths.words import PHYSICAL, UNITS, plain
 
 MAX_POWER = 400  # digits of an integer power that is taken for a plain number: 10^6
@@ -34,7 +34,7 @@ class Quantities(ABC):
         if _HALVES & set(units):
             return same_time(gold, answer)
         if units[0] and units[1]:
-            return same_unit(units[0], units[1], strict=self.strict) and self._same_unitless(gold, answer)
+            return same_unit(*units, strict=self.strict) and self._same_value(*without("quantity", gold, answer))
         one = gold if units[0] else answer
         if {gold.kind, answer.kind} == {"quantity", "degrees"}:
             return False
@@ -43,15 +43,11 @@ class Quantities(ABC):
             return self._same_value(product, answer) if units[0] else self._same_value(gold, product)
         if units[1] and not may_stand(units[1], self.words, strict=self.strict):
             return False
-        return self._same_unitless(gold, answer)
-
-    def _same_unitless(self, gold: Node, answer: Node) -> bool:
-        gold, answer = (node.parts[0] if node.kind == "quantity" else node for node in (gold, answer))
-        return self._same_value(gold, answer)
+        return self._same_value(*without("quantity", gold, answer))
 
     def _same_degrees(self, gold: Node, answer: Node) -> bool:
         """Degrees are a unit that may be left out; against an angle in pi they are pi / 180."""
-        bare = [node.parts[0] if node.kind == "degrees" else node for node in (gold, answer)]
+        bare = without("degrees", gold, answer)
         has_pi = [any(part.kind == "pi" or part.name.startswith("arc") for part in node.walk()) for node in bare]
         if gold.kind != answer.kind and has_pi[0] != has_pi[1]:
             values = evaluated(gold, degrees=True), evaluated(answer, degrees=True)
@@ -61,7 +57,7 @@ class Quantities(ABC):
     def _same_numbers(self, gold: Node, answer: Node) -> bool | None:
         """The verdict where the gold is a number; None if it is none, or if values have to tell."""
         percents = gold.kind == "percent", answer.kind == "percent"
-        bare = [node.parts[0] if node.kind == "percent" else node for node in (gold, answer)]
+        bare = without("percent", gold, answer)
         if gold.kind == "based" or answer.kind == "based":
             return same_based(gold, answer)
         if gold.kind == "ratio" or answer.kind == "ratio":
@@ -93,13 +89,10 @@ class Quantities(ABC):
         if clocks[0] is not None and clocks[1] is not None:
             return clocks[0] == clocks[1]
         if gold.kind == answer.kind:
-            if len(gold.parts) != len(answer.parts):
-                return False
-            pairs = list(zip(gold.parts, answer.parts, strict=True))
-            if all(self._same_value(wanted, given) for wanted, given in pairs):
-                return True
-            if self.strict or len(pairs) > 2:
-                return False
+            lengths = len(gold.parts), len(answer.parts)
+            same = lengths[0] == lengths[1] and all(map(self._same_value, gold.parts, answer.parts))
+            if same or self.strict or lengths != (2, 2):
+                return same
         other = plain_number(answer if gold.kind == "ratio" else gold)
         return False if gold.kind != answer.kind and other is not None and other.value.denominator == 1 else None
 
@@ -215,7 +208,7 @@ def clock(node: Node) -> tuple[int, ...] | None:
 def same_time(gold: Node, answer: Node) -> bool:
     """Times of day: 8:34 p.m. is 20:34, and 8:34 where only one says which half of the day."""
     halves = [node.name if node.kind == "quantity" else "" for node in (gold, answer)]
-    clocks = [clock(node.parts[0] if node.kind == "quantity" else node) for node in (gold, answer)]
+    clocks = [clock(node) for node in without("quantity", gold, answer)]
     if clocks[0] is None or clocks[1] is None or not set(halves) <= {"", *_HALVES} or not any(halves):
         return False
     if "" in halves and clocks[0] == clocks[1]:
@@ -237,16 +230,9 @@ def same_unit(gold: str, answer: str, *, strict: bool) -> bool:
     if gold == answer:
         return True
     names = [{word.partition("^")[0] for word in unit.split()} for unit in (gold, answer)]
-    if names[0] <= PHYSICAL | {"per", "square", "cubic"} and names[1] <= PHYSICAL | {"per", "square", "cubic"}:
-        return squared(gold) == squared(answer)
+    if names[0] | names[1] <= PHYSICAL | {"per", "square", "cubic"}:
+        return False
     return bool(set(plain(gold).split()) & set(plain(answer).split())) or not strict
-
-
-def squared(unit: str) -> str:
-    words = unit.split()
-    if len(words) == 2 and words[0] in ("square", "cubic"):
-        return f"{words[1]}^{2 if words[0] == 'square' else 3}"
-    return unit
 
 
 def may_stand(unit: str, words: frozenset[str], *, strict: bool) -> bool:

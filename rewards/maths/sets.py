@@ -52,7 +52,8 @@ def _union(node: Node) -> Union | None:
     if kind == "set":
         return [Interval(part, part, True, True) for part in parts]
     if kind == "builder":
-        return _union(parts[1]) if len(parts) == 2 and _over_reals(parts[0]) else None
+        reals = parts[0].kind == "symbol" or parts[0].parts[1] == Node("symbol", (), "reals")
+        return _union(parts[1]) if len(parts) == 2 and reals else None
     alone = parts if kind == "list" else (node,)
     if (
         alone and (alone[0].kind, alone[0].name) == ("relation", "!=") and alone[0].parts[0].kind in _VARIABLES
@@ -121,12 +122,6 @@ def _place(end: Node) -> float:
     if value is None:
         raise ValueError("an end that is no number")
     return float(value)
-
-
-def _over_reals(member: Node) -> bool:
-    return member.kind == "symbol" or (
-        member.kind == "relation" and member.name == "in" and member.parts[1] == Node("symbol", (), "reals")
-    )
 
 
 def _bracketed(group: Node) -> Union | None:

@@ -124,3 +124,8 @@ def derivative_name(above: Node, below: Node) -> str:
         if all(name.startswith(sign) for name in names) and len(names[1]) > len(sign) and below.kind != "sum":
             return f"{names[0]}/{names[1]}"
     return ""
+
+
+def without(kind: str, *nodes: Node) -> list[Node]:
+    """The nodes, those of a kind (a unit, a percent sign) as what they are around."""
+    return [node.parts[0] if node.kind == kind else node for node in nodes]

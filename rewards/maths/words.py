@@ -1,5 +1,6 @@
 """Words: units, numbers, fillers, those that change what a number says, and text against text."""
 
+import functools
 import re
 
 from rewards.maths.tokens import Token, canonical, word_set
@@ -87,6 +88,7 @@ def is_english(run: str) -> bool:
     return run.lower() in ENGLISH and not run.isupper()
 
 
+@functools.lru_cache(maxsize=4096)
 def words_of(text: str) -> frozenset[str]:
     """The words of a question, lower case, and its units' names: what an answer may be counted in."""
     words = {word.lower() for word in _WORD.findall(text[:20_000]) if len(word) > 1} - CHANGING
@@ -97,6 +99,8 @@ def unit_name(words: list[str]) -> str:
     """One name for the words of a unit: known ones by their first spelling, in lower case."""
     known = [UNITS.get(word) or UNITS.get(word.lower()) or (LETTERS.get(word) if len(word) == 1 else None) or
              word.lower() for word in words]  # fmt: skip
+    if len(known) == 2 and known[0] in ("square", "cubic"):
+        return f"{known[1]}^{2 if known[0] == 'square' else 3}"
     name = " ".join(known)
     return {"mile per hour": "mph", "kilometer per hour": "kmh", "per cent": "percent"}.get(name, name)
 

@@ -201,5 +201,8 @@ INSTANCES = [
     ("3", T("The answer has 3 as a factor."), 0), ("3", B(r"3\text{ per dozen}"), 0), ("3", T("It rounds to 3."), 0),
     ("3", B(r"\text{ratio with } 3"), 0), ("3", T("The difference from the truth is 3."), 0),
     ("3", T("He doubled 3."), 0),
+    ("1/2", B(r"{1 \over 2}"), 1), (r"{a+1 \over b}", B(r"\frac{a+1}{b}"), 1), (r"3 \pmod{7}", B(r"3 \pmod{5}"), 0),
+    ("m=2, n=9", B("9 and 2"), 0), (r"\gcd(12, 18)", B("6"), 1), ("6", B(r"\gcd(12,18) = 6"), 1),
+    ("4", B(r"18 \bmod 7 = 4"), 1), (r"\begin{vmatrix}3 & 1\\2 & 4\end{vmatrix}", B("10"), 1),
 ]
 # fmt: on
