@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -20,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "play":
             play(make(options.name, **_overrides(options.option)), options.task, sys.stdin)
         else:
-            _show(options.name, _overrides(options.option), options.n)
+            _show(options.name, options.option, options.n)
     except DataError as problem:
         say(f"error: {problem}", sys.stderr)
         return 2
@@ -69,7 +70,8 @@ def _list(family: str | None) -> None:
     say("Tasks of reasoning_gym: python -m envs list reasoning_gym")
 
 
-def _show(name: str, options: dict[str, Any], count: int) -> None:
+def _show(name: str, words: list[str], count: int) -> None:
+    options = _overrides(words)
     env = make(name, **options)
     counts, *left_out = env.report()
     say(f"{env.name}: {counts}; rewards {', '.join(env.reward_names) or 'of your own'}")
@@ -78,7 +80,7 @@ def _show(name: str, options: dict[str, Any], count: int) -> None:
         + ", ".join(f"{option}={json.dumps(value)}" for option, value in options_of(name, **options).items())
     )
     if env.converses:
-        say(f"it answers: a conversation of several turns (python -m envs play {name})")
+        say(f"it answers: a conversation of several turns (python -m envs play {shlex.join([name, *words])})")
     for line in left_out:
         say(line)
     for place, task in enumerate(env.tasks("train")[: max(count, 0)]):

@@ -49,6 +49,8 @@ def _origin(config: "ExportConfig", recipe: dict[str, Any]) -> str:
     base = _shown("model", config.model)
     if config.adapter is None:
         return f"Converted from {base}.\n"
+    if not recipe:
+        return f"{base} with an adapter fused into the weights; how it was trained was not written down.\n"
     how = "reinforcement learning (GRPO)" if "num_generations" in recipe else "supervised fine-tuning"
     if "teacher" in recipe:
         how = f"{recipe['method']} distillation from {_shown('teacher', recipe['teacher'])}"

@@ -69,12 +69,15 @@ class EpisodeConversation:
             self._episode.reset(self._seed)
         said, reward, done = self._episode.step(str(message["content"]))
         shown: list[Message] = [{"role": "user", "content": said}] if said or not done else []
+        if done:  # the batch may go on for long: a server's session is wanted by others
+            self.close()
         return Reply(shown, done=done, rewards={"step": reward})
 
     def close(self) -> None:
-        """Close the episode."""
-        if self._episode is not None:
-            self._episode.close()
+        """Close the episode, once."""
+        episode, self._episode = self._episode, None
+        if episode is not None:
+            episode.close()
 
 
 def _task(episode: Episode, seed: int, instruction: str) -> Task:

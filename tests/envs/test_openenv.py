@@ -127,6 +127,12 @@ def test_an_episode_waits_for_a_free_session(socket_server):
         talk.close()
 
 
+def test_an_episode_that_is_over_gives_its_session_back(socket_server):
+    env = make("openenv", url=socket_server, action="guess", tasks=1, test_tasks=1, timeout_seconds=5.0)
+    talks = [env.converse(env.tasks("train")[0]) for _ in range(5)]
+    assert all(talk.reply({"role": "assistant", "content": "0"}).done for talk in talks)  # of two sessions
+
+
 def test_a_socket_server_that_refuses_says_why(socket_server):
     env = make("openenv", url=socket_server, action="move", tasks=1, test_tasks=1)
     talk = env.converse(env.tasks("train")[0])

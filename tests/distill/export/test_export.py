@@ -253,6 +253,16 @@ def test_the_card_names_base_licences_and_limits(trained, tmp_path):
         assert text in card, text
 
 
+def test_the_card_of_an_adapter_without_a_run_does_not_guess_how_it_was_trained(trained, tmp_path):
+    model, run = trained
+    (tmp_path / "bare").mkdir()
+    for name in ("adapters.safetensors", "adapter_config.json"):
+        (tmp_path / "bare" / name).write_bytes((run / name).read_bytes())
+    assert export((model, tmp_path / "bare"), tmp_path / "fused") == 0
+    card = (tmp_path / "fused" / "README.md").read_text()
+    assert "how it was trained was not written down" in card and "fine-tuning" not in card
+
+
 def test_the_card_shows_no_figure_that_is_none_and_says_what_was_not_measured(trained, tmp_path):
     _, run = trained
     point = {"step": 0, "loss": None, "validation_loss": 2.5}
