@@ -345,7 +345,13 @@ class Trainer(Loop[TrainerState]):
                 metrics = json.loads(line) if line else None
                 if metrics is not None:
                     self.coach.look(metrics.pop("step"), metrics)
-            except (ValueError, KeyError, TypeError, AttributeError):  # torn by a kill or a full disk, or overwritten
+            except (
+                ValueError,
+                KeyError,
+                TypeError,
+                AttributeError,
+                RecursionError,
+            ):  # torn by a kill or a full disk, or overwritten
                 unreadable += 1
         if unreadable:
             self.logger.say(f"  warning: {unreadable} lines of {METRICS} can't be read and are passed over")

@@ -207,6 +207,8 @@ def put_back(final: Path) -> None:
 def fault_of(checkpoint: Path, needed: Collection[str]) -> str | None:
     """Return what is wrong with a sealed directory that has to hold the `needed` files; None if it is whole."""
     try:
+        if odd := sorted(path.name for path in checkpoint.iterdir() if not path.is_file()):
+            return f"{odd[0]} is no regular file"
         manifest = json.loads((checkpoint / MANIFEST).read_text())
         there = {path.name for path in checkpoint.iterdir() if path.name != MANIFEST and path.name[0] != "."}
         if unlisted := sorted((there | set(needed)) - set(manifest)):
@@ -219,7 +221,7 @@ def fault_of(checkpoint: Path, needed: Collection[str]) -> str | None:
         written = json.loads((checkpoint / STATE).read_text()).get(FILES, ()) if STATE in needed else ()
         if lost := sorted(set(written) - set(manifest)):
             return f"{lost[0]}, which was written with it, is gone"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{MANIFEST}: {' '.join(str(error).split()) or type(error).__name__}"
     return None
 

@@ -1,6 +1,7 @@
 """The command: what it refuses, and in how many words."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -168,6 +169,7 @@ DAMAGED = {
     "torn": lambda text: text[: len(text) - 40],
     "of NULs": lambda text: b"\0" * len(text),
     "no UTF-8": lambda text: b"\xff\xfe" + text[2:],
+    "nested without end": lambda text: b"[" * 100_000 + b"\n",
     "gone": lambda text: b"",
 }
 
@@ -183,6 +185,14 @@ def test_metrics_that_are_damaged_do_not_stop_a_resume(runs, damage):
     assert json.loads(path.read_bytes().split(b"\n")[-2])["step"] == 3
     assert (again.folder / "adapters.safetensors").read_bytes() == (whole.folder / "adapters.safetensors").read_bytes()
     assert ("can't be read and are passed over" in again.out) == (damage != "gone")
+
+
+@pytest.mark.parametrize("kind", ["directory", "pipe"])
+def test_something_else_in_the_place_of_the_metrics_is_one_line(runs, kind):
+    path = runs.run("steps=1", "save_every=1").folder / "metrics.jsonl"
+    path.unlink()
+    path.mkdir() if kind == "directory" else os.mkfifo(path)
+    assert refused(runs.run("steps=2", "save_every=1", resume=True), "metrics.jsonl is no regular file")
 
 
 def test_all_checkpoints_damaged_is_said_every_time(runs):

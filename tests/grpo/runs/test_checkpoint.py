@@ -257,3 +257,19 @@ def test_a_reference_that_is_gone_with_its_entry_is_damage(tmp_path):
     (path / "manifest.json").write_text(json.dumps(manifest))
     fault = checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES)
     assert fault == "reference.safetensors, which was written with it, is gone"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json"])
+def test_a_pipe_in_the_place_of_a_file_is_damage(tmp_path, name):
+    save(tmp_path, 1), save(tmp_path, 2)
+    path = tmp_path / "step_000002" / name
+    path.unlink()
+    os.mkfifo(path)
+    found, shown = checkpoint.newest(tmp_path)
+    assert found == tmp_path / "step_000001" and f"{name} is no regular file" in shown[0]
+
+
+def test_a_manifest_that_is_nested_without_end_is_damage(tmp_path):
+    path = save(tmp_path, 1)
+    (path / "manifest.json").write_text("[" * 100_000)
+    assert "manifest.json: maximum recursion depth" in checkpoint.fault_of(path, checkpoint.CHECKPOINT_FILES)
