@@ -1,6 +1,6 @@
 """Sampling groups: each prompt runs once, all its samples and those of other prompts are decoded together.
 
-Finished rows leave the batch, waiting prompts join it. Every row draws from its own stream of uniform numbers,
+Finished rows leave the batch, waiting prompts join it. Every row draws from its own stream of random numbers,
 derived from (seed, stream, step, prompt, sample), so a completion does not depend on what else is decoded, and
 nothing has to be restored when a run is resumed.
 """
@@ -71,11 +71,13 @@ class Request:
         return written + min(self.max_tokens, self.dialogues.max_tokens - tokens)
 
 
-def uniform_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
-    """Return the uniform random numbers that decide one completion, [draws]."""
+def seed_stream(request: Request, prompt: int, sample: int) -> np.ndarray:
+    """Return the random numbers that decide one completion, a uint32 a token, [draws]."""
     number = prompt if request.numbers is None else request.numbers[prompt]
     key = (request.seed, STREAMS[request.stream], request.step, number, sample)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(request.draws, dtype=np.float32)
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).integers(
+        2**32, size=request.draws, dtype=np.uint32
+    )
 
 
 def generate(
@@ -148,7 +150,7 @@ class _Engine:
             Row(
                 index,
                 sample,
-                uniform_stream(self.request, index, sample),
+                seed_stream(self.request, index, sample),
                 self.request.turn_limit(0, 0),
                 talk=self.desk.rules.open(self.prompts[index].task) if self.desk else None,
                 steer=self.request.steer and self.request.steer(),
@@ -208,10 +210,10 @@ class _Engine:
 
     def _draw(self, hidden: mx.array, rows: Sequence[Row], ear: Ear | None = None) -> Draw:
         limit = self.request.draws - 1
-        uniforms = mx.array(np.array([row.uniforms[min(row.drawn, limit)] for row in rows]))
+        seeds = mx.array(np.array([row.seeds[min(row.drawn, limit)] for row in rows]))
         for row in rows:
             row.drawn += 1
-        drawn = _draw_side_by_side(self.policy.project({}, hidden), uniforms, self.request.sampling)
+        drawn = _draw_side_by_side(self.policy.project({}, hidden), seeds, self.request.sampling)
         if ear is not None and ear.heard:
             drawn = replace(drawn, experts=ear.choices())
             mx.async_eval(drawn.experts)
@@ -339,14 +341,14 @@ class _Engine:
         )
 
 
-def _draw_side_by_side(logits: mx.array, uniforms: mx.array, sampling: Sampling) -> Draw:
+def _draw_side_by_side(logits: mx.array, seeds: mx.array, sampling: Sampling) -> Draw:
     """Draw each half of the rows on a lane of its own, if there are lanes and enough logits."""
     half = logits.shape[0] // 2
     if not half or logits.size < DIVIDED or lanes() == 1:
-        return draw(logits, uniforms, sampling)
-    first = draw(logits[:half], uniforms[:half], sampling)
+        return draw(logits, seeds, sampling)
+    first = draw(logits[:half], seeds[:half], sampling)
     with lane(0):
-        second = draw(logits[half:], uniforms[half:], sampling)
+        second = draw(logits[half:], seeds[half:], sampling)
     return first.joined(second)
 
 

@@ -20,7 +20,7 @@ class Row:
 
     prompt: int
     sample: int
-    uniforms: np.ndarray  # [draws] float32 in [0, 1)
+    seeds: np.ndarray  # [draws] uint32, one decides a token
     limit: int  # tokens of its own at which its turn is over
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)

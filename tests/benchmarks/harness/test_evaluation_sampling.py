@@ -41,8 +41,8 @@ def test_200_000_draws_follow_the_exact_distribution(vocab, seed):
     rows = mx.broadcast_to(mx.array(logits), (BATCH, vocab))
     counts = np.zeros(vocab)
     for _ in range(DRAWS // BATCH):
-        uniforms = mx.array(rng.random(BATCH, dtype=np.float32))
-        tokens = draw(rows, uniforms, Sampling(TEMPERATURE, TOP_P)).tokens
+        seeds = mx.array(rng.integers(2**32, size=BATCH, dtype=np.uint32))
+        tokens = draw(rows, seeds, Sampling(TEMPERATURE, TOP_P)).tokens
         counts += np.bincount(np.array(tokens), minlength=vocab)
     exact = nucleus(softmax(logits.astype(np.float64) / TEMPERATURE))
     assert counts.sum() == DRAWS and counts[exact == 0].sum() == 0

@@ -10,7 +10,7 @@ from grpo.config.sections import ConfigError
 from grpo.cpu.lanes import lanes
 from grpo.model.forward import completion_logprobs, rows_of
 from grpo.rollout import engine as rollout_module
-from grpo.rollout.engine import Request, generate, uniform_stream
+from grpo.rollout.engine import Request, generate, seed_stream
 from grpo.rollout.sampler import Sampling
 
 LENGTHS = [9, 3, 6, 4, 12]  # of the prompts
@@ -297,16 +297,16 @@ def test_no_prompts_give_no_groups(tiny):
 
 
 def test_a_row_has_a_stream_of_its_own():
-    base = uniform_stream(request(), 3, 2)
-    assert base.dtype == np.float32 and base.shape == (20,) and (base >= 0).all() and (base < 1).all()
-    np.testing.assert_array_equal(base, uniform_stream(request(), 3, 2))
+    base = seed_stream(request(), 3, 2)
+    assert base.dtype == np.uint32 and base.shape == (20,) and len(set(base)) == 20
+    np.testing.assert_array_equal(base, seed_stream(request(), 3, 2))
     others = [
-        uniform_stream(request(), 2, 3),
-        uniform_stream(request(step=1), 3, 2),
-        uniform_stream(request(seed=4), 3, 2),
+        seed_stream(request(), 2, 3),
+        seed_stream(request(step=1), 3, 2),
+        seed_stream(request(seed=4), 3, 2),
     ]
     assert all((other != base).any() for other in others)
-    np.testing.assert_array_equal(uniform_stream(request(max_tokens=7), 3, 2), base[:7])
+    np.testing.assert_array_equal(seed_stream(request(max_tokens=7), 3, 2), base[:7])
 
 
 @pytest.mark.parametrize("when", ["first token", "later"])
