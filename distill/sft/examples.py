@@ -7,13 +7,13 @@ strip from its history is kept, a `<think>` that the template opens itself is no
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from distill.corpus.readers import Message, messages_of, tools_of
 from grpo.config.sections import ConfigError
-from grpo.rollout.template import OPENED, ChatTemplate, without_opened
+from grpo.rollout.template import OPENED, SAID, ChatTemplate, without_opened
 
 Template = Literal["chat", "plain"]
 TrainOn = Literal["assistant", "all"]
@@ -31,6 +31,14 @@ class Example:
     def counted_tokens(self) -> list[int]:
         """The ids that count."""
         return [token for token, counts in zip(self.tokens, self.trained_mask, strict=True) if counts]
+
+
+class Piece(NamedTuple):
+    """One turn: the text the model is shown, what it says to that, and the token that ends it."""
+
+    shown: str
+    said: str
+    stop: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class Renderer:
             else None
         )
         self.stop_token = self._stop_token()
-        self.stop_text = tokenizer.decode([self.stop_token])
+        self.head = self._head()
         self.opened = self.unclosed = 0  # turns whose `<think>` the template wrote; those of them that never close it
 
     def notes(self) -> list[str]:
@@ -77,53 +85,73 @@ class Renderer:
         """
         if self.rendering.system_prompt is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": self.rendering.system_prompt}, *messages]
-        pieces: list[tuple[str, str]] = []  # what the model is shown, what it says to that
+        pieces: list[Piece] = []
         examples, shown = [], ""
         for i, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            prompt, said = self._turn(messages[:i], message, tools)
+            prompt, said, stop = self._turn(messages[:i], message, tools)
             if pieces and not prompt.startswith(shown):
                 examples.append(self._encode(pieces, messages))
                 pieces, shown = [], ""
-            pieces.append((prompt[len(shown) :], said))
-            shown = prompt + said + self.stop_text
+            pieces.append(Piece(prompt[len(shown) :], said, stop))
+            shown = prompt + said + self.tokenizer.decode([stop])
         return [*examples, self._encode(pieces, messages)]
 
-    def _turn(self, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> tuple[str, str]:
-        """Return the text before an assistant's, and the assistant's text without what the template already opened."""
+    def _turn(self, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> tuple[str, str, int]:
+        """Return the text before an assistant's, its own without what the template opened, and its stop token."""
         if self.chat is None:
             if message.get("tool_calls") or tools:
                 raise ValueError("tools need template: chat, which shows them")
-            return "\n\n".join(one["content"] for one in history), message["content"]
-        prompt = self.chat.opening(history, tools, goes_on=False)
+            return "\n\n".join(one["content"] for one in history), message["content"], self.stop_token
+        prompt, stop = self.chat.opening(history, tools, goes_on=False), self.stop_token
         said = without_opened(prompt, message["content"])
         if message.get("tool_calls"):
-            said = self._calls(prompt, history, message, tools)
+            said, stop = self._calls(prompt, history, message, tools)
+        elif not said.startswith(self.head):
+            said = self.head + said
         if prompt.rstrip().endswith(OPENED):
             self.opened += 1
             self.unclosed += "</think>" not in said
-        return prompt, said
+        return prompt, said, stop
 
-    def _calls(self, prompt: str, history: Sequence[Message], message: Message, tools: Sequence[Any]) -> str:
-        """Return a message with tool calls as the template writes it."""
+    def _calls(
+        self, prompt: str, history: Sequence[Message], message: Message, tools: Sequence[Any]
+    ) -> tuple[str, int]:
+        """Return a message with tool calls as the template writes it, and the token that ends it there."""
         assert self.chat is not None
         whole = self.chat.whole([*history, message], tools)
-        said, stop, _ = whole.removeprefix(prompt).rpartition(self.stop_text)
-        if not whole.startswith(prompt) or not stop:
+        body = whole.removeprefix(prompt)
+        ends = {self.tokenizer.decode([token]): token for token in (self.stop_token, *self.tokenizer.eos_token_ids)}
+        place, stop = max((body.rfind(text), text) for text in ends)
+        if not whole.startswith(prompt) or place < 0:
             raise ValueError("the chat template shows a message with tool calls in another way than a reply")
-        return said
+        return body[:place], ends[stop]
 
-    def _encode(self, pieces: Sequence[tuple[str, str]], messages: Sequence[Message]) -> Example:
+    def _head(self) -> str:
+        """Return the special tokens that a template writes before an assistant's text, such as gpt-oss's channel."""
+        if self.chat is None:
+            return ""
+        asked = [{"role": "user", "content": "?"}]
+        try:
+            prompt, whole = self.chat.opening(asked), self.chat.whole([*asked, {"role": "assistant", "content": SAID}])
+        except ConfigError:
+            return ""
+        head = whole.removeprefix(prompt).partition(SAID)[0] if whole.startswith(prompt) else ""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {})
+        special = {number for number, token in added.items() if token.special}
+        return head if head and special & set(self.tokenizer.encode(head, add_special_tokens=False)) else ""
+
+    def _encode(self, pieces: Sequence[Piece], messages: Sequence[Message]) -> Example:
         tokens: list[int] = []
         mask: list[int] = []
-        for i, (shown, said) in enumerate(pieces):
+        for i, (shown, said, stop) in enumerate(pieces):
             # a template writes its own BOS; plain text gets the tokenizer's, once, as in grpo.rollout.prompts
             if self.rendering.template == "plain" and i == 0:
                 before = self.tokenizer.encode(shown)
             else:
                 before = self.tokenizer.encode(shown, add_special_tokens=False)
-            after = [*self.tokenizer.encode(said, add_special_tokens=False), self.stop_token]
+            after = [*self.tokenizer.encode(said, add_special_tokens=False), stop]
             tokens += [*before, *after]
             mask += [int(self.rendering.train_on == "all")] * len(before) + [1] * len(after)
         mask[0] = 0  # nothing stands before it that could predict it
