@@ -55,6 +55,9 @@ def raised(error: Mapping[str, Any], names: Mapping[str, Any]) -> BaseException:
     except Exception:  # a class of the tests' own setup that wants other arguments than those it passed on
         made = kind.__new__(kind, *arguments)
     vars(made).update(_text=text, _sent=sent)
+    attributes = decode(error["attributes"]) if "attributes" in error else {}
+    for name, value in attributes.items() if isinstance(attributes, dict) else ():
+        vars(made).setdefault(str(name), value)
     return made
 
 

@@ -25,6 +25,7 @@ NOT_SENT = {"redirect_stdout": PRINTED, "redirect_stderr": PRINTED, "capsys": PR
             "inspect": SOURCE, "__doc__": SOURCE, "__dict__": SOURCE, "__annotations__": SOURCE,
             "asyncio": COROUTINES,
             **dict.fromkeys(("__code__", "__closure__", "__globals__", "__slots__", "__subclasses__"), SOURCE),
+            **dict.fromkeys(("is_dataclass", "asdict", "astuple", "__dataclass_fields__"), SOURCE),
             **dict.fromkeys(("__cause__", "__context__", "__traceback__", "__notes__"), CHAINS)}  # fmt: skip
 # Not sent either, where they are no attributes: `client.patch(...)` is the program's own.
 BY_NAME = NOT_SENT | {"open": FILES, "tempfile": FILES, "NamedTemporaryFile": FILES, "TemporaryDirectory": FILES,
@@ -179,6 +180,8 @@ def _refuse_what_is_not_sent(tree: ast.Module) -> None:
             found = NOT_SENT.get(node.attr)
         elif isinstance(node, ast.Name) and not node.id.startswith("__"):
             found = BY_NAME.get(node.id)
+        elif isinstance(node, ast.MatchClass) and not hasattr(builtins, getattr(node.cls, "id", "")):
+            found = "what a class of the program matches"
         elif isinstance(node, ast.Assign) and any(_of_module(target) for target in node.targets):
             found = CHANGES
         if found is not None:

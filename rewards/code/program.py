@@ -229,16 +229,27 @@ def _serve_calls(channel: Channel, request: dict[str, Any]) -> None:
 
 
 def described(error: BaseException) -> dict[str, Any]:
-    """The names of an exception's classes, its message and, if they are plain values, its arguments."""
+    """The names of an exception's classes, its message, and of its arguments and attributes what is plain."""
     names = [kind.__name__ for kind in type(error).__mro__ if issubclass(kind, BaseException)]
     said: dict[str, Any] = {"types": names, "text": ""}
     with contextlib.suppress(BaseException):  # __str__ is the program's own
         said["text"] = str(error)[:300]
-    with contextlib.suppress(BaseException):  # any object may be among them
-        arguments = encode(list(error.args))
-        if len(json.dumps(arguments)) <= LONGEST_MESSAGE:
-            said["args"] = arguments
+    for name, values in (("args", list(error.args)), ("attributes", _plain(error))):
+        with contextlib.suppress(BaseException):  # any object may be among them
+            data = encode(values)
+            if len(json.dumps(data)) <= LONGEST_MESSAGE:
+                said[name] = data
     return said
+
+
+def _plain(error: BaseException) -> dict[str, Any]:
+    """The attributes of an exception that are plain values."""
+    found = {}
+    for name, value in list(vars(error).items()):
+        with contextlib.suppress(BaseException):
+            encode(value)
+            found[name] = value
+    return found
 
 
 def _serve_inputs(channel: Channel, request: dict[str, Any], confinement: Confinement) -> None:

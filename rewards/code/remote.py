@@ -146,6 +146,9 @@ class Remote:
     def __delattr__(self, name: str) -> None:
         self._wire.operate("delattr", self, name)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise Unjudgeable("a test copies or pickles an object of the program")
+
     def __mro_entries__(self, bases: tuple[Any, ...]) -> Any:
         raise Unjudgeable("a test makes a class of one of the program's")
 
@@ -246,6 +249,8 @@ def _of_arithmetic(name: str, turned: bool = False) -> Callable[..., Any]:
         if turned:
             operands.reverse()
         if remote and not any(one._made or one._derived for one in remote):
+            if len(remote) == 2:
+                raise Unjudgeable("what objects of the program come to together would be the program's own word")
             return NotImplemented
         value = self._wire.operate(name, *operands) if remote else OPERATIONS[name](*operands)
         if isinstance(value, Remote):

@@ -278,8 +278,8 @@ def _checked(reply: dict[str, Any]) -> dict[str, Any]:
         outcome, text = _error(reply)
         if outcome == "memory":
             raise Stop(outcome, text)
-        arguments = reply["error"].get("args")
-        sent = {"args": _sound(arguments)} if type(arguments) is list else {}
+        kinds = (("args", list), ("attributes", dict))
+        sent = {name: _sound(reply["error"][name]) for name, kind in kinds if type(reply["error"].get(name)) is kind}
         return {"error": {"types": reply["error"]["types"], "text": text.partition(": ")[2], **sent}}
     if "value" not in reply:
         raise Unsolicited("a reply without value")

@@ -2,11 +2,11 @@
 
 None, true, false, texts, finite floats, integers up to 2^53 and lists stand for themselves; anything else is an object
 with one key: {"int": hex}, {"float": "inf"}, {"tuple" | "set" | "frozenset" | "deque" | "iterator": [...]},
-{"dict": [[k, v]]}, {"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range": [start, stop, step]}, {"Decimal" |
-"Fraction" | "date" | "datetime" | "time": text}, {"timedelta": [days, seconds, microseconds]}, {"array": [dtype, shape,
-values]} (of numpy), {"ref": n} (an object that stays where it is), {"sub": [value, ref]} (of a subclass of a built-in
-class), {"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`). Used on both
-sides; imports nothing slow.
+{"dict": [[k, v]]}, {"bytes" | "bytearray": hex}, {"complex": [re, im]}, {"range" | "slice": [start, stop, step]},
+{"Decimal" | "Fraction" | "date" | "datetime" | "time": text}, {"timedelta": [days, seconds, microseconds]}, {"array":
+[dtype, shape, values]} (of numpy), {"ref": n} (an object that stays where it is), {"sub": [value, ref]} (of a subclass
+of a built-in class), {"graph": [nodes, value]} with {"node": n} for objects of classes that both sides know (`pack`).
+Used on both sides; imports nothing slow.
 """
 
 import collections
@@ -23,7 +23,7 @@ SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     "tuple": tuple,
     "set": set,
     "frozenset": frozenset,
-    "deque": collections.deque,
+    "deque": lambda items: collections.deque(items[1:], items[0]),  # the greatest length comes first
     "iterator": iter,
     "dict": dict,
 }
@@ -83,7 +83,10 @@ def encode(value: Any, refer: Refer | None = None, depth: int = 0) -> Any:
         return real if math.isfinite(real) else {"float": repr(real)}
     if isinstance(value, list):
         return [encode(item, refer, depth + 1) for item in list.__iter__(value)]
-    for kind in (tuple, set, frozenset, collections.deque):
+    if isinstance(value, collections.deque):
+        held = [value.maxlen, *collections.deque.__iter__(value)]
+        return {"deque": [encode(item, refer, depth + 1) for item in held]}
+    for kind in (tuple, set, frozenset):
         if isinstance(value, kind):
             items = kind.__iter__(value)  # type: ignore[arg-type]  # not the subclass's own
             return {kind.__name__: [encode(item, refer, depth + 1) for item in items]}
@@ -109,8 +112,9 @@ def _encode_rest(value: Any, refer: Refer | None, depth: int) -> Any:
         return {"bytes" if isinstance(value, bytes) else "bytearray": value.hex()}
     if isinstance(value, complex):
         return {"complex": [encode(value.real), encode(value.imag)]}
-    if type(value) is range:
-        return {"range": [encode(part) for part in (value.start, value.stop, value.step)]}
+    if type(value) in (range, slice):
+        parts = (value.start, value.stop, value.step)
+        return {type(value).__name__: [encode(part, refer, depth + 1) for part in parts]}
     if isinstance(value, _CONSUMED) and (refer is None or not isinstance(value, Iterator)):
         consumed: Any = value
         return {"iterator": [encode(item, refer, depth + 1) for item in consumed]}
@@ -196,6 +200,9 @@ def check(data: Any, depth: int = 0) -> None:
             if kind == "dict" and not (isinstance(item, list) and len(item) == 2):
                 raise Malformed(f"dict must hold pairs, got {reprlib.repr(item)}")
             check(item, depth + 1)
+        return
+    if kind == "slice":
+        check(content, depth + 1)
         return
     if kind == "graph":
         _check_graph(content, depth)
@@ -291,8 +298,9 @@ class _Reader:
             return bytearray.fromhex(content)
         if kind == "complex":
             return complex(*[self.value(part) for part in content])
-        if kind == "range":
-            return range(*[self.value(part) for part in content])
+        if kind in ("range", "slice"):
+            start, stop, step = (self.value(part) for part in content)
+            return range(start, stop, step) if kind == "range" else slice(start, stop, step)
         if kind == "timedelta":
             return importlib.import_module("datetime").timedelta(*[int(part) for part in content])
         if kind in STANDARD and isinstance(content, str) and STANDARD[kind][2].fullmatch(content):

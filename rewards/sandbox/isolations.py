@@ -32,7 +32,7 @@ BOOT = (
     "package.__path__ = [sys.argv[1]]; sys.modules['rewards'] = package; "
     "from rewards.sandbox.guard import main; main(*sys.argv[2:])"
 )
-_next_id = itertools.cycle(UNPRIVILEGED_IDS)
+_places = itertools.count(os.getpid())  # among them: two trainers begin at different ones
 ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # the same order of sets, so the same reward, in every run
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -95,7 +95,7 @@ def _confinement(
         cpu_seconds=limits.cpu_seconds,
         file_bytes=limits.file_bytes,
         processes=processes,
-        user_id=next(_next_id) if other_user else None,
+        user_id=UNPRIVILEGED_IDS[next(_places) % len(UNPRIVILEGED_IDS)] if other_user else None,
         readable=readable,
         temporary_bytes=TEMPORARY_BYTES,
         seccomp=seccomp,

@@ -50,6 +50,7 @@ WORK = [
     "assert len(Bag(1, 2)) == 2",
     "assert str(Bag(1, 2)) == 'Bag(1, 2)' and repr(Bag(3, 4)) == 'Bag(3, 4)' and f'{Bag(1, 2)}' == 'Bag(1, 2)'",
     "assert list(Bag(1, 2)) == [1, 2]",
+    "assert Bag(1, 2, 3)[:2] == [1, 2] and Bag(1, 2, 3)[::-1] == [3, 2, 1]",
     "assert [x + 1 for x in Bag(*range(1000))] == list(range(1, 1001))",
     "assert 2 in Bag(1, 2) and 3 not in Bag(1, 2)",
     "b = Bag(1, 2)\nb[0] = 5\ndel b[1]\nassert b[0] == 5 and len(b) == 1",
@@ -100,6 +101,10 @@ REFUSED = {  # the program alone could say, or messages can't carry it
     "raised = None\ntry:\n    raise EmptyBag(1)\nexcept EmptyBag as e:\n    raised = e\nassert Bag()": "makes an exception",
     "class Box(Bag):\n    pass\nassert len(Box(1)) == 1": "makes a class of one of the program's",
     "try:\n    Bag().take()\nexcept EmptyBag as e:\n    assert e.__cause__ is None": "came from",
+    "import copy\nassert len(copy.deepcopy(Bag(1))) == 1": "copies or pickles",
+    "assert merged(Bag(1), Bag()) + merged(Bag(1), Bag()) == 1": "the program's own word",
+    "match Bag(1):\n    case Bag():\n        pass\n    case _:\n        assert False": "a class of the program matches",
+    "from dataclasses import asdict\nassert asdict(Bag(1)) == {}": "the names and source of the program",
     "assert sorted([merged(Bag(1), Bag()), merged(Bag(), Bag())]) == 1": "the program's own word",
 }
 
@@ -241,7 +246,7 @@ def last(n): return deque([1, 2, 3], maxlen=n)
         "import numpy as np\ny = f([1, 2, 3])\nassert y.shape == (3,) and y.dtype == float and y.sum() == 12",
         "import numpy as np\nassert np.allclose(f(np.eye(2)), 2 * np.eye(2)) and size(np.eye(2)) == 2",
         "import numpy as np\nassert isinstance(f([1]), np.ndarray) and f([[1, 2]]).tolist() == [[2.0, 4.0]]",
-        "from collections import deque\nassert isinstance(last(2), deque) and last(2) == deque([2, 3]) != last(3)",
+        "from collections import deque\nassert isinstance(last(2), deque) and last(2) == deque([2, 3]) != last(3) and last(2).maxlen == 2",
     ],
 )
 def test_arrays_and_queues_come_back_as_they_are(reward, test):
@@ -295,6 +300,7 @@ def low(n): raise (Lower if n else Low)(5, 2)
         "try:\n    low(1)\n    assert False\nexcept Low as e:\n    assert e.args == (5, 2)\n"
         "try:\n    low(0)\n    assert False\nexcept Lower:\n    assert False\nexcept Low:\n    pass",
         "try:\n    low(1)\n    assert False\nexcept Low as e:\n    assert type(e).__name__ == 'Lower'",
+        "try:\n    low(1)\n    assert False\nexcept Low as e:\n    assert e.need == 5",
     ],
 )
 def test_exceptions_arrive_with_their_arguments(reward, test):
