@@ -89,7 +89,10 @@ def _open(
     try_rewards(rewards, env, env.tasks("train"), config, output, say, stop)
     own = here().first_before_others(lambda: _with_own_start(config, output))
     path = model_path(config, output, say, stop)
-    policy = load_policy(own, path)
+    try:
+        policy = load_policy(own, path)
+    except ConfigError as error:  # of the run's copy, which the user has not named
+        raise ConfigError(str(error).replace(str(own.adapter), str(config.adapter))) from error
     found = {**_made_of(config, env, path, own.adapter), **beside}
     here().require_same(found)
     made_of = fingerprints.compare(start, found, accept=accept_changes, say=say)
@@ -219,8 +222,9 @@ def _with_own_start(config: Config, output: Path) -> Config:
     if config.adapter is None:
         return config
     folder = output / START
-    if not (folder / ADAPTER_CONFIG).exists():
+    if not (output / CONFIG_FILE).exists() or not (folder / ADAPTER_CONFIG).exists():
         files = files_of(config.adapter)
+        shutil.rmtree(folder, ignore_errors=True)  # of a start that was refused
         folder.mkdir(exist_ok=True)
         for source in files:
             shutil.copyfile(source, folder / source.name)

@@ -26,7 +26,8 @@ REFERENCE = "reference.safetensors"
 CHECKPOINT_FILES = (ADAPTER_FILE, ADAPTER_CONFIG, OPTIMIZER, STATE)
 FILES = "files"  # in the state: the names of those written with it, whatever the manifest lists
 SPARE_BYTES = 16 << 20
-BARE = {".lock", ".setup", "log.txt", "settings.json"}  # all that is in a directory when a start is refused
+# all that is in a directory when a start is refused
+BARE = {".lock", ".setup", "log.txt", "settings.json", "start_adapter"}
 
 
 class Lock:

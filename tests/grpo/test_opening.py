@@ -2,6 +2,7 @@
 
 import json
 
+import mlx.core as mx
 import pytest
 
 from grpo.config import Config
@@ -157,6 +158,27 @@ def test_a_resumed_run_starts_from_its_own_copy_of_the_adapter(tiny, tmp_path):
     again.close()
     start, resumed = first.policy.reference_parameters, again.policy.reference_parameters
     assert start.keys() == resumed.keys() and all((start[name] == resumed[name]).all().item() for name in start)
+
+
+def test_an_adapter_that_was_refused_is_not_what_the_next_start_takes(tiny, tmp_path):
+    for name in ("other", "right"):
+        (tmp_path / name).mkdir()
+        tiny.policy(fine_tune="lora", adapter_noise=0.2).save_adapter(tmp_path / name)
+    weights = mx.load(str(tmp_path / "other" / "adapters.safetensors"))
+    mx.save_safetensors(str(tmp_path / "other" / "adapters.safetensors"), dict(list(weights.items())[1:]))
+    (tmp_path / "rows.jsonl").write_text("".join(f'{{"prompt": "w{n} w9", "answer": "1"}}\n' for n in range(10, 20)))
+    given = {"model": str(tiny.directory(tmp_path / "model")), "data": str(tmp_path / "rows.jsonl")}
+    config = Config(**given, adapter=str(tmp_path / "other"), template="plain", reward_weights={"format": 1.0})
+    output = tmp_path / "run"
+    output.mkdir()
+    with pytest.raises(ConfigError, match=f"adapter {tmp_path}/other does not fit this model"):
+        open_run(config, output, resume=False, say=silent, stop=StopFlag())
+    config = config.model_copy(update={"adapter": str(tmp_path / "right")})
+    open_run(config, output, resume=False, say=silent, stop=StopFlag()).close()
+    with pytest.raises(ConfigError), checkpoint.lock(tmp_path / "fails"):
+        wrong = config.model_copy(update={"adapter": str(tmp_path / "other")})
+        open_run(wrong, tmp_path / "fails", resume=False, say=silent, stop=StopFlag())
+    assert not (tmp_path / "fails").exists()
 
 
 def test_an_adapter_that_is_not_there_leaves_no_copy(tmp_path):
