@@ -89,8 +89,7 @@ class Parser(Phrases):
         depth, at = 0, start
         while at < len(self._tokens):
             token = self._tokens[at]
-            if token.kind == "mark":
-                depth += (token.text in ("(", "[", "{", "\\{")) - (token.text in (")", "]", "}", "\\}"))
+            depth += (token.text in ("(", "[", "{", "\\{")) - (token.text in (")", "]", "}", "\\}"))
             if depth <= 0 and at > start and (token.kind == "join" or token.text in (",", ";")):
                 return at
             at += 1
@@ -253,7 +252,7 @@ class Parser(Phrases):
             return self._group(token)
         if token == "{":
             items = self._items("}")
-            return items[0] if len(items) == 1 else Node("set", items)
+            return items[0] if len(items) == 1 else Node("list", items, ",")
         if token == "\\{":
             return self._set()
         if token == "|":
@@ -351,4 +350,5 @@ class Parser(Phrases):
 def _taken_away(whole: Node, part: Node) -> Node:
     """A difference of sets: R is the real numbers, and braces are those of a set."""
     whole = Node("symbol", (), "reals") if whole.name == "R" else whole
-    return Node("difference", (whole, part if part.kind in _SETS else Node("set", (part,))))
+    members = part.parts if part.kind == "list" else (part,)
+    return Node("difference", (whole, part if part.kind in _SETS else Node("set", members)))

@@ -30,16 +30,17 @@ _DOUBLED = re.compile(r"\\\\(?=[A-Za-z])")
 # (3,331) and [1,006,2]: in brackets a comma without a blank anywhere separates
 _BRACKETS = re.compile(r"[(\[\]][^()\[\]]*[)\[\]]|\\\{[^{}]*\\\}")
 _TIGHT = re.compile(r",(?=[0-9])")
-_DECIMAL_COMMA = re.compile(r"(?<=[0-9])\{,\}(?=[0-9]{1,2}(?![0-9])|[0-9]{4})")  # of TeX, where a bare comma separates
-_PLAIN_TIMES = re.compile(r"(?<=[0-9]) ?x ?(?=10\^)")
-_ROOT = re.compile(r"\\root\s*\{?([0-9a-z])\}?\s*\\of\b")
-_CHOOSE = re.compile(r"(?<![0-9A-Za-z}])(?:\{\})?[_^]\{?([0-9]+|[a-z])\}? ?C_\{?([0-9]+|[a-z])\}?")  # _8C_3
-_BASE = re.compile(r"(?<![A-Za-z\\])log_?([0-9]+)(?=\(| [0-9])")  # log2(8), log_10 100
-# R \ {0}, R\{0\}: between sets the backslash of plain text takes away
-_MINUS = re.compile(
-    r"((?<![A-Za-z\\])R|\\mathbb ?\{?R\}?|\\R(?![a-z])|[)\]](?= +\\ +\\?\{)) *"
-    r"(?:\\ +(?=[\[(]|\\?\{)|(?=\\\{)|\\(?=[\[(](?!.*\\[\])])))"
-)
+_SPELLINGS = tuple((hint, re.compile(pattern), meant) for hint, pattern, meant in (
+    ("\\root", r"\\root\s*\{?([0-9a-z])\}?\s*\\of\b", r"\\sqrt[\1]"),
+    # _8C_3
+    ("C_", r"(?<![0-9A-Za-z}])(?:\{\})?[_^]\{?([0-9]+|[a-z])\}? ?C_\{?([0-9]+|[a-z])\}?", r"\\binom{\1}{\2}"),
+    ("log", r"(?<![A-Za-z\\])log_?([0-9]+)(?=\(| [0-9])", r"\\log_{\1}"),  # log2(8), log_10 100
+    # R \ {0}, R\{0\}: between sets the backslash of plain text takes away
+    ("\\", r"((?<![A-Za-z\\])R|\\mathbb ?\{?R\}?|\\R(?![a-z])|[)\]](?= +\\ +\\?\{)) *"
+     r"(?:\\ +(?=[\[(]|\\?\{)|(?=\\\{)|\\(?=[\[(](?!.*\\[\])])))", r"\1\\setminus "),
+    ("{,}", r"(?<=[0-9])\{,\}(?=[0-9]{1,2}(?![0-9])|[0-9]{4})", "."),  # of TeX, where a bare comma separates
+    ("x", r"(?<=[0-9]) ?x ?(?=10\^)", r"\\times "),
+))  # fmt: skip
 _EMPHASIS = re.compile(r"^(?:\*\*|__)+|(?:\*\*|__)+$")
 
 
@@ -148,18 +149,9 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     text = strip_end(clean_characters(text))
     if text.startswith("~"):  # about; elsewhere it is a blank of TeX
         text = "\\approx " + text[1:]
-    if "\\root" in text:
-        text = _ROOT.sub(r"\\sqrt[\1]", text)
-    if "C_" in text:
-        text = _CHOOSE.sub(r"\\binom{\1}{\2}", text)
-    if "log" in text:
-        text = _BASE.sub(r"\\log_{\1}", text)
-    if "\\ " in text or "R" in text:
-        text = _MINUS.sub(r"\1\\setminus ", text)
-    if "{,}" in text:
-        text = _DECIMAL_COMMA.sub(".", text)
-    if "x" in text:
-        text = _PLAIN_TIMES.sub(r"\\times ", text)
+    for hint, pattern, meant in _SPELLINGS:
+        if hint in text:
+            text = pattern.sub(meant, text)
     if "\\\\" in text and "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     if "," in text:
@@ -168,8 +160,6 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     _scan(text, found, textual=False)
     if "]" in text or "[" in text:
         _turn_brackets(found)
-    while len(found) > 2 and found[0].text == "{" and _closes_last(found):
-        found = found[1:-1]
     return tuple(found)
 
 
@@ -183,17 +173,6 @@ def _turn_brackets(tokens: list[Token]) -> None:
         beside = tokens[at] if edge else tokens[at - 1 if opens else at + 1]
         if edge or beside.kind == "join" or beside.text in _TURNED[token.text]:
             tokens[at] = token._replace(text="(" if opens else ")")
-
-
-def _closes_last(tokens: list[Token]) -> bool:
-    """Return whether the brace that opens the tokens is closed by the last of them."""
-    depth = 0
-    for at, token in enumerate(tokens):
-        if token.kind == "mark":
-            depth += (token.text == "{") - (token.text == "}")
-        if depth == 0:
-            return at == len(tokens) - 1
-    return False
 
 
 def _separated(brackets: str) -> str:
