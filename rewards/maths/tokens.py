@@ -95,6 +95,7 @@ _TOKEN = re.compile(
     r"|(?P<row>\\\\(?:\[[0-9a-z. ]*\])?)"
     r"|(?P<mark>\*\*|<=|>=|!=|=<|==|\.\.\.|…|\\[{}%$|]|:=|[-+*/^_(){}\[\]|,;:=<>!%'&.€£¥₹])"
 )
+_BRACE, _ARGUMENT = re.compile(r"\\.|[{}]", re.DOTALL), re.compile(r"\s*([^\\\s])")
 _NO_DIGIT = re.compile(r"(?<=[0-9])[^0-9.eE+-]+(?=[0-9]{3})")
 _AROUND = frozenset({"cup", "cap", "setminus", ",", ";", "=", "in"})
 _TURNED = {
@@ -284,13 +285,8 @@ def _styled(text: str, at: int, name: str, found: list[Token], spaced: bool, tex
 
 def _group_end(text: str, at: int) -> int:
     """Index of the last character of a command's argument: a braced group or one character."""
-    while at < len(text) and text[at] in " \t\n":
-        at += 1
-    if text[at : at + 1] != "{":
-        if at >= len(text) or text[at] == "\\":
-            raise Unknown
-        return at
-    end = closing_brace(text, at)
+    match = _ARGUMENT.match(text, at)
+    end = -1 if match is None else closing_brace(text, match.start(1)) if match[1] == "{" else match.start(1)
     if end < 0:
         raise Unknown
     return end
@@ -298,18 +294,11 @@ def _group_end(text: str, at: int) -> int:
 
 def closing_brace(text: str, start: int) -> int:
     r"""Index of the brace that closes the one at `start`, or -1; `\{` and `\}` don't count. One pass."""
-    depth, at = 0, start
-    while at < len(text):
-        ch = text[at]
-        if ch == "\\":
-            at += 1
-        elif ch == "{":
-            depth += 1
-        elif ch == "}":
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
+    depth = 0
+    for match in _BRACE.finditer(text, start):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0 and match.group() == "}":
+            return match.start()
     return -1
 
 

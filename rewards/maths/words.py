@@ -107,8 +107,8 @@ def unit_name(words: list[str]) -> str:
 
 def denies(text: str) -> bool:
     """Return whether a text denies, doubts or distorts what it says."""
-    words = [word.lower() for word in _WORD.findall(text)]
-    return any(word in NEGATION or word in DISTORTING for word in words) or "n't" in text or "?" in text
+    said = set(map(str.lower, _WORD.findall(text)))
+    return bool(said & (NEGATION | DISTORTING)) or "n't" in text or "?" in text
 
 
 def states(subject: str) -> bool:
@@ -120,8 +120,7 @@ def states(subject: str) -> bool:
 
 def changes(text: str) -> bool:
     """Return whether a text holds a word that changes or denies what a number beside it says."""
-    words = [word.lower() for word in _WORD.findall(text)]
-    return any(word in CHANGING or word in NEGATION for word in words) or _TURNED_AROUND.search(text) is not None
+    return bool(CHANGING & set(map(str.lower, _WORD.findall(text)))) or _TURNED_AROUND.search(text) is not None
 
 
 def phrase(tokens: tuple[Token, ...]) -> str:
