@@ -236,9 +236,6 @@ def _command(text: str, at: int, name: str, found: list[Token], spaced: bool, te
         if name in ("left", "right") and text[at : at + 1] == ".":
             at += 1
         return at, spaced or name in _SPACES
-    if name.startswith(("quad", "qquad")):  # \quadx
-        _word(name[name.index("quad") + 4 :], found, True, textual)
-        return at, False
     if name in _DROPPING_ONE:
         if text[at : at + 1] == "[" and "]" in text[at:]:
             at = text.index("]", at) + 1
@@ -271,15 +268,12 @@ def _styled(text: str, at: int, name: str, found: list[Token], spaced: bool, tex
     words = name in _TEXTUAL or (
         len(inside.strip()) > 1 and inside.replace("/", "").replace("~", "").replace(" ", "").isalpha()
     )
-    before = len(found)
     if words:
         _scan(inside, found, textual=True)
     else:
         found.append(Token("mark", "{", spaced, textual))
         _scan(inside, found, textual=textual)
         found.append(Token("mark", "}", False, textual))
-    if len(found) > before and spaced:
-        found[before] = found[before]._replace(spaced=True)
     return end + 1, words and inside[-1:].isspace()
 
 
