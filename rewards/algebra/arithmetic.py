@@ -19,6 +19,7 @@ MP.dps = 60
 PI, E, IMAGINARY = +MP.pi, +MP.e, MP.mpc(0, 1)
 SAME = MP.mpf("1e-25")  # relative difference of values that count as equal
 NOISE = 165  # bits, some 50 digits: what is smaller by them than what it was made of is 0
+_EXACT = frozenset({int, Fraction})
 _SMALL = 1 << 64
 MAX_BITS = 4000  # of an exact fraction; beyond, it is rounded
 MAX_WHOLE_BITS = 40_000  # of an integer, which costs far less
@@ -29,8 +30,8 @@ class Unsupported(Exception):
     """No plain expression, or no value that can be told."""
 
 
-def exact(*numbers: Number) -> bool:
-    return all(isinstance(number, (int, Fraction)) for number in numbers)
+def exact(one: Number, other: Number = 0) -> bool:
+    return type(one) in _EXACT and type(other) in _EXACT
 
 
 def is_real(value: Number) -> bool:
@@ -136,7 +137,7 @@ def binomial(above: Number, below: Number) -> Number:
 
 def extreme(name: str, *values: Number) -> Number:
     """`max`, `min`, `gcd` or `lcm` of exact values; the last two of integers."""
-    if not exact(*values) or (name in ("gcd", "lcm") and not all(isinstance(value, int) for value in values)):
+    if not all(type(value) is int or (name in ("max", "min") and exact(value)) for value in values):
         raise Unsupported
     functions: dict[str, Callable[..., Number]] = {"max": max, "min": min, "gcd": math.gcd, "lcm": math.lcm}
     return functions[name](*values)

@@ -48,7 +48,7 @@ class Evaluated:
     @property
     def rational(self) -> bool:
         """Return whether the values are exact."""
-        return exact(*self.values)
+        return all(map(exact, self.values))
 
     @property
     def real(self) -> Fraction | None:

@@ -100,8 +100,29 @@ def test_hostile_expressions_cost_no_time():
     started = time.process_time()
     for text in ("(" * 1000 + "1" + ")" * 1000, "x^" * 500 + "x", "-" * 2000 + "1", "(x+1)^{99}" * 40, "9!" * 40,
                  r"\frac{1}{" * 200 + "x" + "}" * 200, "9" * 2000 + "^{99999}", "|" * 300 + "x",
-                 r"\sum_{i=1}^{99} \sum_{j=1}^{99} \sum_{k=1}^{99} i j k", r"\sum_{i=1}^{999999999} i"):  # fmt: skip
+                 r"\sum_{i=1}^{99} \sum_{j=1}^{99} \sum_{k=1}^{99} i j k", r"\sum_{i=1}^{999999999} i",
+                 r"(10^{80})!", r"2^{2^{2^{300}}}", r"\int_0^1 \sum_{k=1}^{5000} x^k dx", r"\int_0^{10^{50}} \sin(x^2) dx",
+                 "e^{e^{e^{e^{e^{10}}}}}"):  # fmt: skip
         reading = read(text)
         if reading is not None:
             evaluated(reading.tree)
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "expected"),
+    [
+        (r"\int_0^1 x^2\,dx", "1/3", True),
+        (r"\int_0^1 x^2\,dx", "1/4", False),
+        (r"\int_{-\infty}^{\infty} e^{-x^2}\,dx", r"\sqrt{\pi}", True),
+        (r"\int_0^x 2t\,dt", "x^2", True),
+        (r"\int_0^\pi \sin x\,dx", "2", True),
+        (r"\int_0^1 \frac{1}{x}\,dx", r"\int_0^1 \frac{1}{y}\,dy", True),  # no value, but the same integral
+        (r"\int_0^1 \frac{1}{x}\,dx", r"\int_0^1 \frac{2}{y}\,dy", False),
+        (r"\sum_{k=1}^n k", r"\frac{n(n+1)}{2}", True),  # where n is a natural number
+        (r"\sum_{k=1}^n k", r"\frac{n(n-1)}{2}", False),
+        (r"\prod_{k=1}^n k", "n!", True),
+    ],
+)
+def test_integrals_and_sums_are_worked_out(gold, answer, expected):
+    assert verdict(gold, answer) is expected
