@@ -193,6 +193,7 @@ def test_an_environment_from_a_function(modules):
         ({"agent": {"harness": {"id": "bash"}}}, "agent agent plays with the program 'bash'"),
         ({"agent": {"runtime": {"type": "docker"}}}, "agent agent runs in docker"),
         ({"agent": {"max_turn": 2}}, "max_turn"),
+        ({"id": "user-sim"}, "give every other agent of this environment a model and a client of its own"),
     ],
 )
 def test_what_can_not_be_trained_is_one_line(modules, arguments, problem):
