@@ -45,20 +45,23 @@ def raised(error: Mapping[str, Any], names: Mapping[str, Any]) -> BaseException:
     if any(issubclass(kind, StopIteration | StopAsyncIteration) for kind in kinds):
         kinds = [Stopped]
     sent = tuple(decode(error["args"])) if "args" in error else None
-    try:
-        kind = _combined(tuple(kinds), types)
-    except TypeError:  # classes that no class can have together
-        kind = _combined((RuntimeError,), types)
     arguments = (text,) if sent is None else sent
     try:
-        made = kind(*arguments)
-    except Exception:  # a class of the tests' own setup that wants other arguments than those it passed on
-        made = kind.__new__(kind, *arguments)
+        made = _made(_combined(tuple(kinds), types), arguments)
+    except TypeError:  # of classes that no class can have together, or that want other arguments (ExceptionGroup)
+        made = _made(_combined((RuntimeError,), types), arguments)
     vars(made).update(_text=text, _sent=sent)
     attributes = decode(error["attributes"]) if "attributes" in error else {}
     for name, value in attributes.items() if isinstance(attributes, dict) else ():
         vars(made).setdefault(str(name), value)
     return made
+
+
+def _made(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    try:
+        return kind(*arguments)
+    except Exception:  # a class of the tests' own setup that wants other arguments than those it passed on
+        return kind.__new__(kind, *arguments)
 
 
 def _is_exception(kind: Any) -> bool:

@@ -284,7 +284,7 @@ class _Reader:
             if kind in SEQUENCES:
                 return SEQUENCES[kind]([self.value(item) for item in content])
             return self._rest(kind, content)
-        except (TypeError, ValueError, OverflowError, LookupError, AttributeError, ImportError) as error:
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, ImportError) as error:
             raise Malformed(f"{kind}: {error}") from None
 
     def _rest(self, kind: str, content: Any) -> Any:

@@ -342,3 +342,16 @@ def test_a_long_reply_is_not_taken_apart(monkeypatch):
     assert (list(judged), list(judged.outcomes)) == ([0.0], ["forged"])
     assert "more than 65536 bytes where a few words" in judged.messages["forged"]
     assert max(read) < 1 << 20
+
+
+@pytest.mark.parametrize(
+    "value", ['{"Fraction": "1/0"}', '{"array": ["int64", [1], [4]]}', '{"deque": []}', '{"sub": [4]}']
+)
+def test_a_value_that_none_can_be_is_that_programs_failure_alone(value):
+    forger = f'import os\ndef f(x): os.write(41, b\'{{"id": 2, "value": {value}}}\\n\')\nimport time\n'
+    judged = CodeReward(cpu_seconds=1)(
+        prompts=[""] * 2,
+        completions=[fenced(forger), fenced("def f(x): return x * x")],
+        tests=[["assert f(2) == 4"]] * 2,
+    )
+    assert list(judged) == [0.0, 1.0] and judged.outcomes["forged"] == 1

@@ -283,6 +283,7 @@ class Low(Exception):
         self.need = need
 class Lower(Low): pass
 def leave(): sys.exit(3)
+def group(): raise ExceptionGroup("both", [ValueError(1), KeyError(2)])
 def missing(): return {}["k"]
 def text(): return b"\\xff".decode()
 def file(): raise FileNotFoundError(2, "no such", "x")
@@ -294,6 +295,7 @@ def low(n): raise (Lower if n else Low)(5, 2)
     "test",
     [
         "try:\n    leave()\n    assert False\nexcept SystemExit as e:\n    assert e.code == 3",
+        "try:\n    group()\n    assert False\nexcept Exception as e:\n    assert type(e).__name__ == 'ExceptionGroup'",
         "try:\n    missing()\n    assert False\nexcept KeyError as e:\n    assert e.args[0] == 'k' and str(e) == \"'k'\"",
         "try:\n    text()\n    assert False\nexcept UnicodeDecodeError as e:\n    assert e.start == 0",
         "try:\n    file()\n    assert False\nexcept OSError as e:\n    assert e.errno == 2 and type(e) is FileNotFoundError",
