@@ -10,7 +10,7 @@ from benchmarks.harness.settings import Settings
 from grpo.config.sections import ConfigError
 from grpo.model.policy import Policy
 
-PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "sympy", "transformers")
+PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "mpmath", "transformers")
 HASHED = ("*.safetensors", "config.json", "generation_config.json", "tokenizer*", "*.jinja")
 
 

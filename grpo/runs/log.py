@@ -16,7 +16,7 @@ from grpo.runs.interrupt import Interrupted
 from rewards.printable import masked, printable
 
 LOG = "log.txt"
-PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "transformers", "sympy")
+PACKAGES = ("grpo-mlx", "mlx", "mlx-lm", "numpy", "transformers", "mpmath")
 
 
 class RunLog:

@@ -12,7 +12,7 @@ GENERATED = ["arithmetic", "countdown", "digit_sums"]
 
 
 def test_importing_envs_loads_no_mlx_and_no_data_library():
-    heavy = ["mlx", "datasets", "reasoning_gym", "numpy", "pydantic", "sympy"]
+    heavy = ["mlx", "datasets", "reasoning_gym", "numpy", "pydantic", "mpmath"]
     program = f"import sys, envs; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -1,4 +1,4 @@
-"""Lists, tuples, intervals, chains, text: the structure of answers, without sympy."""
+"""Lists, tuples, intervals, chains, text: the structure of answers."""
 
 import pytest
 
