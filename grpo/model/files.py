@@ -53,9 +53,11 @@ def load_files(source: str, *, revision: str | None = None) -> tuple[Any, Any, d
     Raises ValueError, one line, for what `check_files` refuses, and whatever the hub client, json, safetensors and
     mlx_lm's model classes raise on a bad model.
     """
+    import mlx.core as mx
     from mlx_lm.utils import _download, load  # what mlx_lm.load itself begins with: the same files, the same cache
 
     folder = Path(_download(source, revision=revision))
     check_files(folder)
     loaded: Any = load(str(folder), tokenizer_config=NO_CODE, return_config=True)
+    loaded[0](mx.array([[0]]))  # put together, not computed: what is wrong with its sizes and settings raises now
     return loaded

@@ -77,3 +77,10 @@ def test_a_tokenizer_with_code_is_refused_without_a_question(folder):
     )
     assert "it ran" not in done.stdout + done.stderr
     assert "[y/N]" not in done.stdout + done.stderr
+
+
+def test_settings_that_no_layer_can_use_are_one_line(folder):
+    change(folder / "config.json", rope_theta="x")
+    with pytest.raises(ConfigError, match="can't be loaded") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
