@@ -3,6 +3,7 @@
 Without arguments: the embedded model, nothing downloaded.
 """
 
+import argparse
 import contextlib
 import functools
 import json
@@ -16,6 +17,7 @@ from grpo.config import Config
 from grpo.config.layers import Layer
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
+from grpo.ranks.settings import require_roles
 from grpo.runs import tuned
 from grpo.runs.command import Settled, configure, guarded, has_checkpoint, parse, refuse, say
 
@@ -26,9 +28,10 @@ MINIATURE = "miniature"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 done, 2 the input is wrong, 130 / 143 interrupted after saving, 1 anything else."""
-    options = parse("grpo.train", str(__doc__), Config, arguments)
+    options = parse("grpo.train", str(__doc__), Config, arguments, roles=True)
     try:
         settled = configure(options, Config, "quickstart", packaged=quickstart, measured=tuned.layer)
+        require_roles(settled.config, options.samplers, options.learners, launched=not options.dry_run)
     except ConfigError as error:
         return refuse(error)
 
@@ -38,10 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return check(settled, options)
 
     def work() -> None:
-        _run(settled, resume=options.resume, accept_changes=options.accept_changes)
+        _run(settled, options)
 
     output = settled.output
-    go_on = f"python -m grpo.train --output {output} --resume"
+    roles = f" --samplers {options.samplers} --learners {options.learners}" if options.samplers else ""
+    go_on = f"python -m grpo.train --output {output} --resume{roles}"
     told = [*(["--config", str(options.config)] if options.config is not None else []), *options.overrides]
     begin_again = " ".join([go_on, *map(shlex.quote, told)])  # the config may not be recorded yet
     saved = functools.partial(has_checkpoint, output)
@@ -55,24 +59,23 @@ def quickstart(given: Mapping[str, Any]) -> Layer | None:
     return Layer(QUICKSTART_SOURCE, read_yaml(QUICKSTART))
 
 
-def _run(settled: Settled[Config], *, resume: bool, accept_changes: bool) -> None:
+def _run(settled: Settled[Config], options: argparse.Namespace) -> None:
     from grpo.cpu.blas import load_blas
     from grpo.opening import open_run
+    from grpo.ranks.roles import Sampler, dismiss
     from grpo.ranks.session import joined
     from grpo.ranks.settings import same_settings
     from grpo.runs import checkpoint
     from grpo.runs.directory import claim, finished
     from grpo.runs.interrupt import StopFlag
 
-    blas = load_blas()
-    with StopFlag() as stop, joined(stop, {"command": "grpo.train"}) as ranks:
+    blas, resume = load_blas(), options.resume
+    told = {"command": "grpo.train", "samplers": options.samplers}
+    with StopFlag() as stop, joined(stop, told) as ranks:
         settled = same_settings(settled, resume=resume)
         config, output = settled.config, settled.output
         ranks.share_model(config.tensor_parallel)
-        if ranks.size > 1 and config.max_staleness > 0:
-            raise ConfigError(
-                "max_staleness must be 0 where several processes train one run: all sample, then all learn"
-            )
+        ranks.samplers = options.samplers
         if resume and (steps := ranks.from_first(lambda: finished(config, output))):
             if ranks.writes:
                 claim(config, output, resume=True, say=lambda _: None, origins=settled.origins)
@@ -83,12 +86,22 @@ def _run(settled: Settled[Config], *, resume: bool, accept_changes: bool) -> Non
             return
         warning = f"; warning: {blas.warning}" if blas.warning else ""
         several = f"; {ranks.size} processes" if ranks.size > 1 else ""
+        several += f", {options.samplers} of them sample" if options.samplers else ""
         preface = [f"run directory {output}; matrix products by {blas.name}{warning}{several}", *settled.lines()]
         with checkpoint.lock(output) if ranks.writes else contextlib.nullcontext():
-            given: dict[str, Any] = {"accept_changes": accept_changes, "origins": settled.origins, "preface": preface}
+            given: dict[str, Any] = {
+                "accept_changes": options.accept_changes,
+                "origins": settled.origins,
+                "preface": preface,
+            }
             trainer = open_run(config, output, resume=resume, say=say, stop=stop, **given)
             with trainer.logger.log.failures():
+                ranks.take_roles()
+                if ranks.follows:
+                    Sampler(trainer, stop).run()
+                    return
                 summary = trainer.train(stop)
+                dismiss()
             if ranks.writes:
                 checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
                 _conclude(output, config, summary)

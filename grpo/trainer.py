@@ -4,7 +4,6 @@ tasks -> generate -> score -> group_advantages -> learn -> log, checkpoint
 """
 
 import functools
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,9 +37,10 @@ from grpo.metrics import logged_metrics, rollout_metrics
 from grpo.model.facts import facts_of_model
 from grpo.model.policy import Policy
 from grpo.ranks import here
+from grpo.ranks.ahead import AheadOverRanks, Ask
 from grpo.ranks.sampling import sampled, scored_by_first
-from grpo.rollout.ahead import Ahead, Sampled
-from grpo.rollout.choosing import filter_of, longest_of, order_of, remote_of, source_of
+from grpo.rollout.ahead import Sampled
+from grpo.rollout.choosing import ahead_of, filter_of, longest_of, order_of, remote_of, samplers_of, source_of
 from grpo.rollout.dialogue import dialogues_of, tools_for
 from grpo.rollout.engine import Request
 from grpo.rollout.filling import Filling
@@ -133,15 +133,16 @@ class Trainer(Loop[TrainerState]):
             self._require_best()
         self._open_logger(RunLogger)
         self.logger.token_texts = TokenTexts(policy.tokenizer.decode)
-        self.remote = remote_of(config, policy, env, output, self.logger.say, self.state.step, self.train_prompts[0])
-        self.source: RolloutSource = self.remote or source_of(config, self.seams.rollout_fn)
-        self.ahead = Ahead(self._fill, max_staleness=config.max_staleness, steps=config.steps)
+        servers = remote_of(config, policy, env, output, self.logger.say, self.state.step, self.train_prompts[0])
+        self.source: RolloutSource = servers or source_of(config, self.seams.rollout_fn)
+        self.remote = servers or samplers_of()
+        self.ahead = ahead_of(config, self.filling, self._fill, self.share)
         for note in self.notes:
             self.logger.say(f"  note: {note}")
         for line in odd_mixtures(config):
             self.logger.say(f"  warning: {line}")
         if here().writes:
-            self._replay()
+            self._show_earlier_steps()
         self.failures = Failures(self.logger, whole_steps=config.reward_batch == "step")
 
     def _begin(self) -> None:
@@ -156,7 +157,7 @@ class Trainer(Loop[TrainerState]):
     def _step(self, step: int) -> None:
         """Run one rollout batch and its updates."""
         start = time.monotonic()
-        self.scorer.state = CallState(step, self.config.steps, *self.filling.order.passes(self.state.order))
+        self.scorer.state = self._call_state(self.state.order, step)
         if self.remote is not None:
             self.remote.send(self.policy, step)
         ready = self.ahead.take(self.state.order, step, self.stop.check)
@@ -217,19 +218,48 @@ class Trainer(Loop[TrainerState]):
 
     def _fill(self, order: OrderState, step: int) -> Sampled:
         """Sample and score the batch of a step."""
-        start, state = time.monotonic(), CallState(step, self.config.steps, *self.filling.order.passes(order))
+        start, state = time.monotonic(), self._call_state(order, step)
         batch = self.filling.fill(order, step, partial(self._rollout, state))
         return Sampled(batch, self.decoded_at - start, time.monotonic() - self.decoded_at)
 
+    def share(self, ask: Ask) -> Callable[[], tuple[list[Group], list[GroupScores]]]:
+        """Take this rank's share of the next prompts of an order; return what samples and scores it."""
+        places, _ = self.filling.order.take(ask.order, ask.count, ask.step)
+        own = here().places(ask.count)
+        prompts = [self.filling.order.prompts[places[number]] for number in own]
+        if not prompts:
+            return lambda: ([], [])
+        request = self._request(ask.step, [ask.before + number for number in own])
+        return partial(self._sample, self._call_state(ask.order, ask.step), prompts, request)
+
+    def _call_state(self, order: OrderState, step: int) -> CallState:
+        return CallState(step, self.config.steps, *self.filling.order.passes(order))
+
     def _rollout(
-        self, state: CallState, prompts: Sequence[Prompt], before: int
+        self, state: CallState, prompts: Sequence[Prompt], before: int, order: OrderState
     ) -> tuple[list[Group], list[GroupScores]]:
         """Return groups and their rewards in the order of the prompts; rewards run while others are decoded.
 
-        `before`: prompts of this step that were sampled earlier, so that all draw other random numbers.
+        `before`: prompts of this step that were sampled earlier, so that all draw other random numbers; `order` is the
+        state before these.
         """
-        config, step = self.config, state.global_step
-        request = Request(
+        step = state.global_step
+        if isinstance(self.ahead, AheadOverRanks):
+            groups, scored = self.ahead.sampled(order, prompts, step, before)
+            self.decoded_at = time.monotonic()
+        else:
+            self.decoded_at = time.monotonic()
+            request = self._request(step, range(before, before + len(prompts)))
+            groups, scored = sampled(prompts, request, partial(self._sample, state))
+        if self.config.reward_batch == "step":
+            scored = scored_by_first(lambda: results(self.scorer.submit_all(groups, state), self.stop.check))
+        self.failures.hear(self.state.step + 1, prompts, groups, scored)
+        return groups, scored
+
+    def _request(self, step: int, numbers: Sequence[int]) -> Request:
+        """Return the request for prompts of a step, by their numbers in it."""
+        config = self.config
+        return Request(
             samples=config.num_generations,
             max_tokens=length_limit(config, step),
             sampling=Sampling(config.temperature, config.top_p, config.top_k),
@@ -240,14 +270,8 @@ class Trainer(Loop[TrainerState]):
             kv_bits=config.kv_bits,
             stops=self.stops_at,
             dialogues=self.dialogues,
-            numbers=range(before, before + len(prompts)),
+            numbers=numbers,
         )
-        self.decoded_at = time.monotonic()
-        groups, scored = sampled(prompts, request, partial(self._sample, state))
-        if config.reward_batch == "step":
-            scored = scored_by_first(lambda: results(self.scorer.submit_all(groups, state), self.stop.check))
-        self.failures.hear(self.state.step + 1, prompts, groups, scored)
-        return groups, scored
 
     def _sample(
         self, state: CallState, prompts: Sequence[Prompt], request: Request
@@ -337,23 +361,8 @@ class Trainer(Loop[TrainerState]):
         )
         return before_and_after(figures, None if likeliest is None else likeliest.figures)
 
-    def _replay(self) -> None:
-        """Show the coach of a resumed run the earlier steps."""
-        unreadable = 0
-        for line in (self.output / METRICS).read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                metrics = json.loads(line) if line else None
-                if metrics is not None:
-                    self.coach.look(metrics.pop("step"), metrics)
-            except (
-                ValueError,
-                KeyError,
-                TypeError,
-                AttributeError,
-                RecursionError,
-            ):  # torn by a kill or a full disk, or overwritten
-                unreadable += 1
-        if unreadable:
+    def _show_earlier_steps(self) -> None:
+        if unreadable := self.coach.replay(self.output / METRICS):
             self.logger.say(f"  warning: {unreadable} lines of {METRICS} can't be read and are passed over")
 
     def _finish(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def row_of(config: RejectionConfig, one: Candidate, adapter: str | None) -> Corp
     domain, reference = columns.get("domain"), columns.get("answer")
     language = columns.get("language")
     provenance = Provenance(
-        model=config.server or config.model,
+        model=config.sampled_by,
         adapter_sha256=adapter,
         seed=config.seed,
         temperature=config.temperature,

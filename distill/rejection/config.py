@@ -27,10 +27,12 @@ class RejectionConfig(TurnSettings):
         "auto", description="of the weights; auto = as stored, float32 on a CPU"
     )
     cold_start: ColdStart = Field(default_factory=ColdStart, description="of the miniature model")
-    server: str | None = Field(
-        None, description="sample from this OpenAI-compatible server instead, e.g. http://127.0.0.1:8080/v1"
+    server: str | list[str] | None = Field(
+        None,
+        description="sample from this OpenAI-compatible server instead, e.g. http://127.0.0.1:8080/v1, or from several "
+        "that serve the same model: [ADDRESS, ...]",
     )
-    concurrency: int = Field(8, ge=1, description="requests to the server at a time")
+    concurrency: int = Field(8, ge=1, description="requests to each server at a time")
     timeout_seconds: float = Field(600.0, gt=0, description="for one request to the server")
     server_model: str = Field("default_model", description="the model's name there")
     server_seeds: bool = Field(
@@ -144,6 +146,16 @@ class RejectionConfig(TurnSettings):
         if self.template != "chat" and (self.system_prompt or self.chat_template_kwargs):
             raise ValueError(f"system_prompt and chat_template_kwargs need template: chat, got {self.template}")
         return self
+
+    @property
+    def servers(self) -> list[str]:
+        """The servers' addresses, none where a model that runs here samples."""
+        return [self.server] if isinstance(self.server, str) else self.server or []
+
+    @property
+    def sampled_by(self) -> str:
+        """The name of what sampled, for the corpus: the model, or its servers."""
+        return ", ".join(self.servers) or self.model
 
     @property
     def own_shard(self) -> tuple[int, int]:

@@ -134,7 +134,7 @@ def _sampler(config: RejectionConfig, output: Path, stop: Any, env: Any, say: Sa
     if config.server is not None:
         from distill.rejection.server import ServerSampler
 
-        return ServerSampler(config)
+        return ServerSampler(config, say)
     from distill.rejection.samplers import ModelSampler, rendering
     from grpo.model.frozen import load_teacher
     from grpo.opening import model_path

@@ -1,6 +1,6 @@
-"""Completions of tasks from an OpenAI-compatible server, see `grpo.rollout.server`."""
+"""Completions of tasks from OpenAI-compatible servers, see `grpo.rollout.server`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from distill.rejection.config import RejectionConfig
 from distill.rejection.samplers import Completion, Drawn, OnTokens
@@ -13,11 +13,11 @@ from rewards.base import prompt_text
 class ServerSampler:
     """Draws completions over HTTP."""
 
-    def __init__(self, config: RejectionConfig) -> None:
-        """ConfigError, one line, for an address that is none."""
-        self.config = config
+    def __init__(self, config: RejectionConfig, say: Callable[[str], None] = lambda _: None) -> None:
+        """`say` prints a line. ConfigError, one line, for an address that is none."""
+        self.config, self.say = config, say
         self.asking = Asking(
-            url=str(config.server),
+            url=config.servers,
             model=config.server_model,
             samples=config.samples,
             max_tokens=config.max_completion_length,
@@ -31,8 +31,8 @@ class ServerSampler:
         )
 
     def sample(self, tasks: Mapping[int, Task], on_tokens: OnTokens) -> Iterator[Drawn]:
-        """Every task's completions as they are complete; ConfigError, one line, where the server can't go on."""
+        """Every task's completions as they are complete; ConfigError, one line, where no server can go on."""
         asked = {number: chat_messages(task, self.config.system_prompt, []) for number, task in tasks.items()}
-        for number, said in completions(self.asking, asked, on_tokens):
+        for number, said in completions(self.asking, asked, on_tokens, self.say):
             drawn = tuple(Completion(one.text, one.tokens, one.stop_reason) for one in said)
             yield Drawn(number, prompt_text(tasks[number].prompt), drawn)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_sft(settled.config, settled.output, resume=options.resume, accept_changes=changes, preface=told)
 
     go_on = f"python -m distill.sft --output {settled.output} --resume"
-    return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))
+    return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output), over_ranks=True)
 
 
 if __name__ == "__main__":

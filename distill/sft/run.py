@@ -1,5 +1,6 @@
 """Run supervised fine-tuning in a run directory."""
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -19,9 +20,12 @@ from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
 from grpo.model.loading import load_policy
 from grpo.model.policy import Policy
+from grpo.ranks import here
+from grpo.ranks.session import joined
+from grpo.ranks.settings import same_settings
 from grpo.report.page import render
 from grpo.runs import checkpoint, fingerprints
-from grpo.runs.command import say
+from grpo.runs.command import Settled, say
 from grpo.runs.directory import CONFIG_FILE, SUMMARY, Say, claim
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
@@ -72,22 +76,28 @@ def run(
 
     `beside`: fingerprints of what the objective needs besides the data and the model.
     """
-    with checkpoint.lock(output), StopFlag() as stop:
-        if resume and (done := _finished(config, output)) is not None:
-            return done
-        start = claim(config, output, resume=resume, say=say, free=FREE_TO_CHANGE)
-        log = RunLog(output)
-        log.begin()
-        heard = log.heard(say)
-        for line in preface:
-            heard(line)
-        with log.failures():
-            changes: dict[str, Any] = {"accept_changes": accept_changes, "beside": beside}
-            trainer = _trainer(config, output, start, make_objective, heard, **changes)
-            summary = trainer.train(stop)
-        checkpoint.write_text(output / SUMMARY, json.dumps(summary, indent=1))
-        checkpoint.write_text(output / "report.html", render([output]))
-        heard(f"curves and settings: {output}/report.html   the adapter: {output}/adapters.safetensors")
+    with StopFlag() as stop, joined(stop, {"command": "distill.sft"}) as ranks:
+        settled = same_settings(Settled(config, output), resume=resume)
+        config, output = settled.config, settled.output
+        if not ranks.writes:
+            output.mkdir(parents=True, exist_ok=True)  # on a machine of its own
+        with checkpoint.lock(output) if ranks.writes else contextlib.nullcontext():
+            if resume and (done := ranks.from_first(lambda: _finished(config, output))) is not None:
+                return dict(done)
+            start = claim(config, output, resume=resume, say=say, free=FREE_TO_CHANGE) if ranks.writes else None
+            log = RunLog(output)
+            log.begin()
+            heard = log.heard(say if ranks.writes else lambda _: None)
+            for line in preface:
+                heard(line)
+            with log.failures():
+                changes: dict[str, Any] = {"accept_changes": accept_changes, "beside": beside}
+                trainer = _trainer(config, output, start, make_objective, heard, **changes)
+                summary = trainer.train(stop)
+            if ranks.writes:
+                checkpoint.write_text(output / SUMMARY, json.dumps(summary, indent=1))
+                checkpoint.write_text(output / "report.html", render([output]))
+                heard(f"curves and settings: {output}/report.html   the adapter: {output}/adapters.safetensors")
     return summary
 
 
@@ -129,6 +139,7 @@ def _trainer(
         "the adapter that it starts from": config.adapter and fingerprints.of_folder(Path(config.adapter)),
         **beside,
     }
+    here().require_same(now)
     made_of = fingerprints.compare(start, now, accept=accept_changes, say=say)
     recorded = config.model_copy(update={"output": str(output)})
     steps = config.total_steps or max(1, round(config.epochs * len(train) / config.examples_per_step))
@@ -137,7 +148,8 @@ def _trainer(
     trainer = SFTTrainer(resolved, policy, train, validation, output, objective=objective, resume_from=start)
     trainer.licences = licences
     trainer.state.fingerprints = made_of
-    checkpoint.write_text(output / CONFIG_FILE, to_yaml(recorded))
+    if here().writes:
+        checkpoint.write_text(output / CONFIG_FILE, to_yaml(recorded))
     return trainer
 
 

@@ -17,9 +17,11 @@ from distill.sft.step import Objective, Supervised, counted
 from grpo.config.sections import ConfigError
 from grpo.evaluate.benchmarks import benchmarks_of
 from grpo.learner.optimizer import Optimizer, learning_rate
+from grpo.learner.summing import over_ranks
 from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
 from grpo.ranks import here
+from grpo.ranks.share import own_places
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.loop import BEST, Loop, RunState, places
@@ -88,7 +90,8 @@ class SFTTrainer(Loop[SFTState]):
     def _step(self, step: int) -> None:
         start = time.monotonic()
         examples = self.examples_of(step)
-        loss, norm, padding = self._update(examples, step)
+        with here().uninterrupted():  # an update is made by all ranks or by none
+            loss, norm, padding = self._update(examples, step)
         self.state.step = step + 1
         seconds = time.monotonic() - start
         self.state.tokens += counted(examples)
@@ -103,27 +106,36 @@ class SFTTrainer(Loop[SFTState]):
             "padding_share": padding,
             "step_time": seconds,
             "memory/peak_bytes": float(mx.get_peak_memory()),
+            **here().traffic(),
         }
+        for warning in here().slow(step):
+            self.logger.say(f"  warning: {warning}")
         if self.config.eval_every and ((step + 1) % self.config.eval_every == 0 or step + 1 == self.config.steps):
             metrics |= self._validate(step + 1, loss)
             metrics |= {f"eval/{name}": value for name, value in self._benchmarks(step + 1).items()}
         self.logger.step(step + 1, metrics)
 
     def _update(self, examples: Sequence[Example], step: int) -> tuple[float, float, float]:
-        """One optimizer step: (mean loss of the counted tokens, gradient norm, share of padding)."""
-        mx.random.seed((self.config.seed << 32) + step)  # adapter dropout, the only draw on the device
+        """Make one optimizer step; return the loss a token, the gradient norm and the share of padding."""
+        ranks = here()
+        # adapter dropout is the only draw on the device; every rank draws its own
+        mx.random.seed((self.config.seed << 32) + (ranks.rank << 24) + step)
         self.policy.model.train()
         if self.config.merge_adapter and self.policy.learns_merged:
             self.policy.merge()  # the update lets go of it
         denominator = float(counted(examples))
-        batches, padding = self.supervised.micro_batches(examples)
+        mine = own_places([len(example.tokens) for example in examples], rank=ranks.rank, size=ranks.size)
+        batches, padding = self.supervised.micro_batches([examples[place] for place in mine])
         loss, gradient = 0.0, None
         for batch in batches:
+            ranks.look()
             scored = self.supervised.loss_and_gradient(batch, denominator)
             loss += scored.loss
             gradient = sum_trees(gradient, scored.gradient)
             mx.eval(gradient)
         self.policy.model.eval()
+        if ranks.size > 1:
+            gradient, loss, _ = over_ranks(self.policy, self.optimizer, gradient, loss, {})
         assert gradient is not None
         norm, _ = self.optimizer.apply(gradient, loss, step)
         return loss, norm, padding
@@ -137,12 +149,14 @@ class SFTTrainer(Loop[SFTState]):
     def validation_loss(self) -> float:
         """Mean loss of the counted tokens of the validation examples."""
         self.policy.model.eval()
-        total, tokens = 0.0, 0
-        for batch in self.supervised.micro_batches(self.validation)[0]:
+
+        def summed(batch: Sequence[Example]) -> tuple[float, int]:
             self.stop.check()
             losses = np.array(self.supervised.losses(batch), dtype=np.float64)
-            total, tokens = total + losses.sum(), tokens + losses.size
-        return float(total / tokens)
+            return float(losses.sum()), losses.size
+
+        found = here().spread(self.supervised.micro_batches(self.validation)[0], summed)
+        return sum(total for total, _ in found) / sum(tokens for _, tokens in found)
 
     def _validate(self, step: int, train_loss: float | None) -> dict[str, float]:
         """A point of the learning curve; the best weights so far are kept in best/."""
@@ -175,7 +189,7 @@ class SFTTrainer(Loop[SFTState]):
         self._save()
         curve = self.state.curve
         best = min(curve, key=lambda point: point["validation_loss"]) if curve else None
-        if best is not None:
+        if best is not None and here().writes:
             if (fault := self._best_fault()) is not None:
                 raise TrainingFailed(
                     f"the best adapter, {self.output / BEST}, is damaged ({fault}) and is not published; the last is "

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_student(settled.config, settled.output, resume=options.resume, accept_changes=changes, preface=told)
 
     go_on = f"python -m distill.student --output {settled.output} --resume"
-    return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output))
+    return guarded(work, go_on=go_on, saved=lambda: has_checkpoint(settled.output), over_ranks=True)
 
 
 def _about() -> str:

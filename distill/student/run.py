@@ -60,23 +60,31 @@ def _logit(
 def _on_policy(
     config: OnPolicyStudent, output: Path, *, resume: bool, accept_changes: bool, preface: Sequence[str]
 ) -> dict[str, Any]:
+    import contextlib
     import functools
     import json
 
     from distill.student.on_policy import OnPolicyTrainer
     from grpo.model.frozen import load_teacher
     from grpo.opening import open_run
+    from grpo.ranks.session import joined
+    from grpo.ranks.settings import require_roles, same_settings
     from grpo.runs import checkpoint, fingerprints
-    from grpo.runs.command import say
+    from grpo.runs.command import Settled, say
     from grpo.runs.interrupt import StopFlag
 
-    with checkpoint.lock(output), StopFlag() as stop:
-        teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
-        make = functools.partial(OnPolicyTrainer, teacher=teacher)
-        how: dict[str, Any] = {"resume": resume, "accept_changes": accept_changes, "preface": preface}
-        how["beside"] = fingerprints.of_teacher(config.teacher, config.teacher_adapter)
-        trainer = open_run(config, output, say=say, stop=stop, make=make, **how)
-        with trainer.logger.log.failures():
-            summary = trainer.train(stop)
-        checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
+    require_roles(config)
+    with StopFlag() as stop, joined(stop, {"command": "distill.student"}) as ranks:
+        settled = same_settings(Settled(config, output), resume=resume)
+        config, output = settled.config, settled.output
+        with checkpoint.lock(output) if ranks.writes else contextlib.nullcontext():
+            teacher = load_teacher(config.teacher, config.teacher_adapter, dtype=config.dtype)
+            make = functools.partial(OnPolicyTrainer, teacher=teacher)
+            how: dict[str, Any] = {"resume": resume, "accept_changes": accept_changes, "preface": preface}
+            how["beside"] = fingerprints.of_teacher(config.teacher, config.teacher_adapter)
+            trainer = open_run(config, output, say=say, stop=stop, make=make, **how)
+            with trainer.logger.log.failures():
+                summary = trainer.train(stop)
+            if ranks.writes:
+                checkpoint.write_text(output / "summary.json", json.dumps(summary, indent=1))
     return summary

@@ -29,6 +29,7 @@ from grpo.model.policy import Policy
 from grpo.opening import IN_MEMORY, reward_set, try_rewards
 from grpo.ranks import here
 from grpo.ranks.session import joined
+from grpo.ranks.settings import require_roles
 from grpo.report.page import render
 from grpo.rollout.source import RolloutSource
 from grpo.runs import checkpoint, fingerprints
@@ -171,6 +172,7 @@ class GRPOTrainer:
             self.output = free_directory(DEFAULT_OUTPUT, resume=resume)
         if self.config.tensor_parallel:
             raise ConfigError("tensor_parallel is for `python -m grpo.train`: here every process loads the whole model")
+        require_roles(self.config)
         with StopFlag() as stop, joined(stop, {"command": "GRPOTrainer.train"}) as ranks:
             ranks.require_same(self.config.model_dump(mode="json", exclude={"output"}))
             self.output = Path(ranks.from_first(lambda: str(self.output)))

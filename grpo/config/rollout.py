@@ -51,10 +51,12 @@ class RolloutSettings(Section):
 
 
 def with_correction(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config's keys with importance weights where servers sample, unless a config says otherwise."""
+    """Return a config's keys with importance weights where servers or older adapters sample, unless it has its own."""
     tree = dict(given)
     rollout = tree.get("rollout")
-    if isinstance(rollout, Mapping) and rollout.get("url") and tree.get("importance_sampling_cap", "auto") == "auto":
+    remote = isinstance(rollout, Mapping) and bool(rollout.get("url"))
+    stale = str(tree.get("max_staleness", 0)) != "0"
+    if (remote or stale) and tree.get("importance_sampling_cap", "auto") == "auto":
         tree["importance_sampling_cap"] = REMOTE_CAP
     return tree
 
@@ -90,10 +92,5 @@ def rollout_rules(config: "Config") -> list[tuple[bool, str]]:
             not remote or config.top_entropy_quantile == 1,
             f"top_entropy_quantile must be 1 with rollout.url, got {config.top_entropy_quantile:g}: servers give no "
             "entropies",
-        ),
-        (
-            remote or config.max_staleness == 0,
-            f"max_staleness must be 0 without rollout.url, got {config.max_staleness}: one device can't sample while "
-            "it learns",
         ),
     ]

@@ -141,8 +141,8 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
     max_staleness: int = Field(
         0,
         ge=0,
-        description="with rollout.url: steps that sampling may run ahead of learning, by adapters as many steps old; "
-        "0 = a step samples, then learns",
+        description="with rollout.url or --samplers: steps that sampling may run ahead of learning, by adapters as "
+        "many steps old; 0 = a step samples, then learns",
     )
     num_updates: int = Field(
         1, ge=1, description="optimizer updates a rollout batch, each on an equal share of its prompts"

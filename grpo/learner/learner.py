@@ -15,6 +15,7 @@ from grpo.learner.batching import pack
 from grpo.learner.controls import CAP, MISMATCH, Controls
 from grpo.learner.gradients import Gradients
 from grpo.learner.optimizer import Optimizer
+from grpo.learner.summing import over_ranks
 from grpo.metrics import learner_metrics
 from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
@@ -22,7 +23,6 @@ from grpo.model.recompute import recompute_blocks
 from grpo.objective import Objective
 from grpo.ranks import here
 from grpo.ranks.alone import RankLost
-from grpo.ranks.digest import digest
 from grpo.ranks.share import own_rows
 from grpo.types import Credit, Group, LossFunction
 
@@ -113,7 +113,7 @@ class Learner:
     @contextlib.contextmanager
     def _all_or_none(self) -> Iterator[None]:
         """Within this context, a lost rank leaves the weights as they were before the step, not between two updates."""
-        several = here().size > 1 and self.config.num_updates * self.config.num_iterations > 1
+        several = here().processes > 1 and self.config.num_updates * self.config.num_iterations > 1
         kept = (self.policy.trainable(), self.optimizer.state()) if several else None
         try:
             yield
@@ -165,34 +165,13 @@ class Learner:
             mx.eval(gradient)
             sums.update(scored.sums)
         if ranks.size > 1:
-            gradient, loss, sums = self._over_ranks(gradient, loss, sums)
+            gradient, loss, sums = over_ranks(self.policy, self.optimizer, gradient, loss, sums)
         if gradient is None:  # nothing to learn from: all rows equal, or all left out
             return 0.0, 0.0, {"skipped_updates": 1.0}
         norm, applied = self.optimizer.apply(gradient, loss, step)
         if not applied:
             return 0.0, 0.0, {"dropped_updates": 1.0}
         return loss, norm, dict(sums)
-
-    def _over_ranks(
-        self, gradient: dict[str, mx.array] | None, loss: float, sums: Counter[str]
-    ) -> tuple[dict[str, mx.array] | None, float, Counter[str]]:
-        """Return the sums over the ranks of gradient, loss and metric sums; no gradient where no rank has one.
-
-        Ranks on different machines may have rounded the last update differently: all go on with rank 0's weights then.
-        """
-        ranks, total, weights = here(), Counter[str](), self.policy.trainable()
-        parts = ranks.meet([gradient is not None, loss, dict(sums), digest(weights)])
-        counted = parts[:1] if ranks.sharded else parts  # of a sharded model every rank has the whole loss
-        for _, _, part, _ in counted:
-            total.update(part)
-        if len({seen for _, _, _, seen in parts}) > 1:
-            self.policy.load_trainable(ranks.of_first(weights))
-            self.optimizer.load_state(ranks.of_first(self.optimizer.state()))
-            total.update({"ranks_corrected": 1})
-        if not any(there for there, _, _, _ in parts):
-            return None, 0.0, total
-        mine = gradient or {name: mx.zeros_like(leaf) for name, leaf in weights.items()}
-        return ranks.add(mine), sum(part for _, part, _, _ in counted), total
 
 
 def _allow_replay(policy: Policy) -> None:

@@ -28,6 +28,9 @@ class Alone:
     sharded = False  # whether every rank holds a part of the model, and all run the same rows
     scores = True  # whether this rank calls the rewards
     stuck = False  # whether a collective never ended, so that the process can't end in order
+    processes = 1  # that a launcher started; `size` of them share the work that this rank has a share of
+    samplers = 0  # ranks that sample for those that learn
+    follows = False  # whether this rank samples for those that learn
 
     def places(self, count: int) -> range:
         """Return which of `count` items are this rank's."""
@@ -69,6 +72,9 @@ class Alone:
         """Let every rank hold a part of the model if that is wanted; ConfigError where there is one process."""
         if wanted:
             raise ConfigError("tensor_parallel needs several processes: mlx.launch -n 2 -- python -m grpo.train ...")
+
+    def take_roles(self) -> None:
+        """From now on the last `samplers` ranks sample for the others."""
 
     def agree(self, value: Any) -> bool:
         """Return whether all ranks have the same value."""

@@ -9,7 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -17,14 +17,24 @@ import numpy as np
 from grpo.config.sections import ConfigError
 from grpo.ranks.alone import Alone, Item, Made, RankLost
 from grpo.ranks.channel import Channel, SharedConfigError
+from grpo.ranks.fused import fused
 from grpo.ranks.line import Line
 from grpo.ranks.pace import Pace
 from grpo.runs.interrupt import Interrupted, StopFlag, TrainingFailed
 
-FUSED_BYTES = 64 << 20  # of one collective; leaves are put together up to it
 REASON_SECONDS = 5.0  # to learn which rank is lost, when a collective fails
 HEED_SECONDS = 15.0  # for the main thread to end unasked
 LOCK_SECONDS = 5.0  # until a lost rank's lock on the run directory is free
+VALUES, SUM, TOLD = range(3)  # what rank 0 gives to be gathered: what it says, the shape of a sum, words for samplers
+
+
+class Header(NamedTuple):
+    """What a process says of the bytes it gives to be gathered."""
+
+    turn: int
+    length: int
+    checksum: int
+    kind: int
 
 
 class Ranks(Alone):
@@ -36,7 +46,8 @@ class Ranks(Alone):
     """
 
     def __init__(self, group: mx.distributed.Group, line: Line, stop: StopFlag) -> None:
-        self.rank, self.size = group.rank(), group.size()
+        self.rank, self.processes = group.rank(), group.size()
+        self.first, self.size = 0, self.processes  # the ranks that work alike: this one's peers and itself
         self.writes = self.rank == 0
         self.pace = Pace(self.size)
         self._group, self._line, self._stop = group, line, stop
@@ -59,7 +70,7 @@ class Ranks(Alone):
 
     def places(self, count: int) -> range:
         """Return which of `count` items are this rank's: all, where every rank holds a part of the model."""
-        return range(count) if self.sharded else super().places(count)
+        return range(count) if self.sharded else range(self.rank - self.first, count, self.size)
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, by rank."""
@@ -67,17 +78,20 @@ class Ranks(Alone):
 
     def gather_bytes(self, mine: bytes) -> list[bytes]:
         """Return the bytes of all ranks, by rank: first how many, then all padded to the longest."""
-        headers = self._headers(mine)
-        widest = max(length for length, _ in headers)
+        return self._gathered(mine, self._headers(mine))[: self.size]
+
+    def _gathered(self, mine: bytes, headers: Sequence[Header]) -> list[bytes]:
+        """Return the bytes of all processes, samplers too."""
+        widest = max(header.length for header in headers)
         if widest == 0:
-            return [b""] * self.size
+            return [b""] * self.processes
         padded = np.frombuffer(mine.ljust(widest, b"\0"), dtype=np.uint8)
         began = time.monotonic()
         whole = self._all_gather(padded).tobytes()
         self._sending += (sent := time.monotonic() - began)
         self._idle += sent
-        parts = [whole[at * widest : at * widest + length] for at, (length, _) in enumerate(headers)]
-        if any(zlib.crc32(part) != checksum for part, (_, checksum) in zip(parts, headers, strict=True)):
+        parts = [whole[at * widest : at * widest + header.length] for at, header in enumerate(headers)]
+        if any(zlib.crc32(part) != header.checksum for part, header in zip(parts, headers, strict=True)):
             raise self._broken("other bytes than were sent")
         return parts
 
@@ -108,8 +122,12 @@ class Ranks(Alone):
         No rank has them before all ranks were there to the end.
         """
         began = time.monotonic()
-        mx.eval(leaves)
-        total = {name: array for part in _parts(leaves) for name, array in self._sum(part).items()}
+        total: dict[str, mx.array] = {}
+        for part in fused(leaves):
+            if self.samplers:
+                shape = [str(next(iter(part.values())).dtype), sum(leaf.size for leaf in part.values())]
+                self._tell(json.dumps(shape).encode(), SUM)
+            total |= self._sum(part)
         self._sending += (sent := time.monotonic() - began)
         self._idle += sent
         self._headers(b"")
@@ -137,6 +155,35 @@ class Ranks(Alone):
         self.sharded = wanted
         if wanted:
             threading.Thread(target=self._look_after, daemon=True).start()
+
+    def take_roles(self) -> None:
+        """From now on the last `samplers` ranks sample for the others, which go on as if they were all there are."""
+        learners = self.processes - self.samplers
+        self.follows = self.samplers > 0 and self.rank >= learners
+        self.first, self.size = (learners, self.samplers) if self.follows else (0, learners)
+        self.pace = Pace(self.size)
+
+    def tell_samplers(self, words: Any) -> None:
+        """Give the samplers what JSON can hold; for the ranks that learn, all of which call it with the same."""
+        self._tell(json.dumps(words).encode(), TOLD)
+
+    def follow(self) -> Any:
+        """Take part with nothing in what the learners gather and sum until they tell the samplers something; return it.
+
+        MLX's ring can't be cut into groups: all processes take part in every collective.
+        """
+        while True:
+            headers = self._headers(b"")
+            said = self._gathered(b"", headers)[0]
+            if headers[0].kind == TOLD:
+                return json.loads(said)
+            if headers[0].kind == SUM:
+                dtype, size = json.loads(said)
+                self._sum({"": mx.zeros(size, getattr(mx, dtype.rpartition(".")[2]), stream=mx.cpu)})
+
+    def from_samplers(self, mine: bytes = b"") -> list[bytes]:
+        """Return what each sampler gives, by rank; the learners give nothing."""
+        return self._tell(mine, VALUES)[self.processes - self.samplers :]
 
     def agree(self, value: Any) -> bool:
         """Return whether all ranks have the same value."""
@@ -277,41 +324,50 @@ class Ranks(Alone):
             print(f"stopped: {self.name(end.rank)}: {end.text or end.kind}", file=sys.stderr, flush=True)
             os._exit(128 + end.number if end.kind == "stop" else 1)
 
+    def _tell(self, mine: bytes, kind: int) -> list[bytes]:
+        return self._gathered(mine, self._headers(mine, kind))
+
     def _sum(self, leaves: dict[str, mx.array]) -> dict[str, mx.array]:
+        mx.eval(leaves)  # a lazy array belongs to its thread
+        place = mx.cpu if self.follows else None  # beside the sampling, which has the device
+
         def work() -> dict[str, mx.array]:
-            flat = mx.concatenate([leaf.reshape(-1) for leaf in leaves.values()])
+            flat = mx.concatenate([leaf.reshape(-1, stream=place) for leaf in leaves.values()], stream=place)
             total = mx.distributed.all_sum(flat, group=self._group)
             ends = np.cumsum([leaf.size for leaf in leaves.values()])[:-1].tolist()
-            parts = mx.split(total, ends) if ends else [total]
-            made = {name: part.reshape(leaf.shape) for (name, leaf), part in zip(leaves.items(), parts, strict=True)}
+            parts = mx.split(total, ends, stream=place) if ends else [total]
+            made = {
+                name: part.reshape(leaf.shape, stream=place)
+                for (name, leaf), part in zip(leaves.items(), parts, strict=True)
+            }
             mx.eval(made)
             return made
 
-        self._sent += int(2 * (self.size - 1) / self.size * sum(leaf.nbytes for leaf in leaves.values()))
+        self._sent += int(2 * (self.processes - 1) / self.processes * sum(leaf.nbytes for leaf in leaves.values()))
         return self._run(work)
 
-    def _headers(self, mine: bytes) -> list[tuple[int, int]]:
-        """Return the length and checksum of what each rank gives; RankLost where one gives no header of this turn.
+    def _headers(self, mine: bytes, kind: int = VALUES) -> list[Header]:
+        """Return the header of what each process gives; RankLost where one gives no header of this turn.
 
         After a peer is gone, MLX's ring may return what was in memory before, and no error (mlx 0.32.4).
         """
         began = time.monotonic()
         self._turn += 1
-        own = np.array([self._turn, len(mine), zlib.crc32(mine)], dtype=np.uint32)
-        headers = self._all_gather(own).reshape(self.size, 3).tolist()
+        own = np.array(Header(self._turn, len(mine), zlib.crc32(mine), kind), dtype=np.uint32)
+        headers = [Header(*row) for row in self._all_gather(own).reshape(self.processes, len(own)).tolist()]
         self._waiting += (waited := time.monotonic() - began)
         self._idle += waited
-        if any(turn != self._turn for turn, _, _ in headers):
+        if any(header.turn != self._turn for header in headers):
             raise self._broken("nothing from a rank")
-        return [(length, checksum) for _, length, checksum in headers]
+        return headers
 
     def _all_gather(self, mine: np.ndarray) -> np.ndarray:
-        """Return [ranks * n] of each rank's [n]."""
+        """Return [processes * n] of each one's [n]."""
 
         def work() -> np.ndarray:
             return np.array(mx.distributed.all_gather(mx.array(mine), group=self._group))
 
-        self._sent += (self.size - 1) * mine.nbytes
+        self._sent += (self.processes - 1) * mine.nbytes
         return self._run(work)
 
     def _run(self, work: Callable[[], Made]) -> Made:
@@ -337,20 +393,6 @@ class Ranks(Alone):
             self.look()
         else:
             self._stop.check()
-
-
-def _parts(leaves: dict[str, mx.array]) -> list[dict[str, mx.array]]:
-    """Put leaves of one type together, up to FUSED_BYTES; a larger one is alone."""
-    parts: list[dict[str, mx.array]] = []
-    open_parts: dict[mx.Dtype, dict[str, mx.array]] = {}
-    filled: dict[mx.Dtype, int] = {}
-    for name, leaf in sorted(leaves.items()):
-        if leaf.dtype not in open_parts or filled[leaf.dtype] + leaf.nbytes > FUSED_BYTES:
-            open_parts[leaf.dtype], filled[leaf.dtype] = {}, 0
-            parts.append(open_parts[leaf.dtype])
-        open_parts[leaf.dtype][name] = leaf
-        filled[leaf.dtype] += leaf.nbytes
-    return parts
 
 
 def _short(value: Any) -> str:

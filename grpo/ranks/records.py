@@ -54,6 +54,7 @@ def unpack(data: bytes, prompts: Sequence[Prompt]) -> tuple[list[Group], list[Gr
                 next(masks) if plain["masked"] else None,
                 None if plain["dialogue"] is None else _dialogue(plain["dialogue"]),
                 experts=arrays.get(f"experts_{at}"),
+                version=plain["version"],
                 counted=plain["counted"],
             )
             for at, plain in enumerate(head["rollouts"])
@@ -84,6 +85,7 @@ def _plain(rollout: Rollout) -> dict[str, Any]:
         "text": rollout.text,
         "stop_reason": rollout.stop_reason,
         "masked": rollout.mask is not None,
+        "version": rollout.version,
         "counted": rollout.counted,
         "dialogue": None if dialogue is None else _said(dialogue),
     }

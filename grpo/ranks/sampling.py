@@ -24,21 +24,24 @@ def sampled(prompts: Sequence[Prompt], request: Request, sample: Sample) -> tupl
     if ranks.sharded:
         groups, scored = sample(prompts, request)
         return groups, scored_by_first(lambda: scored)
-    from grpo.ranks.records import pack, unpack
+    from grpo.ranks.records import pack
 
     numbers = range(len(prompts)) if request.numbers is None else request.numbers
     places = ranks.places(len(prompts))
     own = [prompts[place] for place in places]
     groups, scored = sample(own, replace(request, numbers=[numbers[place] for place in places])) if own else ([], [])
-    by_rank = [
-        unpack(part, [prompts[place] for place in range(rank, len(prompts), ranks.size)])
-        for rank, part in enumerate(ranks.gather_bytes(pack(groups, scored)))
-    ]
-    found = [by_rank[place % ranks.size] for place in range(len(prompts))]
-    at = [place // ranks.size for place in range(len(prompts))]
-    groups = [group_list[i] for (group_list, _), i in zip(found, at, strict=True)]
-    whole = all(len(group_list) == len(scores) for group_list, scores in by_rank)
-    return groups, [scores[i] for (_, scores), i in zip(found, at, strict=True)] if whole else []
+    return merged(ranks.gather_bytes(pack(groups, scored)), prompts)
+
+
+def merged(parts: Sequence[bytes], prompts: Sequence[Prompt]) -> tuple[list[Group], list[GroupScores]]:
+    """Return the groups of these prompts and their rewards from what each rank packed of its places."""
+    from grpo.ranks.records import unpack
+
+    size = len(parts)
+    by_rank = [unpack(part, prompts[rank::size]) for rank, part in enumerate(parts)]
+    groups = [by_rank[place % size][0][place // size] for place in range(len(prompts))]
+    whole = all(len(groups) == len(scores) for groups, scores in by_rank)
+    return groups, [by_rank[place % size][1][place // size] for place in range(len(prompts))] if whole else []
 
 
 def scored_by_first(score: Callable[[], Sequence[GroupScores]]) -> list[GroupScores]:

@@ -1,11 +1,14 @@
-"""Give all ranks the settings of rank 0, and refuse a rank that was given others."""
+"""Give all ranks the settings of rank 0, refuse a rank that was given others, and roles that can't be."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from grpo.config import Config
 from grpo.config.layers import AnyConfig
+from grpo.config.sections import ConfigError
 from grpo.ranks.alone import here
+from grpo.ranks.launch import world
 from grpo.runs.command import CONFIG_FILE, Settled
 
 
@@ -25,3 +28,31 @@ def same_settings(settled: Settled[AnyConfig], *, resume: bool) -> Settled[AnyCo
         config = first["config"]
     ranks.require_same({key: value for key, value in config.items() if key != "output"})
     return replace(settled, config=type(settled.config).model_validate(config), output=output)
+
+
+def require_roles(config: Config, samplers: int = 0, learners: int = 1, *, launched: bool = True) -> None:
+    """Raise ConfigError for roles that a run can't have, and for sampling ahead with nobody to do it.
+
+    Where nothing is `launched` yet, the number of processes is not looked at.
+    """
+    remote = config.rollout.url is not None
+    if config.max_staleness and not (remote or samplers):
+        raise ConfigError(
+            f"max_staleness must be 0 without rollout.url or --samplers, got {config.max_staleness}: one device can't "
+            "sample while it learns"
+        )
+    if samplers < 0 or learners < 1:
+        raise ConfigError(f"--samplers must be at least 0 and --learners at least 1, got {samplers} and {learners}")
+    if not samplers and learners > 1:
+        raise ConfigError(f"--learners {learners} needs --samplers: without any, all processes sample and learn")
+    if not samplers:
+        return
+    if launched and samplers + learners != world():
+        raise ConfigError(
+            f"--samplers {samplers} --learners {learners} are {samplers + learners} processes, got {world()}: "
+            f"mlx.launch -n {samplers + learners} -- python -m grpo.train ..."
+        )
+    if remote:
+        raise ConfigError(f"--samplers {samplers} and rollout.url both say who samples: leave one out")
+    if config.tensor_parallel:
+        raise ConfigError(f"--samplers {samplers} needs tensor_parallel false: a sampler holds the whole model")

@@ -26,16 +26,22 @@ def own_rows(
         ]
         own = [(group, row) for group, row in pairs if group.rollouts]
         return [group for group, _ in own], [row for _, row in own]
-    costs = [_tokens(group, row, keep_zero) for group, row in zip(groups, credits, strict=True)]
-    loads = [0] * size
+    mine = own_places(
+        [_tokens(group, row, keep_zero) for group, row in zip(groups, credits, strict=True)], rank=rank, size=size
+    )
+    return [groups[place] for place in mine], [credits[place] for place in mine]
+
+
+def own_places(costs: Sequence[float], *, rank: int, size: int) -> list[int]:
+    """Return the places of the items of these costs that are `rank`'s: the costliest go first to whoever has least."""
+    loads = [0.0] * size
     mine: list[int] = []
-    for place in sorted(range(len(groups)), key=lambda place: -costs[place]):
+    for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
         least = loads.index(min(loads))
         loads[least] += costs[place]
         if least == rank:
             mine.append(place)
-    mine.sort()
-    return [groups[place] for place in mine], [credits[place] for place in mine]
+    return sorted(mine)
 
 
 def _tokens(group: Group, credits: Sequence[Credit], keep_zero: bool) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envs import Env, Task
 from grpo.algorithms.resolve import user_function
@@ -10,12 +11,18 @@ from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.model.policy import Policy
 from grpo.ranks import here
-from grpo.rollout.order import PromptOrder
+from grpo.ranks.ahead import AheadOverRanks, OwnShares, Share
+from grpo.rollout.ahead import Ahead, Sampled
+from grpo.rollout.filling import Filling
+from grpo.rollout.order import OrderState, PromptOrder
 from grpo.rollout.prompts import fitting
 from grpo.rollout.remote.source import RemoteSource
 from grpo.rollout.source import RolloutSource, engine
 from grpo.rollout.stream import StreamOrder
 from grpo.types import Prompt
+
+if TYPE_CHECKING:
+    from grpo.ranks.roles import SamplerRanks
 
 Say = Callable[[str], None]
 
@@ -58,10 +65,28 @@ def remote_of(
         return None
     if env.converses:
         raise ConfigError(f"data {config.data_name} answers, which needs the engine: leave rollout.url out")
-    if here().size > 1:
-        raise ConfigError(
-            f"rollout.url needs one process, got {here().size}: the servers sample, and one process learns"
-        )
+    if here().sharded:
+        raise ConfigError("rollout.url needs tensor_parallel false: the servers sample, by a model that is whole")
     remote = RemoteSource(config, policy, output, say)
     remote.open(policy, version, prompt)
     return remote
+
+
+def samplers_of() -> "SamplerRanks | None":
+    """Return the ranks that sample for those that learn, None where there are none."""
+    if not here().samplers:
+        return None
+    from grpo.ranks.roles import SamplerRanks
+
+    return SamplerRanks()
+
+
+def ahead_of(
+    config: Config, filling: Filling, fill: Callable[[OrderState, int], Sampled], share: Share
+) -> Ahead | AheadOverRanks:
+    """Return who gives a step's batch: sampler ranks, each rank beside its learning, or one process."""
+    if (samplers := samplers_of()) is not None:
+        return AheadOverRanks(filling, fill, samplers)
+    if here().size > 1 and config.max_staleness:
+        return AheadOverRanks(filling, fill, OwnShares(share))
+    return Ahead(fill, max_staleness=config.max_staleness, steps=config.steps)

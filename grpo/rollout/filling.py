@@ -17,8 +17,8 @@ from grpo.rollout.stream import StreamOrder
 from grpo.scoring import GroupScores, coin_flips, totals
 from grpo.types import Group, Prompt
 
-# Prompts and how many of the step were sampled before them -> groups and rewards in their order.
-Sample = Callable[[Sequence[Prompt], int], tuple[list[Group], list[GroupScores]]]
+# Prompts, how many of the step were sampled before them, the order's state before them -> groups and rewards in order.
+Sample = Callable[[Sequence[Prompt], int, OrderState], tuple[list[Group], list[GroupScores]]]
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ class Filling:
         rates: dict[int, float] = {}
         drawn = rounds = replayed = 0
         while len(kept) < size and rounds < (self.config.dynamic_sampling_rounds if wanted else 1):
+            at = state
             places, state = self.order.take(state, size - len(kept), step)
-            groups, scored = sample([self.order.prompts[place] for place in places], drawn)
+            groups, scored = sample([self.order.prompts[place] for place in places], drawn, at)
             if self.config.replay_size:
                 found = self.replay.apply(state.successes, places, groups, scored)
                 groups, scored, state = found[0], found[1], replace(state, successes=found[2])

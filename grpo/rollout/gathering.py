@@ -28,7 +28,7 @@ def gathered(
 def _require_whole(group: Group, config: Config) -> None:
     """Refuse a group that rank 0 would have to score without its environments, which stay where they are."""
     made = any(rollout.dialogue is not None and rollout.dialogue.environment for rollout in group.rollouts)
-    if made and config.reward_batch == "step" and here().size > 1:
+    if made and config.reward_batch == "step" and here().processes > 1:
         raise ConfigError(
             "reward_batch must be group where several processes train with an environment_factory, got step: an "
             "environment cannot go to the process that scores the whole step"

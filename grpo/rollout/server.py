@@ -22,7 +22,7 @@ from rewards.judge.endpoint import Endpoint, EndpointError
 
 KEY_VARIABLE = "SERVER_API_KEY"
 REFUSES_PROMPT = frozenset({400, 413, 422})
-ATTEMPTS = 5  # of a request that may pass when it is sent again
+ATTEMPTS = 5  # of each server, of a request that may pass when it is sent again
 
 OnTokens = Callable[[int], None]
 
@@ -38,9 +38,9 @@ class Said:
 
 @dataclass(frozen=True)
 class Asking:
-    """Which server is asked, and how; ConfigError for what is no address."""
+    """Which servers are asked, and how; ConfigError for what is no address."""
 
-    url: str
+    url: str | Sequence[str]  # of one server, or of several that answer alike
     model: str
     samples: int
     max_tokens: int
@@ -49,40 +49,50 @@ class Asking:
     seed: int | None = 0  # None: no seeds are sent
     stop: Sequence[str] = ()
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    concurrency: int = 8  # requests at a time
+    concurrency: int = 8  # requests to each server at a time
     timeout_seconds: float = 600.0  # of a request
 
     def __post_init__(self) -> None:
-        self.endpoint()  # refuses what is no address
+        self.endpoints()  # refuses what is no address
 
-    def endpoint(self) -> Endpoint:
-        """Return the endpoint; ConfigError for what is no address."""
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Return the servers by address; ConfigError for what is no address."""
+        addresses = [self.url] if isinstance(self.url, str) else list(self.url)
+        if not addresses:
+            raise ConfigError("server must name at least one address, got an empty list")
+        return {address: self._endpoint(address) for address in addresses}
+
+    def _endpoint(self, url: str) -> Endpoint:
         extra: dict[str, Any] = {"top_p": self.top_p}
         if self.stop:
             extra["stop"] = list(self.stop)
         if self.chat_template_kwargs:
             extra["chat_template_kwargs"] = dict(self.chat_template_kwargs)
         try:
-            return Endpoint(self.url, self.model, self.max_tokens, self.temperature, extra, KEY_VARIABLE)
+            return Endpoint(url, self.model, self.max_tokens, self.temperature, extra, KEY_VARIABLE)
         except ValueError:
-            raise ConfigError(f"server must look like http://127.0.0.1:8080/v1, got {self.url!r}") from None
+            raise ConfigError(f"server must look like http://127.0.0.1:8080/v1, got {url!r}") from None
 
 
 def completions(
-    asking: Asking, asked: Mapping[int, Sequence[Message]], on_tokens: OnTokens
+    asking: Asking,
+    asked: Mapping[int, Sequence[Message]],
+    on_tokens: OnTokens,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[int, tuple[Said, ...]]]:
     """Yield (number, its completions) of numbered conversations as they are complete.
 
-    A number and a sample have a seed of their own. ConfigError, one line, where the server can't go on.
+    A number and a sample have a seed of their own. `say` hears of servers that go and come back. ConfigError, one line,
+    where none can go on.
     """
-    endpoint = asking.endpoint()
+    endpoints = asking.endpoints()
     got: dict[int, dict[int, Said]] = {number: {} for number in asked}
     jobs = [(number, sample) for number in asked for sample in range(asking.samples)]
 
-    def complete(_: str, job: tuple[int, int]) -> Said:
-        return _complete(endpoint, asking, asked[job[0]], *job)
+    def complete(address: str, job: tuple[int, int]) -> Said:
+        return _complete(endpoints[address], asking, asked[job[0]], *job)
 
-    fleet = Fleet([asking.url], complete, concurrency=asking.concurrency, attempts=ATTEMPTS)
+    fleet = Fleet(list(endpoints), complete, concurrency=asking.concurrency, attempts=ATTEMPTS, say=say)
     try:
         for (number, sample), said in fleet.results(jobs, lambda: on_tokens(0)):
             got[number][sample] = said
@@ -92,7 +102,8 @@ def completions(
     except ConfigError as error:
         raise ConfigError(f"{error}; what was sampled before is saved") from None
     finally:
-        endpoint.hang_up()
+        for endpoint in endpoints.values():
+            endpoint.hang_up()
 
 
 def server_groups(

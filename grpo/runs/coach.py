@@ -4,7 +4,9 @@ The coach sees every step's metrics in order and nothing else, so a resumed run 
 metrics.jsonl again. The doctor looks at completions as well (`python -m grpo.doctor RUN`).
 """
 
+import json
 import math
+from pathlib import Path
 
 from grpo.config import Config
 from grpo.doctor.findings.diagnosis import findings
@@ -41,6 +43,19 @@ class Coach:
                 self.warned_at[one.name] = step
                 warnings.append(one.line)
         return warnings
+
+    def replay(self, path: Path) -> int:
+        """Look at the steps of a metrics.jsonl again, for a resumed run; return how many lines can't be read."""
+        unreadable = 0
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+            try:
+                metrics = json.loads(line) if line else None
+                if metrics is not None:
+                    self.look(metrics.pop("step"), metrics)
+            # torn by a kill or a full disk, or overwritten
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                unreadable += 1
+        return unreadable
 
 
 def _is_finite(value: object) -> bool:

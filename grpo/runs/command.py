@@ -21,9 +21,18 @@ DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 
 def parse(
-    program: str, about: str, kind: type[Section], arguments: Sequence[str] | None, *, trains: bool = True
+    program: str,
+    about: str,
+    kind: type[Section],
+    arguments: Sequence[str] | None,
+    *,
+    trains: bool = True,
+    roles: bool = False,
 ) -> argparse.Namespace:
-    """--config, --output, --resume, key=value overrides and, where something is trained, --accept-changes."""
+    """Read --config, --output, --resume, key=value overrides.
+
+    Where something is trained there is --accept-changes, and with `roles` --samplers and --learners.
+    """
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}",
         description=about,
@@ -41,6 +50,21 @@ def parse(
             help="with --resume: go on although data, rewards' code or the model changed since the checkpoint",
         )
     parser.add_argument("--dry-run", action="store_true", help="check the settings and what they name; run nothing")
+    if roles:
+        parser.add_argument(
+            "--samplers",
+            type=int,
+            default=0,
+            metavar="N",
+            help="of the processes of mlx.launch, the last N sample for the others, docs/scaling.md; 0 = all do both",
+        )
+        parser.add_argument(
+            "--learners",
+            type=int,
+            default=1,
+            metavar="M",
+            help="with --samplers: processes that learn (1)",
+        )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="config keys, e.g. lora.rank=8")
     options = parser.parse_intermixed_args(arguments)
     if trains and options.accept_changes and not options.resume:

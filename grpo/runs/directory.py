@@ -29,6 +29,7 @@ FREE_TO_CHANGE = {
     "trackio_project",
     "reward_process",
     "rollout",
+    "max_staleness",
 }
 SUMMARY = "summary.json"
 

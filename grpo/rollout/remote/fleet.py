@@ -7,6 +7,7 @@ by whoever is free; the results that have come stay. Nothing here knows what a j
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -27,8 +28,9 @@ class Fleet(Generic[Job, Result]):
     """Addresses that answer the same requests.
 
     `work(address, job)` runs in a thread of its own and raises EndpointError where there is no answer; one that is not
-    `passing` ends the run as a ConfigError. `attempts` is how often a job is tried, None = until it is done. `lost` is
-    called with the address of a server that did not answer; `say` prints a line.
+    `passing` ends the run as a ConfigError. `attempts` is how often each server may fail a job
+    before the run ends, None = a job is asked for until it is done. `lost` is called with the address of a server that
+    did not answer; `say` prints a line.
     """
 
     def __init__(
@@ -56,13 +58,13 @@ class _Round(Generic[Job, Result]):
 
     def __init__(self, fleet: Fleet[Job, Result], jobs: Sequence[Job]) -> None:
         self.fleet = fleet
-        self.todo: queue.SimpleQueue[tuple[Job, int]] = queue.SimpleQueue()
+        self.todo: queue.SimpleQueue[tuple[Job, Counter[str]]] = queue.SimpleQueue()  # with its failures by address
         self.done: queue.SimpleQueue[tuple[Job, Result | BaseException]] = queue.SimpleQueue()
         self.news: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()  # address, what is wrong
         self.gone: dict[str, tuple[float, str]] = {}  # address -> since when, why
         self.reminded = 0.0
         for job in jobs:
-            self.todo.put((job, 1))
+            self.todo.put((job, Counter()))
         self.over = threading.Event()
         workers = min(fleet.concurrency, len(jobs))
         self.threads = [
@@ -98,7 +100,7 @@ class _Round(Generic[Job, Result]):
         self.over.wait(APART_SECONDS * number)
         while not self.over.is_set():
             try:
-                job, attempt = self.todo.get(timeout=GLANCE_SECONDS)
+                job, failures = self.todo.get(timeout=GLANCE_SECONDS)
             except queue.Empty:
                 continue
             try:
@@ -106,16 +108,22 @@ class _Round(Generic[Job, Result]):
                 self.news.put((address, None))
                 pause = FIRST_PAUSE_SECONDS
             except EndpointError as error:
-                if not error.passing or attempt == self.fleet.attempts:
+                failures[address] += 1
+                if not error.passing or self._given_up(failures):
                     self.done.put((job, ConfigError(f"server {error}")))
                     continue
                 self.fleet.lost(address)
-                self.todo.put((job, attempt + 1))
+                self.todo.put((job, failures))
                 self.news.put((address, str(error)))
                 self.over.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except BaseException as error:  # handed to the caller's thread
                 self.done.put((job, error))
+
+    def _given_up(self, failures: Counter[str]) -> bool:
+        """Return whether every server has failed a job as often as it may."""
+        limit = self.fleet.attempts
+        return limit is not None and all(failures[address] >= limit for address in self.fleet.addresses)
 
     def _tell(self) -> None:
         """Say which servers went, came back, and are still gone; from the thread that asks for results."""

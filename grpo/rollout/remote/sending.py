@@ -8,6 +8,7 @@ from typing import Literal
 from grpo.config.sections import ConfigError
 from grpo.model.adapter_files import AdapterFiles, write_peft
 from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.runs.checkpoint import sha256
 
 PARTIAL = ".partial"
@@ -30,6 +31,8 @@ class Sender:
         """`base` is the base model's name, `keep` how many of the newest versions stay; earlier ones go."""
         self.folder, self.there, self.layout, self.base, self.keep = folder, there, layout, base, keep
         self.sent: list[Sent] = []
+        if not here().writes:
+            return
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for old in [*folder.glob("v*"), *folder.glob(f"{PARTIAL}*")]:  # of an earlier sitting
@@ -55,8 +58,11 @@ class Sender:
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         size = sum(path.stat().st_size for path in target.iterdir())
-        self.sent.append(Sent(version, name, f"{self.there}/{name}", size))
-        for old in self.sent[: -self.keep]:
+        return Sent(version, name, f"{self.there}/{name}", size)
+
+    def keep_newest(self, sent: Sent) -> None:
+        """Remember what rank 0 sent, on every rank, and let it delete what nobody asks for any more."""
+        self.sent.append(sent)
+        for old in self.sent[: -self.keep] if here().writes else ():
             shutil.rmtree(self.folder / old.name, ignore_errors=True)
         self.sent = self.sent[-self.keep :]
-        return self.sent[-1]

@@ -16,6 +16,7 @@ from grpo.config import Config
 from grpo.config.sections import ConfigError
 from grpo.metrics import staleness_metrics
 from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.rollout.remote.fleet import Fleet
 from grpo.rollout.remote.sending import Sender, Sent
 from grpo.rollout.remote.servers import SERVERS, Answer, Ask, Post, Server
@@ -45,7 +46,7 @@ class RemoteSource:
         self.server: Server = SERVERS[settings.server]()
         _refuse(config, policy, self.server)
         self.addresses = [root(url) for url in settings.addresses]
-        self.model = settings.model or _served_name(config, output)
+        self.model = settings.model or here().from_first(lambda: _served_name(config, output))
         folder = Path(settings.sync).expanduser() / _own_name(output) if settings.sync else output / ADAPTERS
         folder = folder.resolve()
         there = f"{settings.sync_there.rstrip('/')}/{folder.name}" if settings.sync_there else str(folder)
@@ -82,9 +83,11 @@ class RemoteSource:
         return {**staleness_metrics(groups, step), "sampling/bytes_sent": size, "time/sampling": seconds}
 
     def send(self, policy: Policy, version: int) -> None:
-        """Write the adapter for completions that are asked for from now on, unless this version is out already."""
+        """Have rank 0 write the adapter for completions asked for from now on, unless this version is out already."""
         if self.newest is None or self.newest.version != version:
-            self.newest = self.sender.send(policy, version)
+            sent = here().from_first(lambda: vars(self.sender.send(policy, version)))
+            self.newest = Sent(**sent)
+            self.sender.keep_newest(self.newest)
 
     def __call__(self, inputs: RolloutInputs) -> Iterator[tuple[int, Group]]:
         """Yield (place of the prompt, its group) as groups are whole."""
@@ -95,7 +98,7 @@ class RemoteSource:
         fleet = Fleet[Place, Answer](
             self.addresses,
             lambda address, job: self._ask(address, asks[job[0]]),
-            concurrency=self.config.rollout.concurrency,
+            concurrency=max(1, self.config.rollout.concurrency // here().size),
             say=self.say,
             lost=self._forget,
         )

@@ -69,14 +69,23 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def stand_in(monkeypatch):
-    monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.01)
+def serving():
     box = StandIn()
     threading.Thread(target=box.serve_forever, daemon=True).start()
     yield box
     box.shutdown()
     box.server_close()
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    monkeypatch.setattr(fleet, "FIRST_PAUSE_SECONDS", 0.01)
+    yield from serving()
+
+
+@pytest.fixture
+def other():
+    yield from serving()
 
 
 def config(stand_in, *overrides):
@@ -125,6 +134,30 @@ def test_a_busy_server_is_asked_again(stand_in):
     stand_in.faults = [503, 429, 500]
     assert all(one.stop_reason == "stop" for each in drawn(stand_in) for one in each.completions)
     assert len(stand_in.said) == 12 + 3
+
+
+def test_several_servers_share_the_requests(stand_in, other):
+    stand_in.delay = other.delay = 0.02
+    found = drawn(stand_in, f'server=["{stand_in.url}", "{other.url}"]', "concurrency=2")
+    assert {each.number: len(each.completions) for each in found} == {0: 4, 1: 4, 2: 4}
+    assert stand_in.said and other.said and len(stand_in.said) + len(other.said) == 12
+    assert stand_in.most <= 2 and other.most <= 2
+
+
+def test_the_requests_of_a_server_that_is_gone_go_to_the_other(stand_in, other):
+    other.shutdown()
+    other.server_close()
+    said, stand_in.delay = [], 0.03  # long enough for the other to fail every request that it is given five times
+    sampler = ServerSampler(config(stand_in, f'server=["{other.url}", "{stand_in.url}"]', "concurrency=1"), said.append)
+    found = list(sampler.sample(tasks(4), lambda _: None))
+    assert all(one.stop_reason == "stop" for each in found for one in each.completions) and len(stand_in.said) == 16
+    assert any(other.url in line and "go to the 1 others" in line for line in said)
+
+
+def test_a_corpus_names_all_its_servers(tmp_path, stand_in, other):
+    rejection.run_rejection(config(stand_in, f'server=["{stand_in.url}", "{other.url}"]'), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "corpus.jsonl").read_text().splitlines()]
+    assert {row["provenance"]["model"] for row in rows} == {f"{stand_in.url}, {other.url}"}
 
 
 def test_a_prompt_the_server_refuses_has_no_samples_and_stops_nothing(stand_in):

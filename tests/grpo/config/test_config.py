@@ -134,7 +134,6 @@ SERVER = "rollout.url=http://127.0.0.1:1"
         (["rollout.url=[http://127.0.0.1:1,http://10.0.0.9:1]"], "and http://10.0.0.9:1 share"),
         ([SERVER, "kv_bits=8"], "kv_bits must be 0 with rollout.url, got 8"),
         ([SERVER, "top_entropy_quantile=0.5"], "top_entropy_quantile must be 1 with rollout.url, got 0.5"),
-        (["max_staleness=1"], "max_staleness must be 0 without rollout.url, got 1"),
         (["tensor_parallel=true", "fine_tune=full"], "tensor_parallel needs fine_tune: lora"),
         (["tensor_parallel=true", "eval_every=5", "eval_benchmarks=[gsm8k]"], "tensor_parallel has no eval_benchmarks"),
         (["reward_weights={accuracy: 0}"], "at least one reward needs a weight other than 0"),

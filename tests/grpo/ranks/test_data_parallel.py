@@ -4,29 +4,7 @@ import json
 
 import pytest
 
-CLOSE = 1e-5  # of a trained weight after four steps
 STEPS = ["steps=4", "prompts_per_step=4"]
-TIMED = ("time", "tokens_per_second", "memory/", "ranks/")  # what depends on the machine
-
-
-def told(line):
-    """Return the metrics of a step that do not depend on how fast it was."""
-    return {name: value for name, value in line.items() if not any(part in name for part in TIMED)}
-
-
-def same_runs(launch, one, other, steps=4):
-    assert launch.farthest(one, other) <= CLOSE
-    for step in range(1, steps + 1):
-        assert texts(launch.rows(one, step)) == texts(launch.rows(other, step))
-    first, second = launch.metrics(one), launch.metrics(other)
-    assert len(first) == len(second) == steps
-    for mine, theirs in zip(first, second, strict=True):
-        assert told(mine).keys() == told(theirs).keys()
-        assert told(mine) == pytest.approx(told(theirs), rel=1e-3, abs=1e-4)
-
-
-def texts(rows):
-    return [(row["task"], row["completion"], row["reward"]) for row in rows]
 
 
 def both(launch, count, *overrides):
@@ -34,7 +12,7 @@ def both(launch, count, *overrides):
     assert launch.train(1, *STEPS, *overrides, name="one").wait() == [0]
     several = launch.train(count, *STEPS, *overrides, name="several")
     assert several.wait() == [0] * count, several.said()
-    same_runs(launch, "one", "several")
+    launch.require_same_runs("one", "several")
 
 
 def test_two_processes_give_what_one_gives(launch):

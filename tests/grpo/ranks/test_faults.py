@@ -1,12 +1,14 @@
 """A rank that is killed, stopped or different ends the others, with a checkpoint that any number of ranks resumes."""
 
 import random
+import shutil
 import signal
 import time
 
 import pytest
 
-CLOSE = 1e-5
+from tests.launching import CLOSE
+
 LONG = ["prompts_per_step=4", "save_every=0", "max_completion_length=24", "learning_rate=1e-4"]
 ENDS_WITHIN = 30.0
 
@@ -52,6 +54,23 @@ def test_a_run_goes_on_with_any_number_of_processes_to_the_same_result(launch, s
     assert launch.train(1, *steps, name="whole").wait() == [0]
     assert launch.farthest("run", "whole") <= CLOSE
     assert [line["step"] for line in launch.metrics("run")] == list(range(1, saved + 4))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_four_processes_killed_at_a_random_moment_go_on_as_one_and_as_three(launch, seed):
+    draw = random.Random(100 + seed)
+    killed(launch, 4, draw.randrange(4), after=draw.randrange(1, 5), pause=2 * draw.random())
+    (saved,) = steps_saved(launch)
+    steps = [f"steps={saved + 3}", *LONG]
+    assert launch.train(1, *steps, name="whole").wait() == [0]
+    for resumed in (1, 3):
+        name = f"resumed_{resumed}"
+        shutil.copytree(launch.folder_of("run"), launch.folder_of(name))
+        again = launch.train(resumed, *steps, name=name, resume=True)
+        assert again.wait() == [0] * resumed, again.said()
+        assert launch.farthest(name, "whole") <= CLOSE
+        assert [line["step"] for line in launch.metrics(name)] == list(range(1, saved + 4))
 
 
 @pytest.mark.slow
@@ -104,8 +123,6 @@ def test_a_rank_that_fails_ends_the_others(launch):
 
 
 def test_a_command_for_one_process_is_refused(launch):
-    started = launch.start(
-        2, "distill.sft", ["model=none", "data=none.jsonl", "--output", str(launch.folder_of("sft"))]
-    )
+    started = launch.start(2, "distill.pipeline", ["--output", str(launch.folder_of("pipeline"))])
     assert started.wait() == [2, 2]
     assert "this command runs in one process, 2 were launched" in started.paths[0].read_text()

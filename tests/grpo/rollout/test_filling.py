@@ -19,7 +19,7 @@ class Sampled:
     def __init__(self, tiny, rewards):
         self.tiny, self.rewards, self.seen = tiny, rewards, []
 
-    def __call__(self, prompts, before):
+    def __call__(self, prompts, before, order):
         self.seen.append(([prompt.tokens[0] for prompt in prompts], before))
         groups = [self.tiny.group(prompt.tokens, [[4, 2]] * 4) for prompt in prompts]
         given = [self.rewards[prompt.tokens[0]] for prompt in prompts]

@@ -120,6 +120,15 @@ def test_attempts_are_bounded_where_asked():
     assert asked == [7, 7, 7]
 
 
+def test_a_job_is_given_up_when_every_server_has_failed_it_as_often_as_it_may():
+    servers = Servers(seconds=0.02)
+    servers.down.add("a")  # takes a job again and again while b is busy
+    assert len(collected(Fleet(["a", "b"], servers, concurrency=1, attempts=2), range(8))) == 8
+    servers.down.add("b")
+    with pytest.raises(ConfigError, match="refused"):
+        collected(Fleet(["a", "b"], servers, concurrency=1, attempts=2), range(2))
+
+
 def test_a_signal_is_not_held_up_by_a_request_that_hangs():
     def hang(address, job):
         time.sleep(30)

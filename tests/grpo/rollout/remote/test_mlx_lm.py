@@ -116,5 +116,3 @@ def test_importance_weights_are_on_with_servers_alone(runs):
     assert Config(rollout={"url": "http://127.0.0.1:1"}).importance_sampling_cap == 2.0
     assert Config(rollout={"url": "http://127.0.0.1:1"}, importance_sampling_cap=5.0).importance_sampling_cap == 5.0
     assert Config(rollout={"url": "http://127.0.0.1:1"}, importance_sampling_cap=None).importance_sampling_cap is None
-    with pytest.raises(ValueError, match="max_staleness"):
-        Config(max_staleness=1)
