@@ -71,8 +71,10 @@ def test_a_stretched_schedule_is_said(tmp_path):
 def test_what_does_not_change_the_learning_may_differ(folder, key):
     texts = dict.fromkeys(("output", "wandb_project", "trackio_project", "metric_for_best_model"), "elsewhere")
     value = {**texts, "reward_process": "trainer", "rollout": {"url": "http://127.0.0.1:1"}}.get(key, 7)
-    if key == "rollout":  # from one server to another: a server in place of the engine changes the correction too
-        (folder / "config.yaml").write_text(to_yaml(Config(seed=3, rollout={"url": "http://127.0.0.1:2"})))
+    # from one server or staleness to another: the first of either changes the correction too
+    before = {"rollout": {"url": "http://127.0.0.1:2"}, "max_staleness": 1}
+    if key in before:
+        (folder / "config.yaml").write_text(to_yaml(Config(seed=3, **{key: before[key]})))
     assert claim(Config(seed=3, **{key: value}), folder, resume=True, say=silent) is None
 
 
