@@ -110,9 +110,9 @@ def test_conversations_are_sampled_and_become_rows_of_messages(tmp_path, model, 
     (tmp_path / "twice.py").write_text(TWICE)
     monkeypatch.syspath_prepend(str(tmp_path))
     data = ["data=twice:make", "data_options={}", "rewards=[environment]", "template=plain"]
-    run(tmp_path / "out", model, *data, "samples=2", "max_prompts=4")
+    run(tmp_path / "out", model, *data, "samples=8", "max_prompts=4")
     kept = [one for each in samples(tmp_path / "out").values() for one in each]
-    assert len(kept) == 8 and all(one["rewards"] == {"environment": 1.0} for one in kept)
+    assert len(kept) == 32 and all(one["rewards"] == {"environment": 1.0} for one in kept)
     roles = ["assistant", "user", "assistant", "user"]
     assert all([message["role"] for message in one["messages"]] == roles for one in kept)
     rows = [json.loads(line) for line in (tmp_path / "out" / "corpus.jsonl").open()]

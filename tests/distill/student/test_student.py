@@ -133,7 +133,7 @@ def test_an_on_policy_student_comes_nearer_to_its_teacher(make, tmp_path):
         "data_options.test_size=0",
         "template=plain",
         "reward_weights={accuracy: 1.0}",
-        "steps=20",
+        "steps=30",
         "fine_tune=full",
         "prompts_per_step=4",
         "num_generations=8",
