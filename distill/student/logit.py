@@ -4,12 +4,13 @@ The teacher runs on the same rows. With `top_k` its likeliest tokens are kept on
 later epoch (and run) needs no teacher.
 """
 
-import functools
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import mlx.core as mx
@@ -20,6 +21,7 @@ from distill.sft.packing import packed_hidden, packing_refused, padded_hidden
 from distill.sft.step import predicting_places
 from distill.student.divergence import Divergence, bucketed, divergence, log_softmax, unbucketed
 from grpo.model.policy import Policy
+from grpo.ranks import here
 from grpo.runs import checkpoint
 
 WEIGHTS_FILE = "teacher.txt"  # of a cache: the fingerprint of the weights whose tokens it holds
@@ -41,7 +43,7 @@ class LogitObjective:
         """`load` is called when a row is met that the cache does not hold."""
         self.load, self.matching, self.cache, self.logits_chunk = load, matching, cache, logits_chunk
 
-    @functools.cached_property
+    @cached_property
     def teacher(self) -> Policy:
         """Loaded when first needed."""
         policy = self.load()
@@ -107,13 +109,13 @@ class LogitObjective:
             parts.append((ids, bucketed(logprobs, ids)))
             mx.eval(parts[-1])
         self.cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial_{path.name}")
+        unfinished = path.with_name(f".partial_{os.getpid()}_{path.name}")  # ranks may meet the same row
         whole = {
             "ids": mx.concatenate([ids for ids, _ in parts]),
             "logprobs": mx.concatenate([logs for _, logs in parts]),
         }
-        mx.save_safetensors(str(partial), whole)
-        partial.rename(path)
+        mx.save_safetensors(str(unfinished), whole)
+        unfinished.rename(path)
 
 
 def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matching, weights: str | None) -> Path:
@@ -125,10 +127,17 @@ def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matchi
     key = [teacher, checkpoint.sha256(adapted) if adapted is not None and adapted.exists() else None]
     settings = json.dumps([*key, matching.temperature, matching.top_k])
     folder = root / hashlib.sha256(settings.encode()).hexdigest()[:16]
-    record = folder / WEIGHTS_FILE
     if weights is not None and matching.top_k is not None:
-        if record.is_file() and record.read_text() != weights:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.write_text(record, weights)
+        here().first_before_others(partial(_keep_of, folder, weights))
     return folder
+
+
+def _keep_of(folder: Path, weights: str) -> None:
+    """Empty a folder of top tokens unless they are of these weights."""
+    record = folder / WEIGHTS_FILE
+    if record.is_file() and record.read_text() == weights:
+        return
+    if folder.exists() and record.is_file():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_text(record, weights)

@@ -73,7 +73,8 @@ def test_a_pipeline_is_run_and_its_record_gives_its_table(tmp_path, monkeypatch)
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     assert str(tmp_path) not in json.dumps(record)
     zero = record["seeds"]["1"]["stages"]["zero"]
-    assert zero["against"] == "base" and zero["goals"]["format"]["goal"] == "hold" and zero["sampled_tokens"] == 8
+    assert zero["against"] == "base" and zero["goals"]["format"]["goal"] == "hold"
+    assert 2 <= zero["sampled_tokens"] <= 8
     assert claims.flat(table(record)) in claims.flat(page.read_text())
     assert (tmp_path / "out" / "stages.png").read_bytes().startswith(b"\x89PNG")
 
