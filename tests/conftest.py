@@ -15,4 +15,4 @@ def pytest_collection_modifyitems(items):
         return
     for item in items:
         if "long" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="takes minutes: set GRPO_LONG_TESTS=1"))
+            item.add_marker(pytest.mark.skip(reason="runs with GRPO_LONG_TESTS=1"))

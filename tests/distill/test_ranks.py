@@ -50,8 +50,8 @@ def test_two_processes_fine_tune_as_one(launch):
     ("count", "overrides"),
     [
         (3, ["fine_tune=full", "learning_rate=0.001"]),
-        (4, ["examples_per_step=3"]),
-        (2, ["packing=false", "patience=1", "eval_every=1"]),
+        pytest.param(4, ["examples_per_step=3"], marks=pytest.mark.long),
+        pytest.param(2, ["packing=false", "patience=1", "eval_every=1"], marks=pytest.mark.long),
     ],
 )
 def test_a_variant_is_the_same_over_processes(launch, count, overrides):

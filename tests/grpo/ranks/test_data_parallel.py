@@ -49,8 +49,19 @@ VARIANTS = {
 }
 
 
+QUICK = (
+    "lora",
+    "a prompt over",
+    "batch advantages",
+    "dynamic sampling",
+    "several updates",
+)  # in every run of the tests
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.long]) for name in VARIANTS]
+)
 def test_a_variant_is_the_same_over_processes(launch, variant):
     count, overrides = VARIANTS[variant]
     both(launch, count, *overrides)

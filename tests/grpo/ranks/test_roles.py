@@ -73,8 +73,13 @@ VARIANTS = {
 }
 
 
+QUICK = ("two of each", "several updates")  # the others run with GRPO_LONG_TESTS=1
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.long]) for name in VARIANTS]
+)
 def test_any_number_of_samplers_and_learners_gives_the_same(launch, variant):
     samplers, learners, overrides = VARIANTS[variant]
     launch.runs.module("older", OLDER)
@@ -94,6 +99,7 @@ def test_dynamic_sampling_draws_again_when_the_step_begins(launch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_sampling_may_run_several_steps_ahead_and_no_prompt_is_lost(launch):
     alone(launch)
     roles(launch, 1, 1, "max_staleness=3")
@@ -106,6 +112,7 @@ def test_sampling_may_run_several_steps_ahead_and_no_prompt_is_lost(launch):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_it_learns(launch):
     started = launch.roles(1, 1, "steps=40", "prompts_per_step=4", "num_generations=8", AHEAD)
     assert started.wait() == [0, 0], started.said()
@@ -159,6 +166,7 @@ def test_a_lost_learner_ends_the_sampler_and_the_newest_checkpoint_is_resumed(la
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_of_two_learners_the_other_saves(launch):
     started = stopped(launch, 0, signal.SIGKILL, "save_every=0", AHEAD, learners=2)
     assert [process.returncode for process in started.processes] == [-signal.SIGKILL, 1, 1]

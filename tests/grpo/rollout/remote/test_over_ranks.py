@@ -21,7 +21,7 @@ def tasks(launch, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("max_staleness", [0, 1])
+@pytest.mark.parametrize("max_staleness", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_two_processes_learn_from_a_server(launch, mlx_server, max_staleness):
     mlx_server.start()
     settings = (
@@ -45,6 +45,7 @@ def test_two_processes_learn_from_a_server(launch, mlx_server, max_staleness):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_wait_for_a_server_that_is_killed(launch, mlx_server):
     mlx_server.start()
     started = launch.train(2, *REMOTE, f"rollout.url={mlx_server.url}", "steps=12")
