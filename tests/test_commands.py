@@ -109,7 +109,9 @@ def ran(module: str, *words: str) -> int:
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_a_config_is_dry_run_by_the_command_it_is_for(config, place, capsys):
+def test_a_config_is_dry_run_by_the_command_it_is_for(config, place, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no minutes of attempts to reach it
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     first = config.read_text(encoding="utf-8").partition("\n")[0]
     module = first.removeprefix("# command:").split()[0] if first.startswith("# command:") else "grpo.train"
     for path in map(
