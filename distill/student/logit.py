@@ -135,9 +135,9 @@ def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matchi
 def _keep_of(folder: Path, weights: str) -> None:
     """Empty a folder of top tokens unless they are of these weights."""
     record = folder / WEIGHTS_FILE
-    if record.is_file() and record.read_text() == weights:
-        return
-    if folder.exists() and record.is_file():
+    if record.is_file():
+        if record.read_text() == weights:
+            return
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(record, weights)

@@ -26,7 +26,7 @@ def dry_run(wish: Wish, output: Path, go_on: str) -> int:
     for item, look in (
         ("adapter", _adapter),
         ("tasks", _tasks),
-        ("output", lambda report, wish: _output(wish, output)),
+        ("output", lambda _, wish: require_same(wish, output)),
     ):
         try:
             look(report, wish)
@@ -61,7 +61,3 @@ def _tasks(report: Report, wish: Wish) -> None:
     if tried.refused:
         raise ConfigError(tried.refused[0])
     report.say("ok", "rewards", " + ".join(f"{weight:g} {name}" for name, weight in config.reward_weights.items()))
-
-
-def _output(wish: Wish, output: Path) -> None:
-    require_same(wish, output)

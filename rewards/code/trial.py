@@ -110,7 +110,7 @@ class Trial:
         return self._verdict(plan)
 
     def run_checks(self, plan: Checks) -> Verdict:
-        """Two processes: the program's, and the one that runs the tests."""
+        """Two processes: one runs the program, the other the tests."""
         helpers: list[str] = []
         with (
             start("code.program", self.limits, self.isolation) as program,

@@ -12,6 +12,11 @@ from envs import DataError, Reply, make
 from tests.envs.playing import played
 
 
+def outcome(guess, number):
+    right = guess.strip() == str(number)
+    return {"observation": {"text": "right" if right else "no"}, "reward": float(right), "done": right}
+
+
 class GuessServer(BaseHTTPRequestHandler):
     """Guess the number, which is seed % 10."""
 
@@ -27,8 +32,7 @@ class GuessServer(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(b"no such episode")
             return None
-        right = body["action"]["guess"].strip() == str(self.episodes[body["episode_id"]])
-        return self.answer({"observation": {"text": "right" if right else "no"}, "reward": float(right), "done": right})
+        return self.answer(outcome(body["action"]["guess"], self.episodes[body["episode_id"]]))
 
     def answer(self, found):
         data = json.dumps(found).encode()
@@ -92,8 +96,7 @@ def socket_server():
                     number = message["data"]["seed"] % 10
                     data = {"observation": {"text": "Guess from 0 to 9."}, "reward": None, "done": False}
                 elif "guess" in message["data"]:
-                    right = message["data"]["guess"].strip() == str(number)
-                    data = {"observation": {"text": "right" if right else "no"}, "reward": float(right), "done": right}
+                    data = outcome(message["data"]["guess"], number)
                 else:
                     connection.send(json.dumps({"type": "error", "data": {"message": "no guess"}}))
                     continue
