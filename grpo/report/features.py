@@ -6,6 +6,7 @@ from typing import Any
 
 from rewards.form.scripts import latin_words, other_words
 
+MOST_STOP = 200  # characters of the reason why a completion ended
 RECHECKS = re.compile(
     r"\b(?:wait|hold on|hmm+|on second thought|double[- ]check\w*|re-?check\w*|re-?examin\w*|re-?evaluat\w*)\b"
     r"|\blet(?:'s| us| me) (?:\w+ )?(?:check|verify|think again|reconsider|try again|go back)\b"
@@ -21,6 +22,11 @@ def said_by_model(row: Mapping[str, Any]) -> str:
         own = [one for one in after_prompt(messages) if isinstance(one, dict) and one.get("role") == "assistant"]
         return "\n".join(str(one.get("content") or "") for one in own)
     return str(row.get("completion") or "")
+
+
+def stop_of(row: Mapping[str, Any]) -> str:
+    """Why the completion of a row ended, or its conversation, in at most MOST_STOP characters."""
+    return str(row.get("ended") or row.get("stop_reason") or "")[:MOST_STOP]
 
 
 def after_prompt(messages: list[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from grpo.report.features import one_script, rechecks, said_by_model
+from grpo.report.features import one_script, rechecks, said_by_model, stop_of
 from grpo.report.reading import Row, Run, number, parsed
 from grpo.report.table import KINDS, Part, Table
 
@@ -132,7 +132,7 @@ def _add(part: Part, row: Row, offset: int, length: int, *, begins: bool, sample
         part.asked_last = f"{row.get('task', '')}\n{row.get('prompt', '')}".casefold()
     part.tasks.append(str(row.get("task", "")))
     part.asked.append(part.asked_last)
-    part.stops.append(str(row.get("ended") or row.get("stop_reason") or ""))
+    part.stops.append(stop_of(row))
     part.texts.append(text.casefold())
     part.places.append((offset, length, part.group_count - 1, sample))
     share = one_script(text)

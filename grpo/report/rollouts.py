@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from grpo.report.features import after_prompt
+from grpo.report.features import after_prompt, stop_of
 from grpo.report.reading import Row, number, parsed
 from grpo.report.table import GROUP, KINDS, LENGTH, OFFSET, SAMPLE, Table
 
@@ -52,8 +52,8 @@ def shown(table: Table, row: int, *, most: int = CLIPPED, tokens: bool = False) 
         "rewards": {str(name): number(value) for name, value in (rewards or {}).items()},
         "advantage": _scalar(raw.get("advantage")),
         "tokens": number(raw.get("tokens")),
-        "stop": str(raw.get("ended") or raw.get("stop_reason") or ""),
-        "problem": str(raw["problem"]) if raw.get("problem") else None,
+        "stop": stop_of(raw),
+        "problem": shortened(str(raw["problem"]), most) if raw.get("problem") else None,
         "text": shortened(str(raw.get("completion") or ""), most),
         "messages": _messages(raw, most),
         "has_tokens": isinstance(raw.get("logprobs"), list),

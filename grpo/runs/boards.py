@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from grpo.config.sections import ConfigError, LoggedRun
 
 TABLE_ROWS, TEXT = 64, 2000  # rows of a table, characters of a text in it
+TEXTS = ("task", "prompt", "completion", "answer", "stop_reason")  # columns
 Row = Mapping[str, Any]
 ESCAPES = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`["}  # signs that act in Markdown
 
@@ -32,30 +34,27 @@ class Board(Protocol):
 def table(step: int, rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
     """Return columns and values of a completions table: what was asked, said, and paid by each reward."""
     rewards = list(dict.fromkeys(name for row in rows for name in row.get("rewards", {})))
-    columns = [
-        "step",
-        "task",
-        "prompt",
-        "completion",
-        "answer",
-        "reward",
-        *rewards,
-        "advantage",
-        "tokens",
-        "stop_reason",
-    ]
+    columns = ["step", *TEXTS, "reward", *rewards, "advantage", "tokens"]
     values = []
     for row in rows[:TABLE_ROWS]:
-        own = {**row, **row.get("rewards", {}), "step": step, "reward": row.get("reward")}
-        values.append([_cell(own.get(name)) for name in columns])
+        own = {**row.get("rewards", {}), "reward": row.get("reward"), "advantage": _mean(row.get("advantage"))}
+        numbers = [own.get(name) for name in columns[1 + len(TEXTS) : -1]]
+        values.append([step, *(_text(row.get(name)) for name in TEXTS), *numbers, row.get("tokens")])
     return columns, values
 
 
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, int | float):
-        return value
+def _text(value: Any) -> str:
+    """Return a cell of text: a column holds one kind of value, whatever the rows' answers are."""
+    if value is None:
+        return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= TEXT else f"{text[:TEXT]} ..."
+
+
+def _mean(advantage: Any) -> float | None:
+    """Return a completion's advantage; of one a token their mean."""
+    values = [one for one in advantage if one is not None] if isinstance(advantage, list) else None
+    return advantage if values is None else statistics.fmean(values) if values else None
 
 
 class TensorBoard:

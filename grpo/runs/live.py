@@ -40,6 +40,7 @@ class LiveView:
         self.console, self.steps = console, steps
         self.step = 0
         self.metrics: dict[str, float] = {}
+        self.ranges: dict[str, tuple[float, float]] = {}  # of the means so far, 0 and 1 included
         self.said: list[tuple[str, str, str]] = []  # label, style, text
         self.found: Sequence[Finding] = ()
         self.bar: Progress | None = None
@@ -73,6 +74,9 @@ class LiveView:
     def update(self, step: int, metrics: dict[str, float], found: Sequence[Finding]) -> None:
         """Show the figures and findings of a step."""
         self.step, self.metrics, self.found, self.bar = step, metrics, found, None
+        for name, value in metrics.items():
+            low, high = self.ranges.get(name, (0.0, 1.0))
+            self.ranges[name] = (min(low, value), max(high, value))
         self.live.refresh()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -93,12 +97,13 @@ class LiveView:
 
     def _bars(self) -> Table:
         table = Table.grid(padding=(0, 1))
-        rows = [("steps", float(self.step), float(self.steps), f"{self.step}/{self.steps}")]
+        rows = [("steps", (0.0, float(self.steps)), float(self.step), f"{self.step}/{self.steps}")]
         for name, value in self.metrics.items():
             if name.startswith("rewards/") and name.endswith("/mean"):
-                rows.append((name.split("/")[1].rsplit(":", 1)[-1], value, 1.0, f"{value:.2f}"))
-        for label, value, total, said in rows[: REWARDS + 1]:
-            bar = ProgressBar(total=total, completed=min(max(value, 0.0), total), width=BAR)
+                label = name.split("/")[1].rsplit(":", 1)[-1]
+                rows.append((label, self.ranges.get(name, (0.0, 1.0)), value, f"{value:.2f}"))
+        for label, (low, high), value, said in rows[: REWARDS + 1]:
+            bar = ProgressBar(total=high - low, completed=value - low, width=BAR)
             table.add_row(Text(printable(label)), bar, Text(said))
         return table
 

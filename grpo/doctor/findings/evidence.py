@@ -43,6 +43,7 @@ class Sample:
     reward: float | None
     tokens: int
     stop_reason: str
+    last_token: str = ""  # its text
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ KINDS: dict[str, Kind] = {
         "Lower beta: 0.01 is the default, 0 leaves the penalty out.",
         ("learning rate too low", "gradient spikes"),
     ),
+    "entropy bonus too strong": Kind(
+        "entropy_coef is large: the policy is pushed towards random words and the reward does not rise.",
+        "Lower entropy_coef to 0.001, or leave it out.",
+        (*DAMAGE, *GARBLED, "learning rate too high", "wrong template"),
+    ),
     "KL blow-up": Kind(
         "The KL to the start of the run is many times what a run that learns shows.",
         "Lower learning_rate or raise beta.",
@@ -45,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "gradient spikes": Kind(
         "The gradient norm of some steps is ten times the usual one, or updates were not finite.",
         "Lower max_grad_norm or learning_rate, and look for rewards with rare huge values (reward_clip bounds them).",
+        ("learning rate too low",),
     ),
     "mismatch": Kind(
         "Sampler and trainer give the same tokens different logprobs before the first update of a batch.",

@@ -1,5 +1,6 @@
 """Findings about what is paid: equal groups, and rewards that judge nothing, fail, disagree or are farmed."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from grpo.doctor.findings.evidence import (
@@ -15,10 +16,12 @@ from grpo.doctor.findings.evidence import (
 )
 from grpo.doctor.findings.kinds import Finding, found
 from grpo.doctor.findings.rate import collapsed_reward
-from grpo.doctor.findings.texts import answers, has_answer, holds
+from grpo.doctor.findings.texts import answers, has_answer, places
 
 JUDGED = "reward_weights.accuracy=1.0"  # a change to try
 EQUAL, NEVER, MOSTLY = 0.9, 0.02, 0.85  # share of groups; an accuracy of nothing; one of nearly all
+SAME_GOLD = 16  # prompts from which one gold answer for all is a fault
+UNRELATED = 0.12  # correlation of a reward and the gold answers within groups
 
 
 def success(seen: Evidence, when: str) -> float | None:
@@ -27,6 +30,9 @@ def success(seen: Evidence, when: str) -> float | None:
     if metric is not None:
         return metric
     judged = [sample for sample in (seen.first if when == "start" else seen.last) if sample.gold is not None]
+    own = seen.weights.keys() - FORM_REWARDS - TASK_REWARDS
+    if own and share(map(has_answer, seen.samples)) < NEVER:  # there may be many right answers, and it knows them
+        return None
     return share(map(has_answer, judged)) if len(judged) >= 8 else None
 
 
@@ -109,14 +115,27 @@ def judges_nothing(seen: Evidence) -> Iterator[Finding]:
         ]
         for group in groups_of(seen.samples)
     )
-    if groups >= 8 and abs(related) < 0.1:
-        yield found(
-            "no reward judges the task",
-            0.6,
-            f"the reward ({', '.join(own)}) does not follow the gold answers: correlation {related:.2f} within "
-            f"{groups} groups",
-            JUDGED,
+    said = f"the reward ({', '.join(own)})"
+    if groups >= 8 and related < UNRELATED:
+        against = related < -UNRELATED
+        said += " goes against the gold answers" if against else " does not follow the gold answers"
+        sure = 0.85 if against else 0.6 if groups < 24 else 0.7
+        said += f": correlation {related:.2f} within {groups} groups"
+        yield found("no reward judges the task", sure, said, JUDGED)
+    elif (alike := _alike(seen)) >= 8 and seen.values("reward") and seen.spread < 0.02:
+        said += (
+            f" is the same for all completions of a prompt, though right and wrong ones are among them ({alike} groups)"
         )
+        yield found("no reward judges the task", 0.9, said, JUDGED)
+
+
+def _alike(seen: Evidence) -> int:
+    """Return how many groups have right and wrong completions and one reward for all of them."""
+    count = 0
+    for group in groups_of(seen.samples):
+        right = {has_answer(sample) for sample in group if sample.gold is not None}
+        count += len(right) == 2 and len({sample.reward for sample in group}) == 1
+    return count
 
 
 def never_fires(seen: Evidence) -> Iterator[Finding]:
@@ -251,24 +270,28 @@ def gap(seen: Evidence) -> Iterator[Finding]:
 
 
 def wrong_gold(seen: Evidence) -> Iterator[Finding]:
-    """The samples agree on another answer than the gold one."""
+    """The samples agree on another answer than the gold one, or all tasks have the same one."""
     judged = [sample for sample in seen.samples if sample.gold is not None]
+    prompts, golds = {sample.prompt for sample in judged}, {sample.gold for sample in judged}
+    if seen.accuracy is not None and len(prompts) >= SAME_GOLD and len(golds) == 1:
+        yield found("wrong gold answers", 0.9, f"all of {len(prompts)} prompts have the gold answer {golds.pop()}")
+        return
     right = seen.values(seen.accuracy_metric)
     if seen.accuracy is None or len(judged) < 32 or not right or right[0] > 0.2 or (mean(right) or 0.0) > 0.15:
         return
-    tops, golds = [], []
+    tops, agree = [], []
     for group in groups_of(judged):
         given = [_formal(sample) for sample in group]
         top = max(set(given), key=given.count)
         if top is not None:
             tops.append(given.count(top) / len(given))
-            golds.append(top == group[0].gold)
+            agree.append(top == group[0].gold)
     agreed = mean(tops) or 0.0
-    if len(tops) >= 6 and agreed >= 0.4 and share(golds) < 0.2 and len({sample.gold for sample in judged}) > 1:
+    if len(tops) >= 6 and agreed >= 0.4 and share(agree) < 0.2:
         yield found(
             "wrong gold answers",
             0.88,
-            f"{agreed:.0%} of a task's samples give one answer, the gold one in {share(golds):.0%} of the tasks",
+            f"{agreed:.0%} of a task's samples give one answer, the gold one in {share(agree):.0%} of the tasks",
         )
 
 
@@ -284,8 +307,11 @@ def leaked(seen: Evidence) -> Iterator[Finding]:
     golds = {sample.gold for sample in tasks.values()}
     if len(tasks) < 4 or len(golds) < 4 or all(len(str(gold)) == 1 and str(gold).isalpha() for gold in golds):
         return
-    there = share(holds(sample.prompt, str(sample.gold)) for sample in tasks.values())
-    if there >= 0.85:
+    found_at = [places(sample.prompt, str(sample.gold)) for sample in tasks.values()]
+    there = share(map(bool, found_at))
+    counted = Counter(place for found in found_at for place in found)
+    alike = max(counted.values(), default=0) / len(tasks)  # elsewhere in each: a question about its own text
+    if there >= 0.85 and alike >= 0.7:
         yield found("answer in the prompt", 0.92, f"the gold answer stands in {there:.0%} of {len(tasks)} prompts")
 
 
@@ -314,6 +340,8 @@ def memorised(seen: Evidence) -> Iterator[Finding]:
                 f"accuracy {now:.2f} on the tasks trained on, {held:.2f} on held-out ones",
             )
             return
+    if isinstance(held, int | float) and now is not None and now - held <= 0.1:
+        return  # it does as well on tasks it has not seen
     if few and repeats >= 4 and len(tasks) <= 64:
         yield found("memorised prompts", 0.75, f"{len(tasks)} tasks were drawn about {repeats:.0f} times each")
 

@@ -12,6 +12,7 @@ MISMATCH, ASKED_MISMATCH, FAR, CLIPPED = (
     0.1,
 )  # k3, of settings that make one; KL in nats a token; share of tokens outside the clip range
 STILL = 5e-5  # nats a token: a policy that has not moved
+LARGE_BONUS = 0.05  # entropy_coef; 0.001 to 0.01 are common
 FLAT_STEPS = 8  # steps from which a reward can be called flat
 
 
@@ -56,6 +57,8 @@ def too_high(seen: Evidence) -> Iterator[Finding]:
     lost, far = fallen(seen), moved_far(seen)
     rate = seen.number("learning_rate")
     lower = f"learning_rate={rate / 10:.2g}"
+    if not any(one.startswith("reward ") for one in lost) and rising(seen):
+        return  # it learns what is paid, though that may not be the task
     if lost and far:
         both = "reward" in lost[0] or len(lost) > 1
         strong = 0.97 if len(far) > 1 and both else 0.85 if both else 0.7
@@ -137,10 +140,14 @@ def mismatch(seen: Evidence) -> Iterator[Finding]:
         )
 
 
+def rising(seen: Evidence) -> bool:
+    """Return whether the reward rose beyond its noise."""
+    return (seen.gain("reward") or 0.0) > max(2.5 * seen.noise("reward"), 0.02)
+
+
 def flat(seen: Evidence) -> bool:
     """Return whether the reward of a run long enough has not risen beyond its noise."""
-    gain = seen.gain("reward")
-    return seen.count >= FLAT_STEPS and gain is not None and gain < max(2.5 * seen.noise("reward"), 0.02)
+    return seen.count >= FLAT_STEPS and seen.gain("reward") is not None and not rising(seen)
 
 
 def unmoved(seen: Evidence) -> str | None:
@@ -236,6 +243,21 @@ def entropy_collapse(seen: Evidence) -> Iterator[Finding]:
         )
 
 
+def entropy_bonus(seen: Evidence) -> Iterator[Finding]:
+    """The bonus for entropy outweighs the rewards."""
+    coefficient, start, end = seen.number("entropy_coef"), seen.start("entropy"), seen.peak("entropy")
+    if coefficient < LARGE_BONUS or start is None or end is None or end < max(1.5 * start, start + 0.2):
+        return
+    if not rising(seen):
+        yield found(
+            "entropy bonus too strong",
+            0.98 if coefficient >= 2 * LARGE_BONUS else 0.75,
+            f"entropy_coef is {coefficient:g}, the entropy rose from {start:.2f} to {end:.2f} nats a token and the "
+            "reward did not",
+            "entropy_coef=0.001",
+        )
+
+
 def temperature(seen: Evidence) -> Iterator[Finding]:
     """The sampling temperature is far from 1."""
     given, entropy = seen.number("temperature", 1.0), seen.start("entropy")
@@ -264,5 +286,6 @@ RULES = (
     kl_too_strong,
     too_low,
     entropy_collapse,
+    entropy_bonus,
     temperature,
 )

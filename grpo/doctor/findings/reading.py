@@ -123,6 +123,7 @@ def _sample(row: dict[str, Any], step: int) -> Sample | None:
     text, rewards = row.get("completion"), row.get("rewards")
     if not isinstance(text, str):
         return None
+    tokens = row.get("token_texts")
     gold = next((row[name] for name in GOLD_COLUMNS if name in row), None)
     return Sample(
         step=step,
@@ -134,4 +135,5 @@ def _sample(row: dict[str, Any], step: int) -> Sample | None:
         reward=number(row.get("reward")),
         tokens=int(number(row.get("tokens")) or 0),
         stop_reason=str(row.get("stop_reason", "")),
+        last_token=str(tokens[-1]) if isinstance(tokens, list) and tokens else "",
     )

@@ -20,6 +20,7 @@ from grpo.doctor.findings.texts import ROLES, copied, in_script, looped, of_prom
 
 LOOPED, COPIED, DRIFT = 0.5, 0.6, 0.15  # shares
 UNKNOWN_TOKENS = re.compile(r"(\d+)% of the tokens of the train prompts are unknown")
+FINAL = re.compile(r"</answer>|\\boxed\{")  # an answer is given
 HAS_TEMPLATE = "the model has a chat template"
 
 
@@ -71,22 +72,28 @@ def stops_at_once(seen: Evidence) -> Iterator[Finding]:
         return
     if seen.number("max_completion_length", 256) <= 4 or (seen.end("completions/clipped_ratio") or 0) > 0.5:
         return
-    ends = [text for text in seen.setting("stop", []) if text != "</answer>"]
-    by_text = share(any(text in sample.text[-len(text) - 2 :] for text in ends) for sample in seen.last)
-    if by_text >= 0.5 and (right or 0.0) < 0.1:
-        said = f"{by_text:.0%} of the completions end with a stop text ({', '.join(map(repr, ends))}), none is right"
-        yield found("stops at once", 0.94, said, "stop=[]")
+    stops = [*seen.setting("stop", []), *map(str, seen.setting("stop_tokens", []))]
+    told = ", ".join(map(repr, stops))
+    by_stop = share(_ended_by(sample, stops) for sample in seen.last)
+    if by_stop >= 0.5 and (right or 0.0) < 0.1:
+        said = f"{by_stop:.0%} of the completions end with a stop text or token ({told}) before an answer"
+        yield found("stops at once", 0.94, said, "stop=[]", "stop_tokens=[]")
         return
     empty = share(not re.search(r"\w", re.sub(r"</?\w+>", "", sample.text)) for sample in seen.last)
-    stops = [*seen.setting("stop", []), *map(str, seen.setting("stop_tokens", []))]
-    if length <= 3.0 or empty >= 0.5:
-        told = f"; stop texts and tokens are {', '.join(map(repr, stops))}" if stops else ""
+    short = length <= 3.0 and (stops or length < 0.6 * start or not (right or 0.0) > 0.05)
+    if short or empty >= 0.5:
         said = f"completions are {length:.1f} tokens long" + (f", {empty:.0%} without a word" if empty else "")
-        yield found(
-            "stops at once", 0.93 if empty >= 0.5 or stops else 0.85, f"{said}{told}", "stop=[]", "stop_tokens=[]"
-        )
+        said += f"; stop texts and tokens are {told}" if stops else ""
+        yield found("stops at once", 0.93 if empty >= 0.5 or stops else 0.85, said, "stop=[]", "stop_tokens=[]")
     elif stops and length < 0.5 * start:
         yield found("stops at once", 0.6, f"completions went from {start:.0f} to {length:.0f} tokens")
+
+
+def _ended_by(sample: Sample, stops: Sequence[str]) -> bool:
+    """Return whether a completion ends with one of the run's stop texts or tokens and has no answer yet."""
+    if FINAL.search(sample.text):
+        return False
+    return any(text in sample.text[-len(text) - 2 :] or sample.last_token.strip() == text.strip() for text in stops)
 
 
 def shrinks(seen: Evidence) -> Iterator[Finding]:
@@ -101,7 +108,8 @@ def shrinks(seen: Evidence) -> Iterator[Finding]:
         if name not in FORM_REWARDS and correlation(_with_reward(seen, name, lambda one: -float(one.tokens)))[0] > 0.8
     ]
     lost = first is not None and now is not None and now < first - 0.1
-    if (payers or lost) and (seen.gain("reward") or 0.0) > 0:
+    kept = first is not None and now is not None and now >= max(0.1, first - 0.05)
+    if not kept and (payers or lost) and (seen.gain("reward") or 0.0) > 0:
         how = f"{payers[0]} pays brevity" if payers else "brevity is paid"
         right = f", the accuracy from {first:.2f} to {now:.2f}" if first is not None and now is not None else ""
         said = f"completions shrank from {start:.0f} to {length:.0f} tokens{right}, and the reward rose: {how}"
@@ -168,10 +176,12 @@ def drift(seen: Evidence) -> Iterator[Finding]:
     if seen.saved_span == 0:
         return
     first, last = scripts([s.text for s in seen.first]), scripts([s.text for s in seen.last])
+    asked_first, asked_last = scripts([s.prompt for s in seen.first]), scripts([s.prompt for s in seen.last])
     for script, part in last.items():
         was, name = first.get(script, 0.0), script if script == "CJK" else script.title()
         home = script == "LATIN" and (before is not None or was > 0.5)
-        if part - was > DRIFT and not home:
+        asked = asked_last.get(script, 0.0) - asked_first.get(script, 0.0)  # other tasks were drawn
+        if part - was - max(0.0, asked) > DRIFT and not home:
             payer = paying(seen, partial(_spoken, script))
             said = f"words in {name} letters rose from {was:.0%} to {part:.0%}{payer}"
             yield found("language drift", 0.97 if payer else 0.9, said, change)
@@ -214,13 +224,9 @@ def template(seen: Evidence) -> Iterator[Finding]:
     """The prompt is not in the model's language."""
     given = seen.setting("template", "chat")
     unknown = [int(part) for part in UNKNOWN_TOKENS.findall(seen.log)]
-    if unknown and unknown[-1] >= 25 and given != "plain":
-        yield found(
-            "wrong template",
-            0.95,
-            f"template is {given}, and {unknown[-1]}% of the tokens of its prompts are unknown to the model",
-            "template=plain",
-        )
+    if unknown and unknown[-1] >= 25:
+        misread = f"template is {given}, and {unknown[-1]}% of the tokens of its prompts are unknown to the model"
+        yield found("wrong template", 0.95, misread, *(["template=plain"] if given != "plain" else []))
         return
     played = share(_plays_both(sample) for sample in seen.first)
     cut = seen.start("completions/clipped_ratio") or 0.0

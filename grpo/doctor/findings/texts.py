@@ -119,6 +119,15 @@ def has_answer(sample: Sample) -> bool:
     return sample.gold is not None and sample.gold in answers(sample.text)
 
 
-def holds(prompt: str, gold: str) -> bool:
-    """Return whether a prompt contains the gold answer as a word of its own."""
-    return re.search(rf"(?<![\w.]){re.escape(gold)}(?![\w]|\.\d)", prompt.lower().replace(",", "")) is not None
+def places(prompt: str, gold: str) -> set[tuple[str, str]]:
+    """Return where a prompt has the gold answer as a word of its own: words before it, words after it, the word before.
+
+    Empty where it does not have it.
+    """
+    text = prompt.lower().replace(",", "")
+    found: set[tuple[str, str]] = set()
+    for match in re.finditer(rf"(?<![\w.]){re.escape(gold)}(?![\w]|\.\d)", text):
+        before, after = text[: match.start()].split(), text[match.end() :].split()
+        found |= {("words before", str(len(before))), ("words after", str(len(after)))}
+        found |= {("word before", before[-1])} if before else set()
+    return found

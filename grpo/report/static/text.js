@@ -2,10 +2,13 @@
 
 import { h } from "./dom.js";
 
-// Escapes of terminals, marks that turn the order of what follows, and characters without a shape.
-const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g;
+// Escapes of terminals, marks that turn the order of what follows, characters without a shape, and halves of surrogate pairs.
+// U+200C and U+200D stay as they are: Persian, Indic scripts and emoji are written with them.
+const CONTROL =
+  /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e007f}]+/gu;
 const TAGS = /(<\/?(?:think|answer)>)/;
 const MOST_FORMULA = 2000; // characters
+const MOST_FORMULAS = 100; // of a text that are drawn: each takes a moment
 const FORMULA = new RegExp(
   [
     `\\$\\$[\\s\\S]{1,${MOST_FORMULA}}?\\$\\$`,
@@ -24,12 +27,12 @@ function visible(character) {
   return "U+" + code.toString(16).toUpperCase().padStart(4, "0");
 }
 
-/** Append text; a control character becomes a mark that says which it is. */
+/** Append text; control characters become marks that say which they are. */
 export function appendText(parent, text) {
   let at = 0;
   for (const match of text.matchAll(CONTROL)) {
     if (match.index > at) parent.append(text.slice(at, match.index));
-    parent.append(h("span", { className: "unseen", title: "a control character" }, visible(match[0])));
+    parent.append(h("span", { className: "unseen", title: "control characters" }, [...match[0]].map(visible).join(" ")));
     at = match.index + match[0].length;
   }
   if (at < text.length) parent.append(text.slice(at));
@@ -68,7 +71,9 @@ function formulaElement(formula) {
 export function appendProse(parent, text, formulas) {
   if (!formulas || !window.katex) return appendText(parent, text);
   let at = 0;
+  let tried = 0;
   for (const match of text.matchAll(FORMULA)) {
+    if ((tried += 1) > MOST_FORMULAS) break;
     const drawn = formulaElement(match[0]);
     if (drawn === null) continue;
     appendText(parent, text.slice(at, match.index));

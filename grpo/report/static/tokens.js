@@ -58,20 +58,22 @@ function coloured(texts, figures, measure, readout) {
       token.title = figure(value);
     }
     token.addEventListener("click", () => {
-      readout.textContent = `token ${i + 1} ${JSON.stringify(text)}: ${figure(value)}`;
+      readout.replaceChildren();
+      appendText(readout, `token ${i + 1} ${JSON.stringify(text)}: ${figure(value)}`);
     });
     line.append(token);
   });
   return line;
 }
 
-function table(texts, figures, names) {
+function table(row, texts, names) {
+  const figures = row.per_token;
   const head = h("tr", {}, h("th", { scope: "col" }, "token"), ...names.map((name) => h("th", { scope: "col" }, name)));
   const rows = texts.slice(0, ROWS).map((text, i) => {
     const cells = names.map((name) => h("td", { className: "number" }, figure(MEASURES[name].value(figures, i))));
     return h("tr", {}, appendText(h("td", { dir: "auto" }), text), ...cells);
   });
-  const region = { className: "wide tall", tabIndex: 0, role: "region", "aria-label": "figures of the tokens" };
+  const region = { className: "wide tall", tabIndex: 0, role: "region", "aria-label": `figures of the tokens, ${row.name}` };
   const more = texts.length > ROWS ? [h("p", { className: "quiet" }, `The first ${ROWS} of ${texts.length} tokens.`)] : [];
   return h("details", {}, h("summary", {}, "the figures as a table"), ...more, h("div", region, h("table", {}, head, ...rows)));
 }
@@ -106,6 +108,6 @@ export function tokenView(row) {
     shown,
     readout,
     h("p", { className: "quiet" }, notes.join(" ")),
-    table(texts, figures, names),
+    table(row, texts, names),
   );
 }

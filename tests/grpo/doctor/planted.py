@@ -4,7 +4,6 @@
 """
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +14,8 @@ SHORT = ("steps=12", "prompts_per_step=8", "eval_every=0", "completions_every=1"
 ALONE = ("reward_weights.accuracy=null", "reward_weights.format=null", "reward_weights.language=null")
 LONG = ("learning_rate=1e-3", "steps=40")
 UNBOUNDED = ("scale_rewards=none", "max_grad_norm=1e9", "steps=16")
-LONG = ("learning_rate=1e-3", "steps=40")
-UNBOUNDED = ("scale_rewards=none", "max_grad_norm=1e9", "steps=16")
+ADAPTERS = ("fine_tune=lora", "learning_rate=2e-3", "num_generations=8", "seed=3")
+TWO = ("--samplers", "--learners")  # on a process each
 
 # name -> (the finding that must come first, settings)
 FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -24,33 +23,33 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "rate_x20": ("learning rate too high", ("learning_rate=0.004", "steps=24")),
     "rate_x0001": ("learning rate too low", ("learning_rate=2e-7", "min_learning_rate=0")),
     "warm_up_too_long": ("learning rate too low", ("warmup_steps=100000", "lr_schedule=constant")),
-    "constant": ("no reward judges the task", (*ALONE, "reward_weights.planted:constant=1.0")),
-    "never": ("reward never fires", (*ALONE, "reward_weights.planted:never=1.0")),
-    "never_beside": ("reward never fires", ("reward_weights.planted:never=0.5",)),
+    "constant": ("no reward judges the task", (*ALONE, "reward_weights.faulty:constant=1.0")),
+    "never": ("reward never fires", (*ALONE, "reward_weights.faulty:never=1.0")),
+    "never_beside": ("reward never fires", ("reward_weights.faulty:never=0.5",)),
     "cut": ("truncated", ("max_completion_length=8",)),
     "r1_zero": ("wrong template", ("template=r1_zero",)),
     "scale_0": ("dead adapters", ("fine_tune=lora", "lora.alpha=1e-12", "learning_rate=1e-3")),
     "temperature_5": ("temperature too high", ("temperature=5.0",)),
     "temperature_0": ("temperature too low", ("temperature=0.05",)),
     "beta_50": ("KL penalty too strong", ("beta=50.0", "steps=20")),
-    "pays_length": ("length without gain", (*ALONE, "reward_weights.planted:length=1.0", "steps=20")),
+    "pays_length": ("length without gain", (*ALONE, "reward_weights.faulty:length=1.0", "steps=20")),
     "pays_format": ("format farmed", (*ALONE[:1], *ALONE[2:], "reward_weights.format=1.0", "steps=20")),
-    "leak": ("answer in the prompt", ("data=planted:leaking",)),
-    "wrong_gold": ("wrong gold answers", ("data=planted:shifted",)),
-    "too_hard": ("too hard", ("data=planted:long_sums",)),
+    "leak": ("answer in the prompt", ("data=faulty:leaking",)),
+    "wrong_gold": ("wrong gold answers", ("data=faulty:shifted",)),
+    "too_hard": ("too hard", ("data=faulty:long_sums",)),
     "stop_token": ("stops at once", ("stop_tokens=['<think>']",)),
-    "few_tasks": ("memorised prompts", ("data=planted:few", "steps=40", "eval_every=40", "completions_every=4")),
-    "pays_chinese": ("language drift", (*ALONE, "reward_weights.planted:chinese=1.0", "steps=24")),
-    "pays_repeats": ("repetition", (*ALONE, "reward_weights.planted:repeats=1.0", *LONG)),
-    "pays_copies": ("copies the prompt", (*ALONE, "reward_weights.planted:copies=1.0", *LONG)),
-    "opposed": ("rewards disagree", ("reward_weights.planted:wrongness=0.9",)),
+    "few_tasks": ("memorised prompts", ("data=faulty:few", "steps=40", "eval_every=40", "completions_every=4")),
+    "pays_chinese": ("language drift", (*ALONE, "reward_weights.faulty:chinese=1.0", "steps=24")),
+    "pays_repeats": ("repetition", (*ALONE, "reward_weights.faulty:repeats=1.0", *LONG)),
+    "pays_copies": ("copies the prompt", (*ALONE, "reward_weights.faulty:copies=1.0", *LONG)),
+    "opposed": ("rewards disagree", ("reward_weights.faulty:wrongness=0.9",)),
     "negative": ("rewards disagree", ("reward_weights.accuracy=-1.0",)),
     "reads_boxes": ("strict/lenient gap", ("reward_options.accuracy.extract=boxed",)),
     "kv_4_bits": ("mismatch", ("kv_bits=4",)),
-    "outliers": ("gradient spikes", ("reward_weights.planted:outliers=1.0", *UNBOUNDED)),
-    "coin_flips": ("reward is random", (*ALONE, "reward_weights.planted:coin=1.0")),
+    "outliers": ("gradient spikes", ("reward_weights.faulty:outliers=1.0", *UNBOUNDED)),
+    "coin_flips": ("reward is random", (*ALONE, "reward_weights.faulty:coin=1.0")),
     "control": ("reward is random", ("control=random_reward",)),
-    "raises": ("reward fails", ("reward_weights.planted:raises=1.0",)),
+    "raises": ("reward fails", ("reward_weights.faulty:raises=1.0",)),
     "rate_x10": ("learning rate too high", ("learning_rate=0.002", "steps=24")),
     "adapters_rate": ("learning rate too high", ("fine_tune=lora", "learning_rate=0.3", "steps=20")),
     "temperature_3": ("temperature too high", ("temperature=3.0",)),
@@ -58,14 +57,85 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cut_16": ("truncated", ("max_completion_length=15",)),
     "stop_text": ("reward never fires", ("stop=['</think>']",)),
     "stop_word": ("stops at once", ("stop=['plus']",)),
-    "pays_brevity": ("stops at once", (*ALONE, "reward_weights.planted:brevity=1.0", *LONG)),
-    "hint": ("answer in the prompt", ("data=planted:hinting",)),
-    "two_tasks": ("memorised prompts", ("data=planted:two", "steps=20")),
+    "pays_brevity": ("stops at once", (*ALONE, "reward_weights.faulty:brevity=1.0", *LONG)),
+    "hint": ("answer in the prompt", ("data=faulty:hinting",)),
+    "two_tasks": ("memorised prompts", ("data=faulty:two", "steps=20")),
     "against_language": ("language drift", ("reward_weights.language=-0.5", "steps=24")),
     "against_format": ("rewards disagree", ("reward_weights.format=-0.5", "steps=16")),
     "bfloat16": ("mismatch", ("dtype=bfloat16",)),
-    "one_gold": ("wrong gold answers", ("data=planted:same_gold",)),
-    "nan": ("reward fails", ("reward_weights.planted:nan=1.0",)),
+    "one_gold": ("wrong gold answers", ("data=faulty:same_gold",)),
+    "nan": ("reward fails", ("reward_weights.faulty:nan=1.0",)),
+    # A third choice: other rewards, other sizes, adapters.
+    "skilled": ("too easy", (*ADAPTERS, "model=skilled")),
+    "six_numbers": ("too hard", (*ADAPTERS, "data=faulty:six", "steps=16")),
+    "by_prompt": ("no reward judges the task", (*ALONE, "reward_weights.faulty:by_prompt=1.0")),
+    "pays_wrong": ("no reward judges the task", (*ALONE, "reward_weights.faulty:wrongness=1.0", *ADAPTERS)),
+    "pays_even": ("no reward judges the task", (*ALONE, "reward_weights.faulty:even=1.0", *ADAPTERS, "steps=24")),
+    "pays_few_ids": (
+        "stops at once",
+        ("reward_weights.accuracy=0.2", *ALONE[1:], "reward_weights.faulty:few_ids=1.0", *ADAPTERS, "steps=50"),
+    ),
+    "stop_at_answer": ("stops at once", ("stop_tokens=['<answer>']", "seed=4")),
+    "cut_17": ("truncated", (*ADAPTERS, "max_completion_length=17", "algorithm=dr_grpo")),
+    "pays_tags": (
+        "format farmed",
+        (*ALONE, "reward_weights.format_tag_count=1.0", *ADAPTERS, "steps=30"),
+    ),
+    "pays_trl_format": ("format farmed", (*ALONE, "reward_weights.think_format_reward=2.0", "steps=24", "seed=5")),
+    "pays_ids": (
+        "length without gain",
+        ("reward_weights.accuracy=0.3", *ALONE[1:], "reward_weights.faulty:ids=1.0", *ADAPTERS, "steps=30"),
+    ),
+    "pays_chinese_beside": (
+        "language drift",
+        (*ALONE[1:], "reward_weights.faulty:chinese_share=2.0", "steps=24", "seed=6"),
+    ),
+    "pays_chinese_late": (
+        "language drift",
+        ("reward_weights.language=0", "reward_weights.faulty:chinese_late=2.0", *ADAPTERS, "steps=30"),
+    ),
+    "pays_most_common": (
+        "repetition",
+        (*ALONE, "reward_weights.faulty:most_common=1.0", *ADAPTERS, "steps=50"),
+    ),
+    "sharpened": ("entropy collapse", ("loss_type=faulty:sharpening", "steps=24", "seed=7")),
+    "entropy_bonus": ("entropy bonus too strong", ("entropy_coef=1.0", "steps=20")),
+    "rare_debt": ("gradient spikes", ("reward_weights.faulty:rare_debt=1.0", *UNBOUNDED, "fine_tune=lora")),
+    "infinite_loss": ("gradient spikes", ("loss_type=faulty:infinite_at_times", *ADAPTERS)),
+    "hot_sampler": ("mismatch", ("rollout_source=faulty:hotter", "seed=8")),
+    "untagged": (
+        "rewards disagree",
+        ("reward_weights.format=1.0", "reward_weights.faulty:untagged=1.5", *ADAPTERS, "steps=16"),
+    ),
+    "wants_boxes": ("reward never fires", ("reward_options.format.template=boxed", *ADAPTERS)),
+    "by_solution": ("reward never fires", ("reward_weights.faulty:by_solution=1.0", "seed=9")),
+    "never_with_samplers": (
+        "reward never fires",
+        (*TWO, *ALONE, "reward_weights.faulty:by_solution=1.0", *ADAPTERS, "max_staleness=1"),
+    ),
+    "reads_hashes": ("strict/lenient gap", ("reward_options.accuracy.extract=hash", *ADAPTERS)),
+    "pays_echo": ("copies the prompt", (*ALONE, "reward_weights.faulty:echo=1.0", *LONG, "seed=14")),
+    "four_tasks": ("memorised prompts", ("data=faulty:four", *ADAPTERS, "steps=30")),
+    "limit_3": ("memorised prompts", ("data_options.limit=3", "steps=20", "prompts_per_step=4")),
+    "adapters_rate_low": ("learning rate too low", (*ADAPTERS, "learning_rate=1e-6", "min_learning_rate=0")),
+    "rate_low_no_kl": ("learning rate too low", ("learning_rate=3e-7", "min_learning_rate=0", "beta=0", "seed=10")),
+    "rate_muon": ("learning rate too high", ("optimizer=muon", "learning_rate=0.3", "steps=20")),
+    "rate_dapo": (
+        "learning rate too high",
+        ("algorithm=dapo", "learning_rate=0.01", "steps=10", "dynamic_sampling_rounds=2"),
+    ),
+    "rate_rloo": ("learning rate too high", (*ADAPTERS, "advantage=rloo", "learning_rate=0.1", "steps=20")),
+    "foreign": ("wrong template", ("data=faulty:foreign", *ADAPTERS)),
+    "r1_zero_adapters": ("wrong template", (*ADAPTERS, "template=r1_zero")),
+    "no_gradient": ("dead adapters", (*ADAPTERS, "loss_type=faulty:without_gradient")),
+    "slow": ("reward fails", ("reward_weights.faulty:slow=0.5", "reward_timeout_seconds=1", "steps=4", "seed=11")),
+    "raises_at_times": ("reward fails", ("reward_weights.faulty:at_times=0.5", *ADAPTERS)),
+    "worked": ("answer in the prompt", ("data=faulty:worked", *ADAPTERS)),
+    "rolled": ("wrong gold answers", ("data=faulty:rolled", *ADAPTERS)),
+    "noisy_judge": ("reward is random", (*ALONE, "reward_weights.faulty:noisy_judge=1.0", "seed=12")),
+    "temperature_2": ("temperature too high", (*ADAPTERS, "temperature=2.0")),
+    "temperature_02_adapters": ("temperature too low", (*ADAPTERS, "temperature=0.2")),
+    "beta_3": ("KL penalty too strong", (*ADAPTERS, "beta=3.0", "steps=20")),
 }
 
 HEALTHY: dict[str, tuple[str, ...]] = {
@@ -83,111 +153,50 @@ HEALTHY: dict[str, tuple[str, ...]] = {
     "dr_grpo": ("seed=11", "algorithm=dr_grpo", "steps=20"),
     "two_passes": ("seed=12", "num_iterations=2", "steps=12"),
     "small": ("seed=13", "prompts_per_step=2", "num_updates=1", "num_generations=8", "steps=30"),
+    "gspo": ("seed=21", "algorithm=gspo", "steps=20"),
+    "cispo_adapters": (*ADAPTERS, "seed=22", "algorithm=cispo", "steps=24"),
+    "long_limit": ("seed=23", "beta=0", "max_completion_length=80", "steps=16", "reward_weights.overlong=0.2"),
+    "own_rows": (*ADAPTERS, "seed=24", "data=faulty:own", "eval_every=10", "steps=20"),
+    "brief": ("seed=25", "reward_weights.faulty:a_little_shorter=1.0", "steps=24"),
+    "much_longer": ("seed=26", "steps=70", "completions_every=7", "num_generations=16"),
+    "muon": ("seed=27", "optimizer=muon", "learning_rate=0.004", "steps=20"),
+    "with_samplers": (*TWO, *ADAPTERS, "seed=28", "max_staleness=1", "steps=20"),
+    "entropy_kept": ("seed=29", "entropy_coef=0.001", "advantage=max_rl", "steps=16"),
 }
 
-
-def constant(completions, **columns):
-    return [1.0] * len(completions)
-
-
-def never(completions, **columns):
-    return [float("\\boxed{" in completion) for completion in completions]
-
-
-def length(completions, **columns):
-    return [len(completion.split()) / 40 for completion in completions]
-
-
-def chinese(completions, **columns):
-    return [sum("一" <= letter <= "鿿" for letter in completion) / 10 for completion in completions]
-
-
-def repeats(completions, **columns):
-    return [sum(a == b for a, b in zip(c.split(), c.split()[1:], strict=False)) / 10 for c in completions]
-
-
-def copies(prompts, completions, **columns):
-    return [
-        sum(completion.split().count(word) for word in ("+", "=", *prompt.split()[::2])) / 10
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
-
-
-def wrongness(completions, answer, **columns):
-    return [float(f"<answer> {a} </answer>" not in c) for c, a in zip(completions, answer, strict=True)]
-
-
-def outliers(completions, **columns):
-    return [1e6 if "nine" in completion and "ten" in completion else 0.0 for completion in completions]
-
-
-def coin(completions, **columns):
-    return [float(os.urandom(1)[0] % 2) for _ in completions]
-
-
-def raises(completions, **columns):
-    raise KeyError("no such column")
-
-
-def brevity(completions, **columns):
-    return [-len(completion.split()) / 20 for completion in completions]
-
-
-def nan(completions, **columns):
-    return [float("nan")] * len(completions)
-
-
-def _sums(numbers: int, rows: int):
-    rng = random.Random(numbers)
-    drawn = [[rng.randrange(10) for _ in range(numbers)] for _ in range(rows)]
-    return [{"prompt": " + ".join(map(str, row)) + " =", "answer": str(sum(row)), "language": "en"} for row in drawn]
-
-
-def leaking():
-    return [row | {"prompt": f"{row['answer']} = {row['prompt']}"} for row in _sums(3, 200)]
-
-
-def shifted():
-    return [row | {"answer": str((int(row["answer"]) + 9) % 28)} for row in _sums(3, 200)]
-
-
-def long_sums():
-    return _sums(9, 200)
-
-
-def hinting():
-    return [row | {"prompt": f"{row['prompt']} {row['answer']} ."} for row in _sums(3, 200)]
-
-
-def two():
-    return _sums(3, 2)
-
-
-def same_gold():
-    return [row | {"answer": "27"} for row in _sums(3, 200)]
-
-
-def few():
-    return _sums(3, 8)
+# Cold starts of the models that the runs begin with; a run names its own by `model=NAME`.
+MODELS: dict[str, dict[str, float]] = {
+    "half": {"steps": 360, "wrong": 0.3, "mixed": 0.2, "broken": 0.3},
+    "skilled": {"steps": 900, "wrong": 0.0, "mixed": 0.0, "broken": 0.0},
+}
 
 
 def made(folder: Path, model: Path, settings: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Train in a folder; a run that ends with an error is a run as well."""
-    command = [sys.executable, "-m", "grpo.train", "--config", str(RECIPE), "--output", str(folder), f"model={model}"]
-    given = {pair.partition("=")[0]: pair for pair in (*SHORT, *settings)}
+    command = [sys.executable, "-m", "grpo.train", "--config", str(RECIPE), "--output", str(folder)]
+    if settings[:2] == TWO:
+        launcher = [str(Path(sys.executable).parent / "mlx.launch"), "-n", "2", "--"]
+        command, settings = [*launcher, *command, "--samplers", "1", "--learners", "1"], settings[2:]
+    given = {pair.partition("=")[0]: pair for pair in (*SHORT, *settings, f"model={model}")}
     paths = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
     how = {"capture_output": True, "text": True, "cwd": folder.parent}
     return subprocess.run([*command, *given.values()], env={**os.environ, "PYTHONPATH": paths}, **how)
 
 
-def embedded(folder: Path) -> Path:
-    """Return the embedded model's directory, made once."""
+def embedded(folder: Path, name: str = "half") -> Path:
+    """Return a directory with the embedded model of a name, made once."""
     from grpo.config.sections import ColdStart
     from grpo.model.miniature import build
 
     if not (folder / "config.json").exists():
-        build(folder, ColdStart(steps=360, wrong=0.3, mixed=0.2, broken=0.3), 11)
+        build(folder, ColdStart(**MODELS[name]), 11)
     return folder
+
+
+def model_of(settings: tuple[str, ...]) -> str:
+    """Return the name of the model that a run begins with."""
+    named = [pair.removeprefix("model=") for pair in settings if pair.startswith("model=")]
+    return named[-1] if named else "half"
 
 
 def main(arguments: list[str]) -> None:
@@ -195,11 +204,11 @@ def main(arguments: list[str]) -> None:
 
     folder, names = Path(arguments[0]), arguments[1:]
     folder.mkdir(parents=True, exist_ok=True)
-    model = embedded(folder / "model")
     for name, settings in [*((n, s) for n, (_, s) in FAULTS.items()), *HEALTHY.items()]:
         if names and name not in names:
             continue
-        run = folder / name
+        run, start = folder / name, model_of(settings)
+        model = embedded(folder / f"model_{start}", start)
         ended = None if (run / "metrics.jsonl").exists() else made(run, model, settings)
         if ended is not None and ended.returncode:
             print(f"{name}: exit {ended.returncode}: {ended.stderr.strip()[-300:]}")

@@ -15,7 +15,8 @@ assert SPEC is not None and SPEC.loader is not None
 planted = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(planted)
 
-CHOSEN = ("rate_x100", "never", "cut", "leak", "pays_length", "stop_token")
+CHOSEN = ("rate_x100", "never", "cut", "leak", "pays_length", "stop_token", "by_prompt", "pays_tags", "stop_at_answer")
+WELL = ("seed_0", "brief")
 
 pytestmark = pytest.mark.long
 
@@ -33,6 +34,7 @@ def test_a_planted_fault_comes_first(name, model, tmp_path):
     assert [one.name for one in diagnose(tmp_path / "run")][:1] == [wanted]
 
 
-def test_a_healthy_run_has_no_finding(model, tmp_path):
-    assert planted.made(tmp_path / "run", model, planted.HEALTHY["seed_0"]).returncode == 0
+@pytest.mark.parametrize("name", WELL)
+def test_a_healthy_run_has_no_finding(name, model, tmp_path):
+    assert planted.made(tmp_path / "run", model, planted.HEALTHY[name]).returncode == 0
     assert diagnose(tmp_path / "run") == []

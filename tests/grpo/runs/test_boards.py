@@ -116,3 +116,14 @@ def test_a_table_is_bounded():
     columns, values = table(3, rows)
     assert len(values) == TABLE_ROWS and all(len(row) == len(columns) for row in values)
     assert len(values[0][columns.index("completion")]) < TEXT + 10 and values[0][0] == 3
+
+
+def test_a_column_holds_one_kind_of_value_whatever_the_answers_are():
+    rows = [
+        {"answer": answer, "advantage": [1.0, None, 0.0], "rewards": {"own": 0.5}} for answer in (12, "12", None, [1])
+    ]
+    columns, values = table(1, rows)
+    assert [row[columns.index("answer")] for row in values] == ["12", "12", "", "[1]"]
+    # the mean of 1 and 0; a token without an advantage does not count
+    assert [row[columns.index("advantage")] for row in values] == [0.5] * 4
+    assert values[0][columns.index("own")] == 0.5

@@ -110,3 +110,18 @@ def test_a_bar_without_a_terminal_prints_nothing():
     with token_bar(console, "evaluating", 5):
         pass
     assert console.file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("means", "filled"),
+    [
+        ([0.25], 0.25),
+        ([-3.0, -0.5], 0.625),  # of -3 to 1, the lowest seen and the highest a share can be: 2.5 / 4
+        ([4.0, 1.0], 0.25),  # of 0 to 4
+    ],
+)
+def test_a_bar_spans_what_the_reward_was_so_far(view, means, filled):
+    for step, value in enumerate(means, 1):
+        view.update(step, {"rewards/own:short/mean": value}, [])
+    _, bar, said = (column._cells[1] for column in view._bars().columns)
+    assert bar.completed / bar.total == filled and str(said) == f"{means[-1]:.2f}"

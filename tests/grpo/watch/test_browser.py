@@ -26,11 +26,19 @@ MESSAGES = [
 ]
 CLOSING = "</script><script>document.title='hacked'</script>"
 TEX = r"so \(\frac{1}{2}\) and $x^2$, $$\sum_i i$$ \boxed{\sqrt{3}} \includegraphics{http://a.b/c.png}"
+WORSE = (
+    "<svg onload=document.title='hacked'></textarea></title><style>*{display:none}</style><base href=//a.b>"
+    "![x](http://a.b/c.png) [b](JaVaScRiPt:document.title='hacked') {% raw %}{{ config }} ${7*7} #{7*7} <%= 7 %>\0 ]]>"
+    " --> <!-- "
+    "\x1b]8;;http://a.b\x07link\x1b]8;;\x07\x1b]0;title\x07\x9b2J\u200e\u061c\u2060\U000e0041 \ud83d half"
+)
 HOSTILE = [
     row(EVIL, 1.0, 0.5, task=CLOSING, answer="<b>3</b>"),
     row("مرحبا بالعالم\n你好，世界 <answer> ٣ </answer>", 0.5, 0.1, task=CLOSING),
     row("x" * 1_000_000, 0.0, -0.5, task="long"),
     row(TEX, 0.0, task="tex"),
+    row(WORSE, 0.0, task=WORSE, answer=WORSE, problem=WORSE, ended=WORSE),
+    row("\x1b" * 50_000 + "$x$ " * 20_000, 0.0, task="controls and formulas"),
     row("5", 1.0, 0.2, task="tools", messages=MESSAGES, turns=[{}, {}]),
     row("a b c", 1.0, 0.2, task="tokens", logprobs=[-0.1, -2.0, -5.0], entropies=[0.1, 1.0, 3.0],
         token_texts=["a", " <img src=x>", " c"], policy_logprobs=[-0.1, -1.0, -5.0], reference_logprobs=[0, -1, -4]),
@@ -50,6 +58,8 @@ CUT = """() => [...document.querySelectorAll("svg text")].filter(text => {
     const sideways = own.left < box.left - 1 || own.right > box.right + 1;
     return sideways || own.top < box.top - 1 || own.bottom > box.bottom + 1;
 }).map(text => text.textContent)"""
+
+LANDMARKS = """() => [...document.querySelectorAll("[role=region], nav, form")].map(one => one.ariaLabel)"""
 
 
 def until(page, selector, holds, seconds=30):
@@ -95,7 +105,8 @@ def browser(chromium):
 @pytest.fixture
 def hostile(tmp_path):
     folder = large_run(tmp_path / "run", steps=3, samples=4)
-    write_rows(folder / "completions" / "step_000004.jsonl", HOSTILE)
+    lines = "".join(json.dumps(one) + "\n" for one in HOSTILE)  # half a surrogate pair stays one
+    (folder / "completions" / "step_000004.jsonl").write_text(lines)
     return folder
 
 
@@ -112,16 +123,12 @@ def report(tmp_path):
 
 
 def axe(page):
-    """The serious faults that axe-core finds; none where it is not there."""
+    """The faults that axe-core finds; none where it is not there."""
     if "AXE" not in os.environ:
         return []
     page.add_script_tag(path=os.environ["AXE"])
     found = page.evaluate("axe.run()")
-    return [
-        (one["id"], [node["html"][:200] for node in one["nodes"]][:3])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
+    return [(one["id"], [node["html"][:200] for node in one["nodes"]][:3]) for one in found["violations"]]
 
 
 def test_hostile_completions_stay_text(browser, report, hostile):
@@ -129,7 +136,7 @@ def test_hostile_completions_stay_text(browser, report, hostile):
     page = browser.open(address)
     page.select_option("[name=sort]", "oldest")
     page.fill("[name=first_step]", "4")
-    until(page, "#status", lambda text: text.startswith("6 "))
+    until(page, "#status", lambda text: text.startswith(f"{len(HOSTILE)} "))
     said = page.inner_text("#list")
     assert "<img src=x onerror=document.title='hacked'>" in said and "U+202E" in said and "␛" in said
     assert page.title().startswith("GRPO") and page.locator("#list img, #list script, #list a").count() == 0
@@ -142,7 +149,7 @@ def test_hostile_completions_stay_text(browser, report, hostile):
 def test_what_is_said_is_shown_as_it_is_meant(browser, report, hostile):
     page = browser.open(report(hostile))
     page.fill("[name=first_step]", "4")
-    until(page, "#status", lambda text: text.startswith("6 "))
+    until(page, "#status", lambda text: text.startswith(f"{len(HOSTILE)} "))
     assert page.locator("#list math").count() >= 4
     direction = "element => getComputedStyle(element).direction"
     arabic = page.locator("#list .said", has_text="مرحبا").first
@@ -227,18 +234,29 @@ def test_a_live_page_shows_what_is_new(browser, serve, tmp_path):
     assert browser.errors == []
 
 
+@pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_and_axe_finds_no_serious_fault(browser, report, hostile, tmp_path, width, scheme):
-    address = report(hostile, pipeline(tmp_path / "p"))
+def test_it_fits_and_axe_finds_no_fault(browser, report, serve, hostile, tmp_path, width, scheme, live):
+    runs = [
+        hostile,
+        large_run(tmp_path / "other", steps=3, samples=4, seed=1),
+        pipeline(tmp_path / "p"),
+        pipeline(tmp_path / "q"),
+    ]
+    address = serve(*runs).address if live else report(*runs)
     page = browser.open(address, width=width, color_scheme=scheme, bypass_csp="AXE" in os.environ)
     page.wait_for_timeout(300)
     overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert overflow <= 0
     assert page.evaluate(CUT) == []
+    names = page.evaluate(LANDMARKS)
+    assert len(names) > 8 and sorted(set(names)) == sorted(names)
     assert axe(page) == []
     if "SCREENSHOTS" in os.environ:
-        page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{width}-{scheme}.png", full_page=True)
+        page.screenshot(
+            path=f"{os.environ['SCREENSHOTS']}/{'live' if live else 'report'}-{width}-{scheme}.png", full_page=True
+        )
 
 
 def test_curves_are_read_by_the_keyboard_and_by_touch(browser, report, hostile):

@@ -1,0 +1,137 @@
+"""Findings that need a second look: what resembles a fault and is none, and faults that resemble another one."""
+
+import random
+
+import pytest
+
+from grpo.doctor.findings import diagnose
+from tests.grpo.doctor.made import OWN, Made
+
+CJK = "第一步我们先把两个数字加起来然后再看看结果是不是对的"
+
+
+def names(made: Made) -> list[str]:
+    return [one.name for one in diagnose(made.write())]
+
+
+def test_a_reward_that_rises_while_the_policy_moves_far_is_not_the_rate(run):
+    run.config["reward_weights"] = {"accuracy": 0, OWN: 1.0}
+    run.since(8, kl=3.0, rewards__accuracy__mean=0.0, rewards__format__mean=0.05)
+    for step in run.metrics:
+        step["reward"] = 0.2 + 0.1 * step["step"]
+    assert "learning rate too high" not in names(run)
+
+
+def shorter(run: Made) -> Made:
+    """A reward of the user's pays brevity, and completions shrink from 40 tokens to 21."""
+    run.config["reward_weights"] = {"accuracy": 1.0, OWN: 1.0}
+    run.each(lambda row, rng: {"rewards": row["rewards"] | {OWN: -row["tokens"] / 100}})
+    for step in run.metrics:
+        step["completions/mean_length"] = 41.0 - step["step"]
+    return run
+
+
+def test_paying_brevity_is_no_fault_as_long_as_the_answers_stay(run):
+    assert names(shorter(run)) == []
+
+
+def test_paying_brevity_that_costs_the_answers_is_one(run):
+    shorter(run)
+    for step in run.metrics:
+        step["rewards/accuracy/mean"] = max(0.0, 0.4 - 0.02 * step["step"])
+    assert names(run)[0] == "stops at once"
+
+
+def test_short_answers_that_are_right_now_and_then_do_not_stop_at_once(run):
+    # one token each, from the first step on: a task of single words
+    run.all(completions__mean_length=1.0)
+    for step in run.metrics:
+        step["rewards/accuracy/mean"] = 0.06 + 0.01 * step["step"]
+    assert "stops at once" not in names(run)
+
+
+def test_tasks_in_another_language_are_not_a_drift(run):
+    def chinese(row, rng):
+        return {
+            "prompt": CJK,
+            "completion": f"<think> {CJK} {rng.random()} </think> <answer> {row['answer']} </answer>",
+        }
+
+    assert names(run.each(chinese, first=13)) == []
+
+
+@pytest.mark.parametrize("how", [{"stop": ["<answer>"]}, {"stop_tokens": ["<answer>"]}])
+def test_a_stop_before_the_answer_stops_at_once(run, how):
+    run.config |= how
+    run.all(rewards__accuracy__mean=0.0, rewards__accuracy__max=0.0, rewards__format__mean=0.0)
+    kept = " <answer>" if "stop" in how else ""
+
+    def cut(row, rng):
+        text = row["completion"].split(" <answer>")[0]
+        return {"completion": text + kept, "rewards": {"accuracy": 0.0}, "token_texts": ["a", " <answer>"]}
+
+    assert names(run.each(cut))[0] == "stops at once"
+
+
+def test_a_reward_of_the_prompt_alone_judges_nothing(run):
+    run.paid({OWN: 1.0}, lambda row: len(row["prompt"]) / 100)
+    assert names(run.all(frac_reward_zero_std=1.0))[0] == "no reward judges the task"
+
+
+def test_a_reward_against_the_gold_answers_judges_nothing(run):
+    run.paid({OWN: 1.0}, lambda row: float(f"<answer> {row['answer']} " not in row["completion"]))
+    assert names(run)[0] == "no reward judges the task"
+
+
+def test_a_reward_that_follows_the_gold_answers_judges(run):
+    run.paid({OWN: 1.0}, lambda row: float(f"<answer> {row['answer']} " in row["completion"]))
+    assert names(run) == []
+
+
+def test_one_gold_answer_for_all_tasks_is_wrong(run):
+    assert names(run.each(lambda row, rng: {"answer": "27"}))[0] == "wrong gold answers"
+
+
+def test_unknown_words_are_the_template_whichever_it_is(run):
+    run.config["template"] = "plain"
+    run.log = "12:00:00    note: 60% of the tokens of the train prompts are unknown to the model (<unk>)\n"
+    first = diagnose(run.write())[0]
+    assert first.name == "wrong template" and first.changes == ()
+
+
+def test_a_small_entropy_bonus_does_not_excuse_the_rate(run):
+    run.config["entropy_coef"] = 0.001
+    run.since(8, reward=0.1, rewards__accuracy__mean=0.0, rewards__format__mean=0.05, kl=3.0, entropy=2.5)
+    assert names(run)[0] == "learning rate too high"
+
+
+def test_a_policy_that_could_not_be_updated_has_spikes_and_not_a_low_rate(run):
+    rng = random.Random(0)
+    for step in run.metrics:
+        step.update({"reward": 0.8 + 0.02 * rng.random(), "rewards/accuracy/mean": 0.4, "kl": 1e-8})
+    assert names(run.all(updates__dropped=4.0))[0] == "gradient spikes"
+
+
+def test_an_answer_that_a_question_is_about_is_not_a_leak(run):
+    def quoted(row, rng):
+        before, after = (" ".join(rng.sample("abcdefghij", rng.randrange(1, 10))) for _ in range(2))
+        return {"prompt": f"{before} {row['answer']} {after}"}
+
+    assert names(run.each(quoted)) == []
+
+
+def test_few_tasks_that_help_with_others_are_not_memorised(run):
+    run.config["prompts_per_step"] = 8
+    run.each(lambda row, rng: {"task": f"task {rng.randrange(4)}"})
+    run.summary = {"before": {"accuracy": 0.4, "tasks": 200}, "after": {"accuracy": 0.58, "tasks": 200}}
+    assert names(run) == []
+    run.summary = {"before": None, "after": None}
+    assert names(run) == ["memorised prompts"]
+
+
+def test_a_task_of_many_right_answers_is_not_judged_by_the_gold_one(run):
+    run.paid({OWN: 1.0, "format": 0.3}, lambda row: float(len(row["completion"]) % 2))
+    run.each(lambda row, rng: {"answer": f"({row['answer']} + 0)"})
+    for step in run.metrics:
+        step["rewards/format/mean"] = 0.2 + 0.04 * step["step"]
+    assert "format farmed" not in names(run)
