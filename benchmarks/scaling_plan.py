@@ -4,10 +4,12 @@
     python -m benchmarks.scaling_plan RUN --separate --ranks 1 2 4 --bandwidth 4e9 --roles 1:1 3:1 --servers 2 8
 
 RUN is a directory of grpo.train made by one process: its metrics.jsonl gives the seconds of sampling, rewards and
-learning, its completions how unequal the prompts are, its adapter what is sent. Several RUNs of the same settings with
-other prompts_per_step also tell how much of these seconds does not shrink with the batch.
+learning, its completions how unequal the prompts are and which rows were learned from, its adapter what is sent.
+Several RUNs of the same settings with other prompts_per_step also tell how much of the sampling does not shrink with
+the batch.
 
-    sampling = fixed + slope x completions, of the rank with the most to do    learning likewise
+    sampling = fixed + slope x completions, of the rank with the most to do
+    learning = fixed + slope x tokens of rows whose advantage is not 0, of a step
     of n processes on a machine of c cores, each of which alone keeps b busy, all run n b / c times as slow, if above 1
     sending = 2 (n - 1) / n x bytes of the gradient / bandwidth + 2 (n - 1) x latency, a ring
     step = sampling + rewards + learning + sending; with samplers apart and a staleness of 1 or more the larger of
@@ -33,7 +35,7 @@ ADAPTERS = "adapters.safetensors"
 
 @dataclass(frozen=True)
 class Run:
-    """Medians of a run's steps."""
+    """Means of a run's steps."""
 
     rollout: float  # seconds
     rewards: float
@@ -43,17 +45,18 @@ class Run:
     tokens: list[list[list[int]]]  # [steps][prompts][samples] of the completions that were kept
     gradient_bytes: float  # of the trained leaves
     sending: float  # seconds in collectives
+    learned: list[tuple[float, float]]  # of each step: tokens that were learned from, seconds of learning
 
 
 @dataclass(frozen=True)
 class Law:
-    """Seconds of a part by the completions of a step."""
+    """Seconds of a part by the size of its work."""
 
     fixed: float
     slope: float
 
-    def __call__(self, completions: float) -> float:
-        return self.fixed + self.slope * completions
+    def __call__(self, size: float) -> float:
+        return self.fixed + self.slope * size
 
 
 @dataclass(frozen=True)
@@ -104,43 +107,53 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder}: no step in metrics.jsonl")
     lines = lines[WARM:] if len(lines) > WARM + 1 else lines
 
-    def median(name: str) -> float:
-        return statistics.median(line.get(name, 0.0) for line in lines)
+    def average(name: str) -> float:
+        return statistics.mean(line.get(name, 0.0) for line in lines)
 
-    tokens = [_tokens(path) for path in sorted((folder / "completions").glob("*.jsonl"))][-len(lines) :]
+    rows = [_rows(path) for path in sorted((folder / "completions").glob("*.jsonl"))][-len(lines) :]
+    tokens = [_by_task(step) for step in rows]
     counts = [sum(map(len, step)) for step in tokens]
     if not counts:
         raise ValueError(f"{folder}: no completions are kept there (completions_every=1 keeps them)")
     adapter = folder / ADAPTERS
     return Run(
-        rollout=median("time/rollout"),
-        rewards=median("time/rewards_after_rollout"),
-        learn=median("time/learn"),
-        step=median("step_time"),
-        completions=round(statistics.median(counts)),
+        rollout=average("time/rollout"),
+        rewards=average("time/rewards_after_rollout"),
+        learn=average("time/learn"),
+        step=average("step_time"),
+        completions=round(statistics.mean(counts)),
         tokens=tokens,
         gradient_bytes=float(adapter.stat().st_size) if adapter.exists() else 0.0,
-        sending=median("ranks/seconds"),
+        sending=average("ranks/seconds"),
+        learned=[(_learned(step), line["time/learn"]) for step, line in zip(rows, lines[-len(rows) :], strict=True)],
     )
 
 
-def _tokens(path: Path) -> list[list[int]]:
-    """Return the tokens of each completion of a step's file, by prompt."""
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _by_task(rows: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """Return the tokens of each completion of a step, by prompt."""
     groups: dict[str, list[int]] = {}
-    for line in path.read_text().splitlines():
-        row = json.loads(line)
+    for row in rows:
         groups.setdefault(str(row["task"]), []).append(int(row["tokens"]))
     return list(groups.values())
 
 
-def law(runs: Sequence[Run], part: str) -> Law:
-    """Fit a part's seconds to the completions of a step; without runs of two sizes nothing is fixed."""
-    sizes = np.array([run.completions for run in runs], dtype=float)
-    seconds = np.array([getattr(run, part) for run in runs], dtype=float)
-    if len(set(sizes.tolist())) < 2:
-        return Law(0.0, float(np.mean(seconds / sizes)))
-    slope, fixed = np.polyfit(sizes, seconds, 1)
-    return Law(float(max(fixed, 0.0)), float(max(slope, 0.0)))
+def _learned(rows: Sequence[dict[str, Any]]) -> float:
+    """Return the tokens of a step's rows that have an advantage."""
+    return float(sum(row["tokens"] for row in rows if row.get("advantage", 1.0) != 0))
+
+
+def law(points: Sequence[tuple[float, float]]) -> Law:
+    """Fit seconds to the size of the work, from (size, seconds); with one size alone nothing is fixed."""
+    sizes, seconds = np.array(points, dtype=float).reshape(-1, 2).T
+    if len(set(sizes.tolist())) > 1:
+        slope, fixed = np.polyfit(sizes, seconds, 1)
+        if fixed >= 0 and slope >= 0:
+            return Law(float(fixed), float(slope))
+    return Law(0.0, float(seconds.sum() / max(sizes.sum(), 1.0)))
 
 
 def heaviest(run: Run, ranks: int) -> tuple[float, float]:
@@ -167,11 +180,11 @@ class Plan:
 
     def __init__(self, runs: Sequence[Run], machines: Machines) -> None:
         self.run, self.machines = runs[0], machines
-        self.sampling, self.learning = law(runs, "rollout"), law(runs, "learn")
+        self.sampling = law([(run.completions, run.rollout) for run in runs])
+        self.learning = law([point for run in runs for point in run.learned if point[0]])
         # what a step does besides, such as writing completions, stays what it is
         self.rest = max(self.run.step - self.run.rollout - self.run.rewards - self.run.learn, 0.0)
-        self.alone = self.sampling(self.run.completions) + self.run.rewards + self.learning(self.run.completions)
-        self.alone += self.rest
+        self.alone = self._rollout(1) + self.run.rewards + self._learn(1) + self.rest
 
     def ranks(self, ranks: int) -> Prediction:
         """All sample their share and learn from it, gradients are summed."""
@@ -202,7 +215,7 @@ class Plan:
         """Servers that sample `speed` times as fast as the run did, one learner; the adapter goes to each."""
         rollout = self._rollout(servers) / speed
         sending = self.machines.handing(self.run.gradient_bytes) * servers
-        parts = (rollout + self.run.rewards, self.learning(self.run.completions) + sending + self.rest)
+        parts = (rollout + self.run.rewards, self._learn(1) + sending + self.rest)
         step = max(parts) if staleness else sum(parts)
         name = f"{servers} servers, 1 learner"
         return self._predicted(
@@ -216,8 +229,8 @@ class Plan:
         return self.sampling.fixed * longest + self.sampling.slope * share
 
     def _learn(self, ranks: int) -> float:
-        """Learning is shared out by tokens, evenly."""
-        return self.learning(self.run.completions / ranks)
+        """Return the mean seconds of learning on one of `ranks`, alone on its machine: tokens are shared out evenly."""
+        return statistics.mean(self.learning(tokens / ranks) if tokens else 0.0 for tokens, _ in self.run.learned)
 
     def _predicted(
         self, layout: str, machines: int, rollout: float, rewards: float, learn: float, sending: float, step: float

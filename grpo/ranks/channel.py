@@ -1,4 +1,4 @@
-"""Find a lost rank and end all ranks together: a TCP connection from every rank to rank 0, beside the collectives.
+"""Find a lost rank, meet, and end all ranks together: a TCP connection from every rank to rank 0.
 
 MLX's collectives know no deadline: a peer whose machine is gone leaves the others waiting. Each side sends a beat every
 few seconds. A connection that closes, or one that is silent for too long, is a lost rank. Rank 0 tells the others; when
@@ -10,12 +10,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from grpo.config.sections import ConfigError
 from grpo.ranks.alone import RankLost
+from grpo.ranks.line import LOOK_SECONDS
 from grpo.runs.interrupt import Interrupted
 
 BEAT_SECONDS = 2.0
@@ -49,6 +50,9 @@ class Channel:
         self.lost: set[int] = set()
         self.signalled: int | None = None  # a signal that another rank received
         self._parted: set[int] = set()
+        self._turn = 0  # of meeting
+        self._here = dict.fromkeys(connections, 0)  # the turn each peer has come to
+        self._came = threading.Condition()
         self._heard = dict.fromkeys(connections, time.monotonic())
         self._closing = threading.Event()
         self._lock = threading.Lock()
@@ -67,6 +71,18 @@ class Channel:
             raise SharedConfigError(f"{self.names[end.rank]}: {end.text}")
         said = f"failed: {end.text}" if end.kind == "failed" else f"is lost: {end.text}"
         raise RankLost(f"{self.names[end.rank]} {said}")
+
+    def meet(self, look: Callable[[], None]) -> None:
+        """Wait until all ranks have called it as often; `look` is called meanwhile and may raise."""
+        self._turn += 1
+        if self.rank != 0:
+            self.tell(kind="here", turn=self._turn)
+        with self._came:
+            while min(self._here.values()) < self._turn:
+                if not self._came.wait(LOOK_SECONDS):
+                    look()
+        if self.rank == 0:
+            self.tell(kind="here", turn=self._turn)
 
     def wait_for_end(self, seconds: float) -> None:
         """Wait until it is known why this rank is to end, at most this long."""
@@ -105,7 +121,11 @@ class Channel:
 
     def _take(self, peer: int, message: dict[str, Any]) -> None:
         kind = message.pop("kind")
-        if kind == "signal":
+        if kind == "here":
+            with self._came:
+                self._here[peer] = message["turn"]
+                self._came.notify_all()
+        elif kind == "signal":
             self.signalled = message["number"]
         elif kind == "bye":
             self._parted.add(peer)

@@ -86,10 +86,7 @@ class Ranks(Alone):
         if widest == 0:
             return [b""] * self.processes
         padded = np.frombuffer(mine.ljust(widest, b"\0"), dtype=np.uint8)
-        began = time.monotonic()
         whole = self._all_gather(padded).tobytes()
-        self._sending += (sent := time.monotonic() - began)
-        self._idle += sent
         parts = [whole[at * widest : at * widest + header.length] for at, header in enumerate(headers)]
         if any(zlib.crc32(part) != header.checksum for part, header in zip(parts, headers, strict=True)):
             raise self._broken("other bytes than were sent")
@@ -121,15 +118,12 @@ class Ranks(Alone):
 
         No rank has them before all ranks were there to the end.
         """
-        began = time.monotonic()
         total: dict[str, mx.array] = {}
         for part in fused(leaves):
             if self.samplers:
                 shape = [str(next(iter(part.values())).dtype), sum(leaf.size for leaf in part.values())]
                 self._tell(json.dumps(shape).encode(), SUM)
             total |= self._sum(part)
-        self._sending += (sent := time.monotonic() - began)
-        self._idle += sent
         self._headers(b"")
         return {name: total[name] for name in leaves}
 
@@ -239,7 +233,7 @@ class Ranks(Alone):
         """Return ranks/bytes, /seconds, /wait_seconds since the last call, and the pace of the last step.
 
         Bytes are those this rank sends in a ring: 2 (n - 1) / n of what is summed, n - 1 times what it gives to be
-        gathered. Seconds are those of the collectives that carry data, the wait is for ranks that are not there yet.
+        gathered. Seconds are those of the collectives, the wait is for ranks that are not there yet.
         """
         found = {
             "ranks/bytes": float(self._sent),
@@ -351,12 +345,9 @@ class Ranks(Alone):
 
         After a peer is gone, MLX's ring may return what was in memory before, and no error (mlx 0.32.4).
         """
-        began = time.monotonic()
         self._turn += 1
         own = np.array(Header(self._turn, len(mine), zlib.crc32(mine), kind), dtype=np.uint32)
         headers = [Header(*row) for row in self._all_gather(own).reshape(self.processes, len(own)).tolist()]
-        self._waiting += (waited := time.monotonic() - began)
-        self._idle += waited
         if any(header.turn != self._turn for header in headers):
             raise self._broken("nothing from a rank")
         return headers
@@ -371,14 +362,23 @@ class Ranks(Alone):
         return self._run(work)
 
     def _run(self, work: Callable[[], Made]) -> Made:
+        """Return what a collective gives; it begins when all are there, since MLX's ring waits with a busy core."""
         if self.sharded:
             mx.synchronize()  # a collective inside the model may still be under way
+        began = time.monotonic()
+        if self.channel is not None:
+            self.channel.meet(self._look)
+        met = time.monotonic()
         try:
             return self._line.run(work, self._look)
         except (RankLost, ConfigError, Interrupted):
             raise
         except RuntimeError as error:  # of mlx
             raise self._broken(str(error)) from error
+        finally:
+            ended = time.monotonic()
+            self._waiting, self._sending = self._waiting + met - began, self._sending + ended - met
+            self._idle += ended - began
 
     def _broken(self, text: str) -> RankLost:
         """Raise what is known of why a collective failed, or return an error that says no more."""

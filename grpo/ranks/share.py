@@ -13,23 +13,25 @@ def own_rows(
 ) -> Rows:
     """Return the groups and credits that `rank` of `size` learns from; all ranks together have every row once.
 
-    Whole groups where there are as many as ranks, the costliest first to whoever has the least: a prompt then runs on
-    one rank. Else every rank has rows of each group. A row of credit 0 costs nothing without `keep_zero`.
+    Either whole groups, the costliest first to whoever has the least, so that a prompt runs on one rank; or every rank
+    has rows of each group. Whichever leaves the busiest rank less to do, prompts counted. A row of credit 0 costs
+    nothing without `keep_zero`.
     """
     if size == 1:
         return list(groups), list(credits)
-    if len(groups) < size:
-        cut = [slice(rank, None, size)] * len(groups)
-        pairs = [
-            (replace(group, rollouts=group.rollouts[rows]), row[rows])
-            for group, row, rows in zip(groups, credits, cut, strict=True)
-        ]
-        own = [(group, row) for group, row in pairs if group.rollouts]
-        return [group for group, _ in own], [row for _, row in own]
-    mine = own_places(
-        [_tokens(group, row, keep_zero) for group, row in zip(groups, credits, strict=True)], rank=rank, size=size
-    )
-    return [groups[place] for place in mine], [credits[place] for place in mine]
+    pairs = list(zip(groups, credits, strict=True))
+    costs = [_tokens(group, row, keep_zero) for group, row in pairs]
+    places = [own_places(costs, rank=each, size=size) for each in range(size)]
+    cut = [
+        [(replace(group, rollouts=group.rollouts[each::size]), row[each::size]) for group, row in pairs]
+        for each in range(size)
+    ]
+    whole = max(sum(costs[place] for place in mine) for mine in places)
+    if max(sum(_tokens(group, row, keep_zero) for group, row in own) for own in cut) < whole:
+        own = [(group, row) for group, row in cut[rank] if group.rollouts]
+    else:
+        own = [pairs[place] for place in places[rank]]
+    return [group for group, _ in own], [row for _, row in own]
 
 
 def own_places(costs: Sequence[float], *, rank: int, size: int) -> list[int]:

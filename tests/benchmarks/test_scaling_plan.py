@@ -4,14 +4,15 @@ import json
 
 import pytest
 
-from benchmarks.scaling_plan import Machines, Plan, Run, checked, heaviest, law, main, read_run
+from benchmarks.scaling_plan import Law, Machines, Plan, Run, checked, heaviest, law, main, read_run
 
 ALONE = Machines(cores=1, busy=1, separate=True, bandwidth=1e6, latency=0.0)
 
 
 def run(rollout=8.0, learn=4.0, *, completions=8, tokens=None, rewards=0.0, step=None, size=1e6):
     tokens = tokens or [[[10] * 4 for _ in range(completions // 4)]]
-    return Run(rollout, rewards, learn, step or rollout + rewards + learn, completions, tokens, size, 0.0)
+    learned = [(80.0, learn)]
+    return Run(rollout, rewards, learn, step or rollout + rewards + learn, completions, tokens, size, 0.0, learned)
 
 
 def test_ranks_on_machines_of_their_own_share_the_work_and_pay_for_the_ring():
@@ -43,10 +44,28 @@ def test_processes_on_one_machine_share_its_cores(cores, busy, ranks, step):
 def test_what_does_not_shrink_with_the_batch_is_fitted_from_two_sizes():
     # 2 + 0.5 * 8 = 6, 2 + 0.5 * 16 = 10
     runs = [run(6.0, completions=8), run(10.0, completions=16)]
-    found = law(runs, "rollout")
+    found = law([(one.completions, one.rollout) for one in runs])
     assert (found.fixed, found.slope) == pytest.approx((2.0, 0.5))
     assert Plan(runs, ALONE).ranks(2).rollout == pytest.approx(2 + 0.5 * 4)
-    assert (law(runs[:1], "rollout").fixed, law(runs[:1], "rollout").slope) == (0.0, 6 / 8)
+    assert law([(8.0, 6.0)]) == Law(0.0, 6 / 8)
+    assert law([(8.0, 1.0), (16.0, 5.0)]) == Law(0.0, 6 / 24)  # the line would begin below 0
+
+
+def test_learning_follows_the_rows_that_have_an_advantage(tmp_path):
+    folder = written(tmp_path, 4.0)
+    for step, taught in ((2, 4), (3, 8), (4, 0)):  # 20, 40 and 0 of 40 tokens
+        rows = [{"task": str(at // 4), "tokens": 5, "advantage": float(at < taught)} for at in range(8)]
+        (folder / f"completions/step_{step:06d}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line, seconds in zip(lines, (9.0, 1.5, 2.5, 0.5), strict=True):  # 0.5 + 0.05 a token
+        line["time/learn"] = seconds
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    found = read_run(folder)
+    assert found.learned == [(20.0, 1.5), (40.0, 2.5), (0.0, 0.5)]
+    plan = Plan([found], ALONE)
+    assert (plan.learning.fixed, plan.learning.slope) == pytest.approx((0.5, 0.05))
+    # two ranks: 0.5 + 0.05 * 10 and 0.5 + 0.05 * 20, nothing in a step that learns nothing
+    assert plan.ranks(2).learn == pytest.approx((1.0 + 1.5 + 0.0) / 3)
 
 
 def test_the_rank_with_the_longest_prompts_decides():

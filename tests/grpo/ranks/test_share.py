@@ -47,3 +47,18 @@ def test_rows_that_teach_nothing_cost_nothing(tiny):
 def test_fewer_groups_than_ranks_are_cut(tiny):
     found = cut(tiny, [[1, 1, 1, 1]], [[1.0, 2.0, 3.0, 4.0]], 2)
     assert found == [[(0, 0, 1.0), (0, 2, 3.0)], [(0, 1, 2.0), (0, 3, 4.0)]]
+
+
+def test_a_group_that_alone_teaches_is_cut(tiny):
+    # whole: 1 + 4 * 5 = 21 tokens for one rank and none for the other; cut: 1 + 2 * 5 = 11 for each
+    found = cut(tiny, [[5, 5, 5, 5], [5, 5, 5, 5]], [[1.0, -1.0, 1.0, -1.0], [0.0] * 4], 2)
+    assert [[row for row in rank if row[0] == 0] for rank in found] == [
+        [(0, 0, 1.0), (0, 2, 1.0)],
+        [(0, 1, -1.0), (0, 3, -1.0)],
+    ]
+
+
+def test_a_long_prompt_is_not_computed_twice(tiny):
+    groups = [tiny.group(list(range(100)), [[20], [21]]), tiny.group([10], [[22], [23]])]
+    found = [own_rows(groups, [[1.0, -1.0]] * 2, rank=rank, size=2, keep_zero=False)[0] for rank in range(2)]
+    assert [[len(group.rollouts) for group in own] for own in found] == [[2], [2]]  # 102 and 3, not 102 and 102
