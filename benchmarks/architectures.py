@@ -12,6 +12,7 @@ import importlib
 import json
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,7 +128,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         "|---|---|---|---|---:|",
     ]
     for name, one in found.items():
-        shared = "yes" if one["shared"] else f"no: {one['refused']}"
+        shared = "yes" if one["shared"] else f"no: {textwrap.shorten(one['refused'], 100, placeholder=' ...')}"
         same = "" if "same" not in one else "yes" if one["same"] else "NO"
         faster = f"{one['faster']:.1f}x" if "faster" in one else ""
         lines.append(f"| {name} | {shared} | {same} | {'yes' if one['experts'] else ''} | {faster} |")

@@ -10,13 +10,14 @@ covers is refused, unless SETTINGS names it as what was set, not measured.
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calculator, peers, recipe, rollout_speed, scaling, search, step_speed
+from benchmarks import architectures, calculator, peers, recipe, rollout_speed, scaling, search, step_speed
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "results"
@@ -32,6 +33,7 @@ SECTIONS: dict[str, Callable[[Record], str]] = {
     "step_speed": lambda record: step_speed.table(record["runs"]),
     "scaling": lambda record: scaling.table(record["model"], record["seconds"], record["exponents"]),
     "search": lambda record: search.table(record["right"], record["options"]["samples"]),
+    "architectures": lambda record: architectures.table(record["found"]),
     "calculator": lambda record: calculator.table(record["runs"]),
     "recipe quickstart": recipe.table,
     "recipe r1_pipeline_smollm2": recipe.table,
@@ -84,6 +86,17 @@ def peers_sentence(record: Record) -> Iterator[str]:
     yield f"{lora / ours:.1f} times faster than mlx-lm-lora decoding its group at once, {trl / ours:.1f} than TRL"
 
 
+def architectures_sentence(record: Record) -> Iterator[str]:
+    """README's sentence on the architectures."""
+    found = record["found"].values()
+    same = [one["faster"] for one in found if one.get("same")]
+    experts = sum(one["experts"] for one in found if one.get("same"))
+    yield (
+        f"Of {len(found)} architectures of mlx_lm, built small, {len(same)} learn from a shared prompt with the gradient of "
+        f"whole rows ({experts} with adapters on experts), {statistics.median(same):.1f} times faster in the median"
+    )
+
+
 def step_sentence(record: Record) -> Iterator[str]:
     """The step of RESULTS.md in seconds, memory and share of the machine's rate."""
     lengths = next(iter(record["runs"].values()))
@@ -125,6 +138,7 @@ SENTENCES = (
     Sentence("README.md", "learning_quickstart", quickstart_rows),
     Sentence("README.md", "learning_smollm2_arithmetic", arithmetic_sentence),
     Sentence("README.md", "peers", peers_sentence),
+    Sentence("README.md", "architectures", architectures_sentence),
     Sentence("RESULTS.md", "learning_smollm2_arithmetic", arithmetic_rows),
     Sentence("RESULTS.md", "learning_smollm2_server", server_sentence),
     Sentence("RESULTS.md", "step_speed", step_sentence),
