@@ -81,6 +81,9 @@ class Channel:
             while min(self._here.values()) < self._turn:
                 if not self._came.wait(LOOK_SECONDS):
                     look()
+                    for peer in self._parted:
+                        if self._here[peer] < self._turn:
+                            raise RankLost(f"{self.names[peer]} has ended before the others")
         if self.rank == 0:
             self.tell(kind="here", turn=self._turn)
 

@@ -1,6 +1,7 @@
 """How ranks hear of each other's end."""
 
 import socket
+import threading
 import time
 
 import pytest
@@ -40,6 +41,49 @@ def cut(one):
     one._closing.set()
     for connection in one.connections.values():
         connection.shutdown(socket.SHUT_RDWR)
+
+
+def meet(one, look=lambda: None):
+    """Let a rank meet in a thread of its own; what it raised is in `failed`."""
+    failed = []
+
+    def work():
+        try:
+            one.meet(look)
+        except RankLost as error:
+            failed.append(str(error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread, failed
+
+
+def test_ranks_go_on_when_all_are_there(ranks):
+    for _ in range(3):
+        looks = []
+        early = [meet(ranks[0], lambda: looks.append(1))[0], meet(ranks[2])[0]]
+        deadline = time.monotonic() + 5
+        while not looks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert looks and all(thread.is_alive() for thread in early)  # both wait for rank 1, rank 0 looks about
+        for thread in [*early, meet(ranks[1])[0]]:
+            thread.join(5)
+            assert not thread.is_alive()
+
+
+def test_nobody_waits_for_a_rank_that_has_ended(ranks):
+    thread, failed = meet(ranks[0])
+    ranks[1].part(kind="bye")
+    meet(ranks[2])
+    thread.join(5)
+    assert failed == ["rank 1 (b) has ended before the others"]
+
+
+def test_what_ends_a_rank_ends_its_wait(ranks):
+    thread, failed = meet(ranks[2], ranks[2].check)
+    cut(ranks[1])
+    thread.join(5)
+    assert failed == ["rank 1 (b) is lost: its connection closed"]
 
 
 def test_nothing_ends_what_is_well(ranks):
