@@ -88,12 +88,11 @@ def peers_sentence(record: Record) -> Iterator[str]:
 
 def architectures_sentence(record: Record) -> Iterator[str]:
     """README's sentence on the architectures."""
-    found = record["found"].values()
-    same = [one["faster"] for one in found if one.get("same")]
-    experts = sum(one["experts"] for one in found if one.get("same"))
+    same = [one for one in record["found"].values() if one.get("same")]
+    experts, faster = sum(one["experts"] for one in same), statistics.median(one["faster"] for one in same)
     yield (
-        f"Of {len(found)} architectures of mlx_lm, built small, {len(same)} learn from a shared prompt with the gradient of "
-        f"whole rows ({experts} with adapters on experts), {statistics.median(same):.1f} times faster in the median"
+        f"Of {len(record['found'])} architectures of mlx_lm, built small, {len(same)} learn from a shared prompt with "
+        f"the gradient of whole rows ({experts} with adapters on experts), {faster:.1f} times faster in the median"
     )
 
 

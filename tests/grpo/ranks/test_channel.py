@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -60,8 +61,8 @@ def meet(one, look=lambda: None):
 
 def test_ranks_go_on_when_all_are_there(ranks):
     for _ in range(3):
-        looks = []
-        early = [meet(ranks[0], lambda: looks.append(1))[0], meet(ranks[2])[0]]
+        looks: list[int] = []
+        early = [meet(ranks[0], partial(looks.append, 1))[0], meet(ranks[2])[0]]
         deadline = time.monotonic() + 5
         while not looks and time.monotonic() < deadline:
             time.sleep(0.01)
