@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import architectures, calculator, peers, recipe, rollout_speed, scaling, search, step_speed
+from benchmarks import ablation, architectures, calculator, peers, recipe, rollout_speed, scaling, search, step_speed
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "benchmarks" / "results"
@@ -33,6 +33,7 @@ SECTIONS: dict[str, Callable[[Record], str]] = {
     "step_speed": lambda record: step_speed.table(record["runs"]),
     "scaling": lambda record: scaling.table(record["model"], record["seconds"], record["exponents"]),
     "search": lambda record: search.table(record["right"], record["options"]["samples"]),
+    "ablation": lambda record: ablation.table(record["runs"]),
     "architectures": lambda record: architectures.table(record["found"]),
     "calculator": lambda record: calculator.table(record["runs"]),
     "recipe quickstart": recipe.table,

@@ -25,7 +25,7 @@ LOGITS_AHEAD = 20  # arrays of a chunk of logits alive at a time where the head 
 BLOCK_ROWS, BLOCK_COLUMNS = 1024, 2048  # of logits where the head is frozen (grpo.logprobs.ROWS and COLUMNS)
 BLOCKS_AHEAD = 8  # arrays of such a block alive at a time, in each lane
 SPAN_COPIES = 3  # of a cut row's keys and values: themselves, those of the span that runs, their gradient
-SCORE_BLOCKS_AHEAD = 8  # blocks of scores alive at a time, forward and backward
+SCORE_BLOCKS_AHEAD = 2  # blocks of scores alive at a time, forward and backward
 UPDATE_COPIES = 3.05  # of everything trained, while the optimizer replaces it
 SAMPLER_COPIES = 5  # rows of the vocabulary that drawing one token takes
 DECODING_BLOCK = 64  # tokens by which the cache of completions grows (grpo.rollout.columns.KV_BLOCK)
@@ -193,12 +193,12 @@ def _activation_values(
     tokens, completion_tokens, prompts = work
     seen = completion_tokens * (prompt + config.max_completion_length)
     scores = SCORE_COPIES * seen + PROMPT_SCORE_COPIES * prompts * prompt**2
-    whole = _kept(config, facts, copies * tokens, tokens, scores, lanes)
+    whole = _kept(config, facts, copies * tokens, tokens, scores, seen, lanes)
     if prompts:
         return whole
     span = prompt if prompt <= config.token_budget else max(1, config.token_budget // lanes)
     pairs = prompt**2 if span == prompt else 2 * span * prompt  # most spans look at all that is before them
-    apart = _kept(config, facts, copies * span, span, PROMPT_SCORE_COPIES * pairs, 1)
+    apart = _kept(config, facts, copies * span, span, PROMPT_SCORE_COPIES * pairs, pairs, 1)
     at_a_time = completion_tokens == config.num_generations * config.max_completion_length
     segments = lanes if at_a_time else lanes + 1
     if keeps_prompts(segments, prompt, token_budget=config.token_budget, lanes=lanes):
@@ -206,15 +206,19 @@ def _activation_values(
     return max(whole, apart)
 
 
-def _kept(config: Config, facts: ModelFacts, outputs: float, inputs: int, scores: float, lanes: int) -> float:
+def _kept(
+    config: Config, facts: ModelFacts, outputs: float, inputs: int, scores: float, pairs: float, lanes: int
+) -> float:
     """Return the values kept of the linear layers' outputs, the blocks' inputs and the heads' scores.
 
-    Scores above a bound are made in blocks of queries and not kept. With checkpointing only the inputs are kept, and
-    two blocks whole.
+    With more `pairs` of query and key than a bound, scores are made in blocks of queries and not kept; of a cut row the
+    spans just below that bound keep theirs. With checkpointing only the inputs are kept, and two blocks whole.
     """
     scores = scores * facts.heads
-    if scores > lanes * MOST_SCORES:
+    if pairs * facts.heads > lanes * MOST_SCORES:
         scores = lanes * SCORE_BLOCKS_AHEAD * BLOCK_SCORES / facts.blocks
+        if config.max_completion_length > config.token_budget:
+            scores = lanes * SCORE_COPIES * MOST_SCORES
     values = outputs * facts.outputs + scores * facts.blocks
     if config.gradient_checkpointing is True:
         return inputs * facts.hidden * facts.blocks + values * min(2, facts.blocks) / facts.blocks
