@@ -48,6 +48,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = text.encode("utf-8", "replace").decode("utf-8")  # half a surrogate pair can't be written
     return text if len(text) <= TEXT else f"{text[:TEXT]} ..."
 
 
@@ -99,7 +100,7 @@ class WandB:
     def __init__(self, config: LoggedRun, output: Path) -> None:
         self.module = _module("wandb", "wandb_project")
         self.run = self.module.init(
-            project=config.wandb_project, dir=str(output), config=config.model_dump(mode="json")
+            project=config.wandb_project, name=output.name, dir=str(output), config=config.model_dump(mode="json")
         )
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -123,6 +123,7 @@ class RunLogger:
         """Give the boards the verdict and the findings."""
         said = {"verdict": verdict.line, "next": verdict.next_command}
         said |= {f"finding {number}": one.line for number, one in enumerate(found, 1)}
+        said = {name: printable(text) for name, text in said.items()}  # findings quote what a model wrote
         for board in self.boards:
             board.verdict(step, said)
 

@@ -181,7 +181,15 @@ KINDS: dict[str, Kind] = {
     "wrong template": Kind(
         "The prompts are not written as the model knows them: it meets unknown words, or plays both sides.",
         "Set template: chat for a model that has a chat template, plain or r1_zero for a base model.",
-        (*GARBLED, "stops at once", "copies the prompt", "temperature too high", "format farmed"),
+        (
+            *GARBLED,
+            "learning rate too high",
+            "wrong gold answers",
+            "stops at once",
+            "copies the prompt",
+            "temperature too high",
+            "format farmed",
+        ),
     ),
     "environment fails": Kind(
         "The environment or its tools fail, or the model's calls cannot be read.",

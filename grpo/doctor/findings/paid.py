@@ -20,6 +20,7 @@ from grpo.doctor.findings.texts import answers, has_answer, places
 
 JUDGED = "reward_weights.accuracy=1.0"  # a change to try
 EQUAL, NEVER, MOSTLY = 0.9, 0.02, 0.85  # share of groups; an accuracy of nothing; one of nearly all
+AGREED = 0.55  # share of a task's samples that give one answer: on tasks that are too hard they differ more
 SAME_GOLD = 16  # prompts from which one gold answer for all is a fault
 UNRELATED = 0.12  # correlation of a reward and the gold answers within groups
 
@@ -287,7 +288,7 @@ def wrong_gold(seen: Evidence) -> Iterator[Finding]:
             tops.append(given.count(top) / len(given))
             agree.append(top == group[0].gold)
     agreed = mean(tops) or 0.0
-    if len(tops) >= 6 and agreed >= 0.4 and share(agree) < 0.2:
+    if len(tops) >= 6 and agreed >= AGREED and share(agree) < 0.2:
         yield found(
             "wrong gold answers",
             0.88,

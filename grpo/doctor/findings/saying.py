@@ -72,13 +72,8 @@ def stops_at_once(seen: Evidence) -> Iterator[Finding]:
         return
     if seen.number("max_completion_length", 256) <= 4 or (seen.end("completions/clipped_ratio") or 0) > 0.5:
         return
-    stops = [*seen.setting("stop", []), *map(str, seen.setting("stop_tokens", []))]
+    stops = _stops(seen)
     told = ", ".join(map(repr, stops))
-    by_stop = share(_ended_by(sample, stops) for sample in seen.last)
-    if by_stop >= 0.5 and (right or 0.0) < 0.1:
-        said = f"{by_stop:.0%} of the completions end with a stop text or token ({told}) before an answer"
-        yield found("stops at once", 0.94, said, "stop=[]", "stop_tokens=[]")
-        return
     empty = share(not re.search(r"\w", re.sub(r"</?\w+>", "", sample.text)) for sample in seen.last)
     short = length <= 3.0 and (stops or length < 0.6 * start or not (right or 0.0) > 0.05)
     if short or empty >= 0.5:
@@ -87,6 +82,22 @@ def stops_at_once(seen: Evidence) -> Iterator[Finding]:
         yield found("stops at once", 0.93 if empty >= 0.5 or stops else 0.85, said, "stop=[]", "stop_tokens=[]")
     elif stops and length < 0.5 * start:
         yield found("stops at once", 0.6, f"completions went from {start:.0f} to {length:.0f} tokens")
+
+
+def stopped_early(seen: Evidence) -> Iterator[Finding]:
+    """A stop text or token of the config comes before the answer."""
+    stops = _stops(seen)
+    for samples, when in ((seen.first, "start"), (seen.last, "end")):
+        by_stop = share(_ended_by(sample, stops) for sample in samples)
+        if by_stop >= 0.5 and (success(seen, when) or 0.0) < 0.1:
+            told = ", ".join(map(repr, stops))
+            said = f"at the {when} {by_stop:.0%} of the completions end with a stop ({told}) before an answer"
+            yield found("stops at once", 0.94, said, "stop=[]", "stop_tokens=[]")
+            return
+
+
+def _stops(seen: Evidence) -> list[str]:
+    return [*seen.setting("stop", []), *map(str, seen.setting("stop_tokens", []))]
 
 
 def _ended_by(sample: Sample, stops: Sequence[str]) -> bool:
@@ -259,4 +270,15 @@ def environment(seen: Evidence) -> Iterator[Finding]:
             return
 
 
-RULES = (template, truncated, stops_at_once, shrinks, repetition, copies, drift, paid_for_length, environment)
+RULES = (
+    template,
+    truncated,
+    stopped_early,
+    stops_at_once,
+    shrinks,
+    repetition,
+    copies,
+    drift,
+    paid_for_length,
+    environment,
+)

@@ -82,7 +82,7 @@ def wrongness(completions, answer, **columns):
 
 
 def untagged(completions, **columns):
-    return [1 - sum(completion.count(tag) for tag in ("think>", "answer>")) / 4 for completion in completions]
+    return [float("<think>" not in completion or "<answer>" not in completion) for completion in completions]
 
 
 def by_prompt(prompts, completions, **columns):
@@ -213,7 +213,7 @@ def sharpening(inputs: "LossInputs") -> "LossOutputs":
 
     assert inputs.entropies is not None
     ratio = mx.exp((inputs.policy_logprobs - inputs.sampler_logprobs) * inputs.mask)
-    return LossOutputs(-ratio * inputs.advantages[:, None] + 3 * inputs.entropies)
+    return LossOutputs(-ratio * inputs.advantages[:, None] + 30 * inputs.entropies)
 
 
 sharpening.needs = {"entropies"}  # type: ignore[attr-defined]

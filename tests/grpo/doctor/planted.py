@@ -62,7 +62,6 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "two_tasks": ("memorised prompts", ("data=faulty:two", "steps=20")),
     "against_language": ("language drift", ("reward_weights.language=-0.5", "steps=24")),
     "against_format": ("rewards disagree", ("reward_weights.format=-0.5", "steps=16")),
-    "bfloat16": ("mismatch", ("dtype=bfloat16",)),
     "one_gold": ("wrong gold answers", ("data=faulty:same_gold",)),
     "nan": ("reward fails", ("reward_weights.faulty:nan=1.0",)),
     # A third choice: other rewards, other sizes, adapters.
@@ -107,7 +106,7 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "rewards disagree",
         ("reward_weights.format=1.0", "reward_weights.faulty:untagged=1.5", *ADAPTERS, "steps=16"),
     ),
-    "wants_boxes": ("reward never fires", ("reward_options.format.template=boxed", *ADAPTERS)),
+    "wants_boxes": ("reward never fires", ("reward_options.format.template=think_boxed", *ADAPTERS)),
     "by_solution": ("reward never fires", ("reward_weights.faulty:by_solution=1.0", "seed=9")),
     "never_with_samplers": (
         "reward never fires",
@@ -119,7 +118,7 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "limit_3": ("memorised prompts", ("data_options.limit=3", "steps=20", "prompts_per_step=4")),
     "adapters_rate_low": ("learning rate too low", (*ADAPTERS, "learning_rate=1e-6", "min_learning_rate=0")),
     "rate_low_no_kl": ("learning rate too low", ("learning_rate=3e-7", "min_learning_rate=0", "beta=0", "seed=10")),
-    "rate_muon": ("learning rate too high", ("optimizer=muon", "learning_rate=0.3", "steps=20")),
+    "rate_muon": ("learning rate too high", ("optimizer=muon", "learning_rate=0.06", "steps=20")),
     "rate_dapo": (
         "learning rate too high",
         ("algorithm=dapo", "learning_rate=0.01", "steps=10", "dynamic_sampling_rounds=2"),
@@ -162,6 +161,7 @@ HEALTHY: dict[str, tuple[str, ...]] = {
     "muon": ("seed=27", "optimizer=muon", "learning_rate=0.004", "steps=20"),
     "with_samplers": (*TWO, *ADAPTERS, "seed=28", "max_staleness=1", "steps=20"),
     "entropy_kept": ("seed=29", "entropy_coef=0.001", "advantage=max_rl", "steps=16"),
+    "bfloat16": ("dtype=bfloat16",),
 }
 
 # Cold starts of the models that the runs begin with; a run names its own by `model=NAME`.

@@ -75,7 +75,11 @@ def fake(monkeypatch):
 def test_wandb_gets_curves_completions_and_verdict(tmp_path, fake):
     wandb = fake("wandb")
     record(tmp_path, wandb_project="mine")
-    assert wandb.started["project"] == "mine" and wandb.started["config"]["steps"] == 1
+    assert (
+        wandb.started["name"] == tmp_path.name
+        and wandb.started["project"] == "mine"
+        and wandb.started["config"]["steps"] == 1
+    )
     assert wandb.of("reward") == [(1, 0.5)]
     ((step, shown),) = wandb.of("completions")
     assert step == 1 and [row[shown.columns.index("completion")] for row in shown.data] == ["11", HOSTILE]
@@ -120,10 +124,11 @@ def test_a_table_is_bounded():
 
 def test_a_column_holds_one_kind_of_value_whatever_the_answers_are():
     rows = [
-        {"answer": answer, "advantage": [1.0, None, 0.0], "rewards": {"own": 0.5}} for answer in (12, "12", None, [1])
+        {"answer": answer, "advantage": [1.0, None, 0.0], "rewards": {"own": 0.5}}
+        for answer in (12, "12", None, [1], "\ud83d")
     ]
     columns, values = table(1, rows)
-    assert [row[columns.index("answer")] for row in values] == ["12", "12", "", "[1]"]
+    assert [row[columns.index("answer")] for row in values] == ["12", "12", "", "[1]", "?"]  # half a pair
     # the mean of 1 and 0; a token without an advantage does not count
-    assert [row[columns.index("advantage")] for row in values] == [0.5] * 4
+    assert [row[columns.index("advantage")] for row in values] == [0.5] * 5
     assert values[0][columns.index("own")] == 0.5
