@@ -1,7 +1,8 @@
 """Findings about what is paid: equal groups, and rewards that judge nothing, fail, disagree or are farmed."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from statistics import pstdev
 
 from grpo.doctor.findings.evidence import (
     FORM_REWARDS,
@@ -21,6 +22,7 @@ from grpo.doctor.findings.texts import answers, has_answer, places
 JUDGED = "reward_weights.accuracy=1.0"  # a change to try
 EQUAL, NEVER, MOSTLY = 0.9, 0.02, 0.85  # share of groups; an accuracy of nothing; one of nearly all
 AGREED = 0.55  # share of a task's samples that give one answer: on tasks that are too hard they differ more
+LESSER = 0.2  # of the other's spread: a reward below that can take little of it
 SAME_GOLD = 16  # prompts from which one gold answer for all is a fault
 UNRELATED = 0.12  # correlation of a reward and the gold answers within groups
 
@@ -196,7 +198,9 @@ def random_reward(seen: Evidence) -> Iterator[Finding]:
 
 def disagree(seen: Evidence) -> Iterator[Finding]:
     """Rewards that take what others pay."""
-    negative = [name for name, weight in seen.weights.items() if weight < 0 and name in {*TASK_REWARDS, *FORMATS}]
+    negative = [
+        name for name, weight in seen.weights.items() if weight < 0 and name in {*TASK_REWARDS, *FORMATS, "language"}
+    ]
     if negative:
         yield found(
             "rewards disagree", 0.95, f"the weight of {negative[0]} is negative", f"reward_weights.{negative[0]}=1.0"
@@ -205,8 +209,9 @@ def disagree(seen: Evidence) -> Iterator[Finding]:
     named = list(seen.weights)
     for place, one in enumerate(named):
         for other in named[place + 1 :]:
-            related, groups = correlation(_parts(seen, one, other))
-            if groups >= 6 and related < -0.5:
+            pairs = _parts(seen, one, other)
+            related, groups = correlation(pairs)
+            if groups >= 6 and related < -0.5 and _lesser_part(pairs) >= LESSER:
                 yield found(
                     "rewards disagree",
                     0.6 + 0.35 * min(1.0, -related),
@@ -225,6 +230,12 @@ def _parts(seen: Evidence, one: str, other: str) -> list[list[tuple[float, float
             [(weights[one] * a, weights[other] * b) for a, b in pairs if a is not None and b is not None]
         )
     return found_pairs
+
+
+def _lesser_part(pairs: Sequence[Sequence[tuple[float, float]]]) -> float:
+    """Return how much the reward that varies less in the groups varies, as a share of the other."""
+    spreads = [mean(pstdev([pair[side] for pair in group]) for group in pairs if group) or 0.0 for side in (0, 1)]
+    return min(spreads) / max(spreads) if max(spreads) > 0 else 0.0
 
 
 def farmed(seen: Evidence) -> Iterator[Finding]:

@@ -119,7 +119,10 @@ def mismatch(seen: Evidence) -> Iterator[Finding]:
     """Sampler and trainer disagree before the policy has moved."""
     name = "sampling/first_update_k3"
     single = seen.number("num_updates", 1) * seen.number("num_iterations", 1) == 1
-    values = seen.values(name) or (seen.values("sampling/mismatch_k3") if single else [])
+    fresh = [step for step in seen.steps if not step.get("sampling/staleness/max")]  # an older policy differs by right
+    values = [step[name] for step in fresh if name in step]
+    if not values and single:
+        values = [step["sampling/mismatch_k3"] for step in fresh if "sampling/mismatch_k3" in step]
     if not values:
         return
     middle = sorted(values)[len(values) // 2]

@@ -60,7 +60,7 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "pays_brevity": ("stops at once", (*ALONE, "reward_weights.faulty:brevity=1.0", *LONG)),
     "hint": ("answer in the prompt", ("data=faulty:hinting",)),
     "two_tasks": ("memorised prompts", ("data=faulty:two", "steps=20")),
-    "against_language": ("language drift", ("reward_weights.language=-0.5", "steps=24")),
+    "against_language": ("rewards disagree", ("reward_weights.language=-0.5", "steps=24")),
     "against_format": ("rewards disagree", ("reward_weights.format=-0.5", "steps=16")),
     "one_gold": ("wrong gold answers", ("data=faulty:same_gold",)),
     "nan": ("reward fails", ("reward_weights.faulty:nan=1.0",)),

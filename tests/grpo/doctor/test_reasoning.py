@@ -135,3 +135,22 @@ def test_a_task_of_many_right_answers_is_not_judged_by_the_gold_one(run):
     for step in run.metrics:
         step["rewards/format/mean"] = 0.2 + 0.04 * step["step"]
     assert "format farmed" not in names(run)
+
+
+@pytest.mark.parametrize(("weight", "found"), [(0.01, []), (0.5, ["rewards disagree"])])
+def test_a_reward_that_takes_next_to_nothing_of_another_does_not_disagree(run, weight, found):
+    run.config["reward_weights"] = {"accuracy": 1.0, OWN: weight}
+    run.each(lambda row, rng: {"rewards": row["rewards"] | {OWN: 1.0 - row["rewards"]["accuracy"]}})
+    assert names(run) == found
+
+
+def test_a_negative_weight_of_the_language_disagrees(run):
+    run.config["reward_weights"] = {"accuracy": 1.0, "language": -0.2}
+    assert names(run) == ["rewards disagree"]
+
+
+def test_samples_of_an_older_policy_are_no_mismatch(run):
+    run.since(2, sampling__first_update_k3=0.02, sampling__staleness__max=1.0)
+    run.metrics[0]["sampling/first_update_k3"] = 1e-12
+    assert names(run) == []
+    assert names(run.all(sampling__staleness__max=0.0)) == ["mismatch"]
