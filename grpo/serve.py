@@ -50,7 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         from mlx_lm import server
 
+        from grpo.model.files import checked_folder
+        from grpo.rollout.rendering import bound_templates
+
+        try:
+            checked_folder(given[1])
+        except Exception as error:  # whatever the hub client and the reader of foreign files raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigError(f"model {given[1]} can't be served: {reason}") from error
         say(f"serving {json.dumps(given[1])} with the adapter in {options.run}; Ctrl-C ends")
+        bound_templates()
         sys.argv = ["grpo serve", *given, *rest]
         with contextlib.suppress(KeyboardInterrupt):
             server.main()

@@ -13,6 +13,7 @@ import numpy as np
 
 from distill.corpus.readers import Message, messages_of, tools_of
 from grpo.config.sections import ConfigError
+from grpo.rollout.rendering import TemplateBeyond
 from grpo.rollout.template import OPENED, SAID, ChatTemplate, without_opened
 
 Template = Literal["chat", "plain"]
@@ -179,6 +180,8 @@ def tokenised(
             if isinstance(row, ValueError):
                 raise row
             found = renderer.examples(messages_of(row), tools_of(row))
+        except TemplateBeyond:
+            raise
         except ValueError as error:  # a ConfigError too: the template can't render this row
             skipped.append(f"{place}: {error}")
             continue

@@ -7,6 +7,7 @@ from typing import Any
 
 from envs.conversation import Message
 from grpo.config.sections import ConfigError
+from grpo.rollout.rendering import TemplateBeyond, rendered, renderer
 
 OPENED = "<think>"  # what templates of reasoning models write before the model does
 OF_THE_TRAINER = frozenset({"messages", "tools", "add_generation_prompt", "continue_final_message", "tokenize"})
@@ -69,6 +70,8 @@ class ChatTemplate:
                 problem = problem or error
             else:
                 self._note("the chat template takes no system message: it begins the user's first message instead")
+        if isinstance(problem, TemplateBeyond):
+            raise problem
         if problem is not None:
             roles = ", ".join(message["role"] for message in messages)
             reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
@@ -88,8 +91,7 @@ class ChatTemplate:
 
     def _written(self, messages: Sequence[Message], tools: Sequence[Any] | None, how: Mapping[str, Any]) -> str:
         more = {"tools": list(tools)} if tools else {}
-        text: str = self.tokenizer.apply_chat_template(list(messages), tokenize=False, **how, **more, **self.arguments)
-        return text
+        return rendered(self.tokenizer, list(messages), **how, **more, **self.arguments)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -97,7 +99,8 @@ class ChatTemplate:
 
     def _check_arguments(self) -> None:
         """An argument that the template never reads would change nothing, in silence."""
-        known = variables_of(str(getattr(self.tokenizer, "chat_template", None))) if self.arguments else None
+        template = getattr(self.tokenizer, "chat_template", None)  # text, unless a program takes its place
+        known = variables_of(template) if self.arguments and isinstance(template, str) else None
         for name in self.arguments:
             if name in OF_THE_TRAINER:
                 raise ConfigError(f"chat_template_kwargs.{name} is the trainer's own: leave it out")
@@ -109,14 +112,12 @@ class ChatTemplate:
 @functools.lru_cache(maxsize=16)
 def variables_of(template: str) -> frozenset[str] | None:
     """The variables a template reads; None where that can't be found out."""
-    from jinja2 import TemplateError, meta
-    from jinja2.sandbox import SandboxedEnvironment
+    from jinja2 import TemplateError
 
     try:
-        parsed = SandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(template)
-    except TemplateError:  # such as the blocks that transformers adds
+        return renderer().names(template) or None
+    except TemplateError:  # rendering it says why
         return None
-    return frozenset(meta.find_undeclared_variables(parsed)) or None  # no template of text: rendered by a program
 
 
 def with_arguments(messages: Sequence[Message], *, as_text: bool = False) -> list[Message]:

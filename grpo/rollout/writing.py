@@ -12,6 +12,7 @@ from typing import Any
 from envs import Message, Tool
 from envs.tools.calls import FIRST_ID, TAGS, CallFormat, format_of, said
 from grpo.config.sections import ConfigError
+from grpo.rollout.rendering import TemplateBeyond, rendered
 
 MARK = "zqxhere"  # stands in for the model's message when a template is asked what comes after it
 CHARACTERS = 8  # of a token, at most: a reply is cut to about its bound before it is tokenised
@@ -128,12 +129,12 @@ class ChatWriter:
         """Return the template's text after the last MARK; None if it refuses the messages or leaves one out."""
         messages = [{"role": "user", "content": "."}, assistant, *replies]
         try:
-            text = self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, **self.arguments
-            )
+            text = rendered(self.tokenizer, messages, add_generation_prompt=True, **self.arguments)
+        except TemplateBeyond:
+            raise
         except Exception:  # a template may raise anything at roles it does not know
             return None
-        _, mark, after = str(text).rpartition(MARK)
+        _, mark, after = text.rpartition(MARK)
         words = [found[0] for one in replies if (found := WORD.search(str(one["content"])))]
         return after if mark and all(word in after for word in words) else None
 
