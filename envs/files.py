@@ -1,6 +1,7 @@
 """Reads JSON lines, a JSON array or a `datasets` source into rows, each with the place it stands at."""
 
 import gzip
+import io
 import json
 import logging
 import zlib
@@ -14,6 +15,7 @@ from envs.rows import Row, encodable
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz")
 WRAPPERS = ("data", "rows", "examples", "items", "train", "test", "validation")  # keys of an object around the rows
 MOST_BYTES = 4 << 30  # of a packed file, unpacked
+MOST_RATIO, SMALL_BYTES = 100, 64 << 20  # it may unpack to so many times its size; to so many bytes in any case
 TABLE_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 
@@ -26,13 +28,14 @@ def file_rows(path: str) -> Iterator[Row]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     if path.endswith(".gz"):
+        most = min(MOST_BYTES, max(SMALL_BYTES, MOST_RATIO * len(content)))
         try:
-            with gzip.open(Path(path).expanduser()) as file:
-                content = file.read(MOST_BYTES + 1)
+            with gzip.open(io.BytesIO(content)) as file:
+                content = file.read(most + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path}: cannot be unpacked: {one_line(error)}") from None
-        if len(content) > MOST_BYTES:
-            raise DataError(f"{path}: unpacks to more than {MOST_BYTES:,} bytes: unpack it first")
+        if len(content) > most:
+            raise DataError(f"{path}: unpacks to more than {most:,} bytes: unpack it first")
     content = content.removeprefix(b"\xef\xbb\xbf")
     if not content.strip():
         raise DataError(f"{path}: is empty")
@@ -42,9 +45,9 @@ def file_rows(path: str) -> Iterator[Row]:
         for number, row in enumerate(rows, start=1):
             yield f"{path}: row {number}", row if encodable(row) else ValueError("holds half a surrogate pair")
         return
-    for number, line in enumerate(content.split(b"\n"), start=1):
+    for number, line in enumerate(io.BytesIO(content), start=1):
         if line.strip():
-            yield f"{path}:{number}", parse_line(line)
+            yield f"{path}:{number}", parse_line(line.removesuffix(b"\n"))
 
 
 def _whole(path: str, content: bytes) -> list[Any] | None:

@@ -1,6 +1,7 @@
 """Tasks that are read from their source as one goes through them, for data that is larger than memory."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from envs.base import DataError, Env, Task
@@ -11,6 +12,7 @@ from envs.rows import Columns, Row, task_from_row
 LINES = (".jsonl", ".ndjson", ".json")
 FIRST = 32  # tasks that are read at once, to try rewards and templates on
 SHOWN = 3  # rows that can't be used, that are named
+LONGEST_LINE = 256 << 20  # bytes
 
 
 class StreamedTasks:
@@ -76,7 +78,9 @@ class StreamedTasks:
                 raise FileNotFoundError("no such file")
             for file in files:
                 with file as handle:
-                    for number, line in enumerate(handle, start=1):
+                    for number, line in enumerate(iter(partial(handle.readline, LONGEST_LINE), b""), start=1):
+                        if len(line) == LONGEST_LINE:
+                            raise ValueError(f"line {number} of {file.path} is longer than {LONGEST_LINE:,} bytes")
                         if line.strip():
                             yield f"{file.path}:{number}", line
         except (OSError, EOFError, ValueError, ImportError) as error:

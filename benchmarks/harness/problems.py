@@ -135,6 +135,8 @@ def _adapted(rows: Iterator[Row], benchmark: Benchmark) -> Iterator[Row]:
                 row = ValueError(f"no column {error.args[0]}; found {', '.join(row) or 'no column'}")
             except ValueError as reason:
                 row = reason
+            except (AttributeError, TypeError, LookupError, RecursionError) as error:
+                row = ValueError(f"can't be read: {type(error).__name__}: {error}")
         yield place, row
 
 

@@ -11,11 +11,15 @@ from grpo.config.sections import ConfigError
 MOST_BYTES = 1_000_000  # of a config file
 MOST_VALUES = 50_000  # of one, aliases written out
 DEEPEST = 50
+MOST_MERGED = 100  # mappings that one takes in by `<<`
+LONGEST_NUMBER = 400  # characters
 MOST_BITS = 1024  # of an integer
 
 
 class _Loader(yaml.SafeLoader):
     """The safe loader, which takes a key once: of two PyYAML would keep the last without a word."""
+
+    flattened = 0  # keys of mappings so far, those that `<<` takes in too
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping; YAMLError for a key that stands there twice."""
@@ -26,6 +30,28 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.MarkedYAMLError(problem=f"{key.value} is there twice", problem_mark=key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Take in what `<<` names; YAMLError for so much of it that a few lines would fill the memory."""
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" and len(value.value) > MOST_MERGED and value.id == "sequence":
+                raise yaml.MarkedYAMLError(
+                    problem=f"<< names {len(value.value):,} mappings", problem_mark=key.start_mark
+                )
+        super().flatten_mapping(node)
+        self.flattened += len(node.value)
+        if self.flattened > MOST_VALUES:
+            raise yaml.MarkedYAMLError(problem="<< takes in too many keys", problem_mark=node.start_mark)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> Any:
+        """Return a number; 1:30 is a text and not, as in YAML 1.1, the 90 of a number to the base of 60."""
+        text = str(self.construct_scalar(node))
+        if len(text) > LONGEST_NUMBER:
+            raise ValueError(f"a number of {len(text):,} characters")
+        return text if ":" in text else super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

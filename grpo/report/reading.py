@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from grpo.config import Config
+from grpo.config import Config, parsing
 from grpo.config.layers import build
 from grpo.config.sections import ConfigError
 
@@ -129,8 +127,8 @@ def read_run(path: Path, label: str) -> Run:
 def read_yaml(path: Path) -> Row:
     """The keys of a YAML file; empty if it can't be read or holds none."""
     try:
-        return _mapping(yaml.safe_load(path.read_text(encoding="utf-8", errors="replace")))
-    except (OSError, yaml.YAMLError):
+        return parsing.read_yaml(path)
+    except ConfigError:
         return {}
 
 
@@ -160,7 +158,7 @@ def _read_summary(path: Path, notes: list[str]) -> Row:
         return _mapping(json.loads(path.read_bytes()))
     except FileNotFoundError:
         notes.append("no summary.json yet: the run is still going, or was stopped")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         notes.append("summary.json could not be read")
     return {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from envs import DataError, make
+from envs import DataError, files, make
 from envs.data import from_rows
 
 SHARED = Path(os.environ.get("GRPO_SHARED", Path(__file__).parents[3] / "shared")) / "data"
@@ -228,6 +228,12 @@ def test_packed_files_are_read(write):
     path = write(gzip.compress(rows(3).encode()), "rows.jsonl.gz")
     assert make(path, test_size=0).tasks("train")[0].id.startswith("rows.jsonl.gz:")
     assert "cannot be unpacked" in message_of(write("no gzip", "bad.json.gz"))
+
+
+def test_a_packed_file_that_inflates_without_measure_is_refused(write, monkeypatch):
+    monkeypatch.setattr(files, "SMALL_BYTES", 1 << 20)
+    bomb = write(gzip.compress(bytes(8 << 20)), "bomb.jsonl.gz")
+    assert "unpacks to more than 1,048,576 bytes: unpack it first" in message_of(bomb)
 
 
 def test_one_object_around_the_rows_is_looked_into(write):

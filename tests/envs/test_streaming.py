@@ -76,3 +76,10 @@ def test_the_environment_holds_the_first_tasks_and_those_of_the_test(tmp_path):
     assert sum(1 for _ in env.stream) == 100
     assert env.report()[0] == f"training tasks are streamed from {tmp_path}/d.jsonl, 5 test tasks"
     assert envs.make("digit_sums").stream is None
+
+
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("envs.streaming.LONGEST_LINE", 1 << 20)
+    (tmp_path / "bomb.jsonl.gz").write_bytes(gzip.compress(bytes(8 << 20)))
+    with pytest.raises(DataError, match=r"line 1 of .*bomb.jsonl.gz is longer than 1,048,576 bytes"):
+        next(StreamedTasks(str(tmp_path / "bomb.jsonl.gz"), Columns()).after(0))

@@ -23,6 +23,17 @@ HOSTILE = {
     "a number of 2,000 hexadecimal digits": f"steps: 0x{'f' * 2000}",
     "a number in base 60 beyond a float": f"learning_rate: 1:{'10:' * 300}10.5",
     "a key that is a list": "? [a]\n: 1",
+    "one merge of many": "a: &a {"
+    + ", ".join(f"k{n}: 1" for n in range(500))
+    + "}\nb: {<<: ["
+    + "*a, " * 19_999
+    + "*a]}",
+    "many merges of one": "a: &a {"
+    + ", ".join(f"k{n}: 1" for n in range(900))
+    + "}\n"
+    + "".join(f"b{n}: {{<<: *a}}\n" for n in range(900)),
+    "a number in base 60 of 100,000 digits": f"steps: 1{':59' * 100_000}",
+    "a number of 2,000 binary digits": f"steps: 0b{'1' * 2000}",
 }
 
 
@@ -42,3 +53,9 @@ def test_ordinary_aliases_are_read():
 
 def test_a_plain_text_that_is_no_yaml_is_taken_as_it_is():
     assert parse_yaml("say: [", "x", plain_text=True) == "say: ["
+
+
+def test_merges_are_taken_in_and_colons_make_no_number():
+    tree = parse_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [*a, {z: 4}]}\nd: 1:30\ne: 8:1:1\nf: 1_000", "x")
+    assert tree["b"] == {"x": 1, "y": 3} and tree["c"] == {"x": 1, "y": 2, "z": 4}
+    assert (tree["d"], tree["e"], tree["f"]) == ("1:30", "8:1:1", 1000)
