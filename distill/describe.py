@@ -151,11 +151,13 @@ def measure(tokenizer: str | None) -> tuple[Callable[[str], int], str]:
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing is no news here
     from transformers import AutoTokenizer
 
-    from grpo.model.files import NO_CODE
+    from grpo.model.files import NO_CODE, check_files
 
     try:
+        if Path(tokenizer).is_dir():
+            check_files(Path(tokenizer))
         loaded = AutoTokenizer.from_pretrained(tokenizer, **NO_CODE)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever transformers raises on files of others
         raise ConfigError(f"tokenizer {tokenizer} can't be loaded: {' '.join(str(error).split())[:200]}") from None
     return lambda text: len(loaded.encode(text, add_special_tokens=False)), "tokens"
 

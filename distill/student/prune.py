@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from grpo.config.sections import ConfigError
+from grpo.model.files import check_files
 
 BLOCK = re.compile(r"(.*?\b(?:layers|blocks|h))\.(\d+)\.(.*)")
 OTHER_TOWERS = ("vision", "audio", "visual")  # blocks of theirs are not the language model's
@@ -31,7 +32,7 @@ def prune(model: str, blocks: Sequence[int], folder: Path) -> dict[str, int]:
     """
     source = _files_of(model)
     settings = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    text = settings.get("text_config", settings)
+    text = settings["text_config"] if isinstance(settings.get("text_config"), dict) else settings
     count = text.get("num_hidden_layers")
     if not isinstance(count, int):
         raise ConfigError(f"model {model}: its config.json has no num_hidden_layers, so its blocks are not known")
@@ -80,6 +81,10 @@ def _files_of(model: str) -> Path:
         raise ConfigError(f"model {model} can't be had from the hub: {' '.join(str(error).split())[:200]}") from error
     if not (source / "config.json").exists() or not list(source.glob(WEIGHTS)):
         raise ConfigError(f"model {model}: no config.json with {WEIGHTS} there")
+    try:
+        check_files(source)
+    except ValueError as error:
+        raise ConfigError(f"model {model}: {error}") from None
     return source
 
 

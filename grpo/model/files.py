@@ -1,23 +1,21 @@
 """What a model directory must not bring: code to run, files that never end, sizes that no model has."""
 
 import json
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 NO_CODE = {"trust_remote_code": False}  # for every tokenizer: transformers asks on the terminal otherwise
-PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
+TEMPLATES = "additional_chat_templates"  # a directory in which transformers looks too
 MOST_CONFIG_BYTES = 10 << 20
 MOST_PARTS = 10_000  # blocks or experts, of which each is made one by one
 
 
 def check_files(folder: Path) -> None:
     """ValueError, one line, for a directory that no model is to be loaded from."""
-    for pattern in PATTERNS:
-        for path in folder.glob(pattern):
-            if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-                raise ValueError(f"{path.name} in it is no regular file")
+    for path in [*folder.glob("*"), *folder.glob(f"{TEMPLATES}/*")]:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise ValueError(f"{path.name} in it is no regular file")
     path = folder / "config.json"
     if not path.exists():
         return  # others say what is missing
@@ -33,18 +31,33 @@ def check_files(folder: Path) -> None:
         raise ValueError(f"its config.json must hold an object, got a {type(settings).__name__}")
     if settings.get("model_file"):
         raise ValueError(f"its network is code in {settings['model_file']}: code of a model's repository is never run")
-    for name, value in _sizes(settings):
+    try:
+        sizes = list(_sizes(settings))
+    except RecursionError:
+        raise ValueError("its config.json is nested too deeply") from None
+    for name, value in sizes:
         if value > MOST_PARTS:
             raise ValueError(f"its config.json says {name} {value}, more than {MOST_PARTS}")
 
 
 def _sizes(settings: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """The numbers of blocks and experts, those of a model inside the model too."""
+    """The numbers of blocks and experts and the lengths of lists of them, those of a model inside the model too."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _sizes(value)
-        elif isinstance(value, int) and name.endswith(("layers", "layer", "experts")):
+        elif isinstance(value, list | str):
+            yield f"{name} of length", len(value)
+        elif isinstance(value, int) and name.endswith(("layers", "layer", "experts", "groups")):
             yield name, value
+
+
+def checked_folder(source: str, *, revision: str | None = None) -> Path:
+    """Return the local directory of a model, downloaded if need be; ValueError for what `check_files` refuses."""
+    from mlx_lm.utils import _download  # what mlx_lm.load itself begins with: the same files, the same cache
+
+    folder = Path(_download(source, revision=revision))
+    check_files(folder)
+    return folder
 
 
 def load_files(source: str, *, revision: str | None = None) -> tuple[Any, Any, dict[str, Any]]:
@@ -54,10 +67,9 @@ def load_files(source: str, *, revision: str | None = None) -> tuple[Any, Any, d
     mlx_lm's model classes raise on a bad model.
     """
     import mlx.core as mx
-    from mlx_lm.utils import _download, load  # what mlx_lm.load itself begins with: the same files, the same cache
+    from mlx_lm.utils import load
 
-    folder = Path(_download(source, revision=revision))
-    check_files(folder)
+    folder = checked_folder(source, revision=revision)
     loaded: Any = load(str(folder), tokenizer_config=NO_CODE, return_config=True)
     loaded[0](mx.array([[0]]))  # put together, not computed: what is wrong with its sizes and settings raises now
     return loaded

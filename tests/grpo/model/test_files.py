@@ -40,6 +40,9 @@ def test_a_plain_model_is_loaded(folder):
         ({"model_file": "evil.py"}, "code in evil.py: code of a model's repository is never run"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers 1000000000, more than 10000"),
         ({"text_config": {"num_local_experts": 10**12}}, "num_local_experts 1000000000000"),
+        ({"o_groups": 10**9}, "o_groups 1000000000"),
+        ({"hybrid_override_pattern": "M" * 20_000}, "hybrid_override_pattern of length 20000"),
+        ({"text_config": {"layer_types": ["full_attention"] * 20_000}}, "layer_types of length 20000"),
     ],
 )
 def test_code_and_sizes_are_refused(folder, settings, said):
@@ -52,11 +55,14 @@ def test_code_and_sizes_are_refused(folder, settings, said):
         facts_of_directory(folder)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "vocab.bpe", "additional_chat_templates/a.jinja"]
+)
 def test_a_pipe_in_the_place_of_a_file_is_refused(folder, name):
-    (folder / name).unlink()
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
-    with pytest.raises(ConfigError, match=f"{name} in it is no regular file"):
+    with pytest.raises(ConfigError, match=f"{(folder / name).name} in it is no regular file"):
         load(folder)
 
 
