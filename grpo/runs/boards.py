@@ -3,6 +3,7 @@
 import importlib
 import json
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,33 +60,52 @@ def _mean(advantage: Any) -> float | None:
 
 
 class TensorBoard:
-    """Event files in the run directory; tables are texts in Markdown."""
+    """Event files in the run directory; tables are texts in Markdown.
+
+    They are written here and at once. SummaryWriter does it in a thread, which a full disk ends, and then waits for it
+    for ever.
+    """
 
     def __init__(self, output: Path, first_step: int) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
-        self.writer = SummaryWriter(str(output), purge_step=first_step + 1 if first_step else None)
+        self.file = EventsWriter(str(output / "events"))
+        if first_step:  # what an earlier sitting wrote of later steps is not shown
+            self._write(first_step + 1, session_log=SessionLog(status=SessionLog.START))
+        self.file.flush()
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add one point to each curve."""
+        from tensorboardX.summary import scalar
+
         for name, value in metrics.items():
-            self.writer.add_scalar(name, value, step)
+            self._write(step, summary=scalar(name, value))
+        self.file.flush()
 
     def completions(self, step: int, rows: Sequence[Row]) -> None:
         """Add the table as a text."""
         columns, values = table(step, rows)
         lines = [columns, ["---"] * len(columns), *values]
-        self.writer.add_text("completions", "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines), step)
+        self._text(step, "completions", "\n".join(f"| {' | '.join(map(_escaped, line))} |" for line in lines))
 
     def verdict(self, step: int, said: Mapping[str, str]) -> None:
         """Add the verdict as a text."""
-        self.writer.add_text(
-            "verdict", "\n\n".join(f"**{name}**: {_escaped(text)}" for name, text in said.items()), step
-        )
+        self._text(step, "verdict", "\n\n".join(f"**{name}**: {_escaped(text)}" for name, text in said.items()))
 
     def close(self) -> None:
         """Flush and end."""
-        self.writer.close()
+        self.file.close()
+
+    def _text(self, step: int, name: str, text: str) -> None:
+        from tensorboardX.summary import text as summary_of
+
+        self._write(step, summary=summary_of(name, text))
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self.file.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
 def _escaped(value: Any) -> str:

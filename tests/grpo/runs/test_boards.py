@@ -1,9 +1,13 @@
 """TensorBoard, W&B and trackio get curves, the completions as a table, and the verdict; the last two as fakes."""
 
+import errno
+import struct
 import sys
+import threading
 from types import SimpleNamespace
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from envs import Task
 from grpo.config import Config
@@ -132,3 +136,47 @@ def test_a_column_holds_one_kind_of_value_whatever_the_answers_are():
     # the mean of 1 and 0; a token without an advantage does not count
     assert [row[columns.index("advantage")] for row in values] == [0.5] * 5
     assert values[0][columns.index("own")] == 0.5
+
+
+def events(output):
+    """The records of the newest event file: length, its check, the event, the event's check."""
+    data, place, found = max(output.glob("events.out.tfevents.*")).read_bytes(), 0, []
+    while place < len(data):
+        (length,) = struct.unpack("Q", data[place : place + 8])
+        found.append(Event.FromString(data[place + 12 : place + 12 + length]))
+        place += length + 16
+    return found
+
+
+def test_points_are_on_the_disk_at_once_and_no_thread_writes_them(tmp_path):
+    before = threading.enumerate()
+    logger = RunLogger(tmp_path, Config(steps=1))
+    logger.step(1, METRICS)
+    first, *points = events(tmp_path)
+    assert first.file_version == "brain.Event:2"
+    assert {point.summary.value[0].tag: point.summary.value[0].simple_value for point in points} == METRICS
+    assert all(point.step == 1 and point.wall_time > 0 for point in points)
+    assert threading.enumerate() == before
+    logger.close()
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_step(tmp_path, monkeypatch):
+    logger = RunLogger(tmp_path, Config(steps=1))
+
+    def full(data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(logger.boards[0].file._py_recordio_writer, "write", full)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            logger.boards[0].scalars(1, METRICS)
+
+
+@pytest.mark.parametrize("first_step", [0, 2])
+def test_no_point_of_a_killed_sitting_is_shown_twice(tmp_path, first_step):
+    old = tmp_path / "events.out.tfevents.1.host"
+    old.write_bytes(b"")
+    RunLogger(tmp_path, Config(steps=3), first_step=first_step).close()
+    assert old.exists() == (first_step > 0)
+    starts = [(event.session_log.status, event.step) for event in events(tmp_path) if event.HasField("session_log")]
+    assert starts == ([(SessionLog.START, 3)] if first_step else [])
