@@ -13,12 +13,14 @@ class Reply:
 
     `messages` are shown to the model (role user, tool or system), `done` ends the conversation after them, `rewards`
     are what the turn earned by name (the reward `environment` sums them up), `info` goes to the completion rows.
+    `tracebacks` are those of tools that raised, for log.txt.
     """
 
     messages: list[Message] = field(default_factory=list)
     done: bool = False
     rewards: Mapping[str, float] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    tracebacks: Sequence[str] = ()
 
 
 class Tool(Protocol):

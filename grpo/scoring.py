@@ -163,6 +163,17 @@ def failed_dialogues(groups: Sequence[Group]) -> list[tuple[Group, Dialogue]]:
     ]
 
 
+def tool_tracebacks(groups: Sequence[Group]) -> list[tuple[Group, str]]:
+    """Return the tracebacks of tools that raised, each with its group."""
+    return [
+        (group, text)
+        for group in groups
+        for rollout in group.rollouts
+        if rollout.dialogue is not None
+        for text in rollout.dialogue.tool_tracebacks
+    ]
+
+
 def _of_sound(group: Group, totals: Sequence[float | None]) -> list[float | None]:
     """Return the totals without those of completions whose environment failed."""
     return [

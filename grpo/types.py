@@ -45,6 +45,7 @@ class Dialogue:
     info: tuple[Mapping[str, Any], ...] = ()  # [turns] what else the replies said of themselves
     environment: Any = None  # the object of TRL's environment_factory, for the rewards' column `environments`
     traceback: str | None = None  # where the environment raised, or stood when its time was over
+    tool_tracebacks: tuple[str, ...] = ()  # of tools that raised; the model was told in a line
 
     @property
     def failed(self) -> bool:

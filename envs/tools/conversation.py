@@ -1,5 +1,6 @@
 """A conversation in which the model calls tools until it answers without a call."""
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,13 @@ class ToolConversation:
     def reply(self, message: Message) -> Reply:
         """Run the message's calls, one after the other."""
         calls, faults = message.get("tool_calls", []), message.get("tool_faults", [])
-        results = [self.answer(call) for call in calls]
+        raised: list[str] = []
+        results = [self.answer(call, raised) for call in calls]
         said = [result for result, _ in results]
         said += [_said("", f"error: not a tool call: {fault}") for fault in faults]
         failed = sum(not fine for _, fine in results) + len(faults)
         info = {"tool_calls": len(calls) + len(faults), "tool_failures": failed, "malformed_calls": len(faults)}
-        return Reply(said, done=not said, info=info)
+        return Reply(said, done=not said, info=info, tracebacks=raised)
 
     def close(self) -> None:
         """Close the tools that hold something."""
@@ -43,8 +45,8 @@ class ToolConversation:
             if close is not None:
                 close()
 
-    def answer(self, call: Mapping[str, Any]) -> tuple[Message, bool]:
-        """Return the message that answers a call, and whether it worked."""
+    def answer(self, call: Mapping[str, Any], raised: list[str]) -> tuple[Message, bool]:
+        """Return the message that answers a call, and whether it worked; the traceback of a tool goes to `raised`."""
         name, arguments = call["function"]["name"], call["function"]["arguments"]
         tool = next((tool for tool in self.tools if tool.name == name), None)
         if tool is None:
@@ -53,6 +55,8 @@ class ToolConversation:
         try:
             return _said(name, tool.call(arguments), call), True
         except ToolFault as fault:
+            if fault.__cause__ is not None and not isinstance(fault.__cause__, ToolFault):  # no fault of the call
+                raised.append("".join(traceback.format_exception(fault.__cause__)))
             return _said(name, f"error: {fault}", call), False
 
 

@@ -27,7 +27,7 @@ from grpo.runs.interrupt import StopFlag
 from grpo.runs.live import token_bar
 from grpo.runs.log import RunLog, versions
 from grpo.runs.rows import completion_rows, to_line
-from grpo.scoring import Scorer, failed_dialogues
+from grpo.scoring import Scorer, failed_dialogues, tool_tracebacks
 
 COMPLETIONS, RESULTS, SETTINGS = "completions.jsonl", "results.json", "settings.json"
 PART_ROWS = 256  # completions after which what there is, is written; a part is never less than max_rows
@@ -237,6 +237,7 @@ def _sample(
     writes, paths = here().writes, [output / f".part_{number:06d}.jsonl" for number in range(len(parts))]
     done = here().from_first(lambda: [path.exists() for path in paths])
     total = source.count * config.eval_samples * config.max_completion_length
+    log = RunLog(output)
     with token_bar(Console(quiet=not writes), "evaluating", total) as bar:
 
         def advance(tokens: int) -> None:
@@ -255,7 +256,9 @@ def _sample(
                     say(f"  {message}")
                 for group, dialogue in failed_dialogues(found.groups):
                     where = f"task {group.prompt.task.id}, environment"
-                    RunLog(output).write(f"{where}\n{dialogue.traceback or dialogue.problem}")
+                    log.write(f"{where}\n{dialogue.traceback or dialogue.problem}")
+                for group, text in tool_tracebacks(found.groups):
+                    log.write_once(f"task {group.prompt.task.id}, tool", text)
                 if writes:
                     checkpoint.write_text(path, "".join(map(to_line, made)))
             if writes:

@@ -102,6 +102,7 @@ def _dialogue(plain: Mapping[str, Any]) -> Dialogue:
         "turns": tuple((begin, end) for begin, end in plain["turns"]),
         "rewards": tuple(plain["rewards"]),
         "info": tuple(plain["info"]),
+        "tool_tracebacks": tuple(plain["tool_tracebacks"]),
     }
     return Dialogue(**given)
 

@@ -106,6 +106,7 @@ class Talk:
     turns: list[tuple[int, int]] = field(default_factory=list)  # tokens of each of the model's
     rewards: list[dict[str, float]] = field(default_factory=list)
     info: list[dict[str, Any]] = field(default_factory=list)
+    tool_tracebacks: list[str] = field(default_factory=list)
     asked: float | None = None  # since when it is waited for
     ended: Ending | None = None
     problem: str | None = None
@@ -130,6 +131,7 @@ class Talk:
         said = self.messages[-1]
         self.rewards.append({name: float(value) for name, value in reply.rewards.items()})
         self.info.append(dict(reply.info))
+        self.tool_tracebacks += reply.tracebacks
         if reply.done or len(self.turns) == rules.max_turns:
             self.messages += reply.messages
             self.ended = "done" if reply.done else "max_turns"
@@ -163,6 +165,7 @@ class Talk:
             tuple(self.info),
             getattr(self.conversation, "environment", None),
             self.traceback,
+            tuple(self.tool_tracebacks),
         )
 
 

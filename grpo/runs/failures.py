@@ -6,7 +6,7 @@ import numpy as np
 
 from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.logger import RunLogger
-from grpo.scoring import GroupScores, failed_dialogues
+from grpo.scoring import GroupScores, failed_dialogues, tool_tracebacks
 from grpo.types import Group, Prompt
 
 
@@ -35,6 +35,8 @@ class Failures:
             task, kind = group.prompt.task.id, (dialogue.problem or "").partition(":")[0]
             self._tell(kind, f"  environment of task {task}: {dialogue.problem} (see log.txt)")
             self.logger.log.write(f"step {step}, task {task}, environment\n{dialogue.traceback or dialogue.problem}")
+        for group, text in tool_tracebacks(groups):
+            self.logger.log.write_once(f"step {step}, task {group.prompt.task.id}, tool", text)
 
     def require_some(self, rewards: np.ndarray, names: Sequence[str]) -> None:
         """End a run that learns nothing: TrainingFailed if every total is missing in two steps running."""

@@ -6,7 +6,7 @@ docs/reference/run_directory.md is made of these tables, and a test holds them a
 FILES = {
     "config.yaml": "the resolved config: every key, defaults included",
     "metrics.jsonl": "one line a step, the metrics below",
-    "log.txt": "everything said, the versions of the packages, and tracebacks of rewards and environments",
+    "log.txt": "everything said, the versions of the packages, and tracebacks of rewards, tools and environments",
     "summary.json": "held-out figures before, after and at best, seconds, steps, tokens, seed, verdict; the last",
     "report.html": "curves, rollouts and findings as one page that opens without a network",
     "completions/step_NNNNNN.jsonl": "the completions of a step, a row each (completions_every)",

@@ -24,6 +24,7 @@ class RunLog:
 
     def __init__(self, output: Path) -> None:
         self.path = output / LOG if here().writes else Path(os.devnull)
+        self._frames: set[str] = set()  # of the tracebacks that `write_once` wrote
 
     def begin(self) -> None:
         """Write the command, the date and the versions of a sitting."""
@@ -35,6 +36,13 @@ class RunLog:
         """Append a text, its first line with the time of day."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%H:%M:%S')}  {printable(text.rstrip())}\n")
+
+    def write_once(self, where: str, traceback: str) -> None:
+        """Append a traceback unless one of the same frames was; what it ends with may hold a value and differ."""
+        frames = traceback.rstrip().rpartition("\n")[0]
+        if frames not in self._frames:
+            self._frames.add(frames)
+            self.write(f"{where}\n{traceback}")
 
     def heard(self, say: Callable[[str], None]) -> Callable[[str], None]:
         """Return a `say` whose lines are also written here."""

@@ -170,3 +170,19 @@ def test_an_environment_gets_tools_the_same_or_fresh_for_each_rollout():
     fresh = ToolEnv(env, fresh=lambda: [FunctionTool(add)])
     assert fresh.converse(task).tools[0] is not fresh.converse(task).tools[0]
     assert list(fresh.tasks("train")) == [task]
+
+
+def broken(kind: str) -> str:
+    raise KeyError(kind)
+
+
+def test_the_traceback_of_a_tool_that_raises_is_kept_and_that_of_a_wrong_call_is_not():
+    talk = ToolConversation([broken, add])
+    call = {"id": "1", "function": {"name": "broken", "arguments": {"kind": "x"}}}
+    (text,) = talk.reply({"role": "assistant", "content": "", "tool_calls": [call]}).tracebacks
+    assert text.startswith("Traceback") and "in broken" in text and text.endswith("KeyError: 'x'\n")
+    wrong = [
+        {"id": "1", "function": {"name": "add", "arguments": {"a": "many", "b": 1}}},
+        {"id": "2", "function": {"name": "sub", "arguments": {}}},
+    ]
+    assert talk.reply({"role": "assistant", "content": "", "tool_calls": wrong}).tracebacks == []

@@ -109,3 +109,38 @@ def test_a_traceback_of_an_environment_is_in_the_log(game):
     assert run.out.count("OSError: no board (see log.txt)") == 1
     log = (run.folder / "log.txt").read_text()
     assert log.count("raise OSError('no board')") > 0 and "environment\nTraceback" in log and "step 1, task " in log
+
+
+TOOLED = """
+from envs import Env, Reply, Task
+from envs.tools.conversation import ToolConversation
+
+def broken(x: int) -> str:
+    "Break."
+    return {}[x]
+
+class Asking(ToolConversation):
+    turn = 0
+    def reply(self, message):
+        self.turn += 1
+        if self.turn > 2:
+            return Reply(done=True, rewards={"right": float(len(message["content"]) > 3)})
+        call = {"id": "1", "function": {"name": "broken", "arguments": {"x": self.turn}}}
+        return super().reply({"role": "assistant", "content": "", "tool_calls": [call]})
+
+class Tooled(Env):
+    def converse(self, task):
+        return Asking([broken])
+
+def make(seed=0):
+    return Tooled("tooled", {"train": [Task(str(i), f"{i} + {i} =") for i in range(8)]})
+"""
+
+
+def test_the_traceback_of_a_tool_is_in_the_log_once(runs):
+    runs.module("tooled", TOOLED)
+    run = runs.run("data=tooled:make", "reward_weights={environment: 1.0}", "steps=2", "eval_every=0")
+    assert run.code == 0, run.err
+    text = (runs.folder("run") / "log.txt").read_text()
+    assert text.count("Traceback") == 1 and "KeyError: 1" in text and "in broken" in text
+    assert "Traceback" not in run.out + run.err

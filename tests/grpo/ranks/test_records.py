@@ -26,6 +26,7 @@ SPOKEN = Rollout(
         None,
         ({"tool_calls": 2}, {}),
         environment=object(),
+        tool_tracebacks=("Traceback",),
     ),
 )
 SCORES = GroupScores(

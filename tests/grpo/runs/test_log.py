@@ -23,3 +23,12 @@ def test_an_interrupt_is_no_failure(tmp_path):
     with pytest.raises(Interrupted), RunLog(tmp_path).failures():
         raise Interrupted(2)
     assert "Traceback" not in (tmp_path / LOG).read_text()
+
+
+def test_a_traceback_is_written_once_whatever_it_says(tmp_path):
+    log = RunLog(tmp_path)
+    for value in ("a", "b"):
+        log.write_once("here", f'Traceback\n  File "x.py", line 1, in f\nKeyError: {value!r}\n')
+    log.write_once("there", 'Traceback\n  File "x.py", line 2, in f\nKeyError: 1\n')
+    text = (tmp_path / LOG).read_text()
+    assert text.count("KeyError") == 2 and "'a'" in text and "'b'" not in text and "there" in text
