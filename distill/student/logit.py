@@ -7,13 +7,16 @@ later epoch (and run) needs no teacher.
 import hashlib
 import json
 import os
+import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from distill.sft.cross_entropy import Head
 from distill.sft.examples import Example
@@ -25,6 +28,7 @@ from grpo.ranks import here
 from grpo.runs import checkpoint
 
 WEIGHTS_FILE = "teacher.txt"  # of a cache: the fingerprint of the weights whose tokens it holds
+DIGEST = "sha256"  # of the arrays, in the metadata of a cache's file
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,10 @@ class LogitObjective:
         """The teacher's top tokens at the counted places, [n, k], and their logprobs with the rest's, [n, k + 1]."""
         name = hashlib.sha256(json.dumps([example.tokens, example.trained_mask]).encode()).hexdigest()[:24]
         path = self.cache / f"{name}.safetensors"
-        if not path.exists():
-            self._keep(example, path)
-        arrays = dict(mx.load(str(path)))  # type: ignore[arg-type]
+        arrays = _read(path) or self._keep(example, path)
         return arrays["ids"], arrays["logprobs"]
 
-    def _keep(self, example: Example, path: Path) -> None:
+    def _keep(self, example: Example, path: Path) -> dict[str, mx.array]:
         states, k = self._states([example]), self.matching.top_k
         assert k is not None
         parts = []
@@ -109,13 +111,31 @@ class LogitObjective:
             parts.append((ids, bucketed(logprobs, ids)))
             mx.eval(parts[-1])
         self.cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".partial_{os.getpid()}_{path.name}")  # ranks may meet the same row
+        unfinished = path.with_name(f"{_unfinished()}{os.getpid()}_{path.name}")  # ranks may meet the same row
         whole = {
             "ids": mx.concatenate([ids for ids, _ in parts]),
             "logprobs": mx.concatenate([logs for _, logs in parts]),
         }
-        mx.save_safetensors(str(unfinished), whole)
+        mx.save_safetensors(str(unfinished), whole, metadata={DIGEST: _digest(whole)})
         unfinished.rename(path)
+        return whole
+
+
+def _digest(arrays: Mapping[str, mx.array]) -> str:
+    return hashlib.sha256(b"".join(np.asarray(arrays[name]).tobytes() for name in sorted(arrays))).hexdigest()
+
+
+def _read(path: Path) -> dict[str, mx.array] | None:
+    """Return what `_keep` wrote; None where it is not there, or is not what was written: the teacher is asked again."""
+    if not path.is_file():
+        return None
+    try:
+        read: Any = mx.load(str(path), return_metadata=True)
+        arrays, metadata = read
+        whole = metadata.get(DIGEST) == _digest(arrays)
+    except (RuntimeError, ValueError, TypeError, AttributeError):  # as mlx says that a file is torn
+        return None
+    return dict(arrays) if whole else None
 
 
 def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matching, weights: str | None) -> Path:
@@ -127,17 +147,37 @@ def cache_folder(root: Path, teacher: str, adapter: str | None, matching: Matchi
     key = [teacher, checkpoint.sha256(adapted) if adapted is not None and adapted.exists() else None]
     settings = json.dumps([*key, matching.temperature, matching.top_k])
     folder = root / hashlib.sha256(settings.encode()).hexdigest()[:16]
-    if weights is not None and matching.top_k is not None:
+    if matching.top_k is not None:
         here().first_before_others(partial(_keep_of, folder, weights))
     return folder
 
 
-def _keep_of(folder: Path, weights: str) -> None:
-    """Empty a folder of top tokens unless they are of these weights."""
+def _keep_of(folder: Path, weights: str | None) -> None:
+    """Empty a folder of top tokens unless they are of these weights; take away what killed processes left in it."""
+    for path in folder.glob(f"{_unfinished()}*"):
+        process = path.name.removeprefix(_unfinished()).partition("_")[0]
+        if process.isdecimal() and not _runs(int(process)):
+            path.unlink(missing_ok=True)
+    if weights is None:
+        return
     record = folder / WEIGHTS_FILE
-    if record.is_file():
-        if record.read_text() == weights:
-            return
-        shutil.rmtree(folder)
+    if record.is_file() and record.read_text() == weights:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write_text(record, weights)
+
+
+def _unfinished() -> str:
+    """Return how the names of files begin that a process of this machine is writing; the machine may share a cache."""
+    return f".partial_{platform.node()}_"
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True

@@ -1,7 +1,11 @@
 """Students of every method, on tiny models."""
 
 import json
+import os
+import platform
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import mlx.core as mx
@@ -197,3 +201,55 @@ def test_tokens_of_other_weights_are_not_read(tmp_path):
     assert (first / "a.safetensors").exists()
     cache_folder(tmp_path, "teacher", None, top, "weights 2")
     assert not (first / "a.safetensors").exists()
+
+
+def test_what_killed_processes_left_in_a_cache_goes_and_what_others_write_stays(tmp_path):
+    top = Matching("forward", 1.0, 5)
+    folder = cache_folder(tmp_path, "teacher", None, top, "weights 1")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    names = [(platform.node(), ended.pid), (platform.node(), os.getpid()), ("elsewhere", ended.pid)]
+    left = [folder / f".partial_{node}_{process}_a.safetensors" for node, process in names]
+    for path in left:
+        path.write_bytes(b"1")
+    for weights in ("weights 1", None):
+        cache_folder(tmp_path, "teacher", None, top, weights)
+        assert [path.exists() for path in left] == [False, True, True]
+        left[0].write_bytes(b"1")
+
+
+@pytest.mark.parametrize("kind", ["nothing", "pipe"])
+def test_tokens_of_unknown_weights_are_not_read(tmp_path, kind):
+    top = Matching("forward", 1.0, 5)
+    first = cache_folder(tmp_path, "teacher", None, top, "weights 1")
+    (first / "a.safetensors").write_bytes(b"1")
+    (first / "teacher.txt").unlink()
+    if kind == "pipe":  # reading one would wait for ever
+        os.mkfifo(first / "teacher.txt")
+    cache_folder(tmp_path, "teacher", None, top, "weights 1")
+    assert not (first / "a.safetensors").exists()
+
+
+DAMAGED = {
+    "torn": lambda content: content[:-20],
+    "empty": lambda content: b"",
+    "a bit flipped": lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:],
+    "of NULs": lambda content: bytes(len(content)),
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED, "a pipe"])
+def test_a_damaged_file_of_the_teachers_tokens_is_made_again(tmp_path, damage):
+    teacher = TINY.policy("llama")
+    top = Matching("forward", 1.0, 5)
+    objective = LogitObjective(lambda: teacher, top, tmp_path, logits_chunk=7)
+    before = [array.tolist() for array in objective._kept(BATCH[0])]
+    (path,) = tmp_path.glob("*.safetensors")
+    content = path.read_bytes()
+    if damage == "a pipe":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.write_bytes(DAMAGED[damage](content))
+    assert [array.tolist() for array in objective._kept(BATCH[0])] == before
+    assert path.read_bytes() == content

@@ -124,3 +124,12 @@ def test_a_checkpoint_of_before_the_fingerprints_is_resumed(tmp_path):
     (tmp_path / "state.json").write_text('{"step": 1, "fingerprints": {"data": "b"}}')
     with pytest.raises(ConfigError, match="changed since it was written: data"):
         fingerprints.compare(tmp_path, {"data": "a"}, accept=False, say=print)
+
+
+def test_a_teachers_adapter_is_known_by_its_files_and_a_pipe_among_them_is_not_read(tmp_path):
+    (tmp_path / "adapters.safetensors").write_bytes(b"1234")
+    before = fingerprints.of_teacher("/nowhere", str(tmp_path))["the teacher's adapter"]
+    os.mkfifo(tmp_path / "pipe.json")
+    assert fingerprints.of_teacher("/nowhere", str(tmp_path))["the teacher's adapter"] == before
+    (tmp_path / "adapters.safetensors").write_bytes(b"1235")
+    assert fingerprints.of_teacher("/nowhere", str(tmp_path))["the teacher's adapter"] not in (None, before)
