@@ -14,12 +14,12 @@ from distill.sft.config import SFTConfig
 from envs import DataError, Env
 from grpo.config import Config
 from grpo.config.sections import ConfigError
-from grpo.doctor.model import model_folder
+from grpo.doctor.model import place_and_size
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, rewards
 from grpo.memory.available import available_bytes
 from grpo.memory.estimate import PROCESS_BYTES, estimate, in_gb, knob
-from grpo.model.facts import ModelFacts, facts_of_directory, facts_of_name, facts_of_settings
+from grpo.model.facts import ModelFacts
 from grpo.runs.command import Settled, refuse, say
 
 Settings = Config | RejectionConfig | SFTConfig
@@ -46,9 +46,9 @@ def dry_run(settled: Settled[Any], command: str, words: Sequence[str]) -> int:
     if getattr(config, "server", None) is not None:
         report.say("ok", "server", f"{config.server}, which calls the model {config.server_model}; it was not asked")
     else:
-        facts = model(report, config.model)
+        facts = place_and_size(report, config.model)
     if getattr(config, "teacher", None) is not None:
-        model(report, config.teacher, "teacher")
+        place_and_size(report, config.teacher, what="teacher")
     if isinstance(config, SFTConfig):
         rows(report, config)
     else:
@@ -79,34 +79,6 @@ def files(report: Report, settings: Any, given: str = "") -> None:
 def is_local(name: str) -> bool:
     """Return whether a name can only be one of a file or directory."""
     return name.startswith((".", "/", "~")) or name.endswith(DATA_SUFFIXES)
-
-
-def model(report: Report, name: str, what: str = "model") -> ModelFacts | None:
-    """Report a model's place and size; return its sizes if they are known."""
-    if name == "miniature":
-        from grpo.model.miniature import SHAPE, vocabulary
-
-        report.say("ok", what, "miniature, made on the spot in about a minute")
-        return facts_of_settings({**SHAPE, "vocab_size": len(vocabulary())}, item_bytes=4)
-    folder = model_folder(Config(model=name))
-    try:
-        if folder is not None:
-            found = facts_of_directory(folder)
-            report.say("ok", what, f"{name}: {found.parameters / 1e6:.0f}M parameters, {found.blocks} blocks")
-            return found
-    except ValueError as error:
-        report.refuse(what, f"{what} {name}: {error}")
-        return None
-    if name.startswith((".", "/", "~")):
-        report.refuse(what, f"{what} {name}: no such directory")
-        return None
-    if name.count("/") != 1:
-        report.refuse(what, f"{what} {name}: no such directory, and no hub id (owner/name) either")
-        return None
-    known = facts_of_name(name)
-    size = f"about {in_gb(known.stored_bytes)}" if known else "of a size that is not known here"
-    report.say("warn", what, f"{name}: not in the local hub cache, will be downloaded ({size})")
-    return known
 
 
 def rows(report: Report, config: SFTConfig) -> None:

@@ -6,7 +6,7 @@ Nothing is downloaded, no weights are loaded. What only an earlier stage will gi
 from dataclasses import replace
 from typing import Any
 
-from distill.dry_run import as_config, data_and_rewards, files, memory, model
+from distill.dry_run import as_config, data_and_rewards, files, memory
 from distill.pipeline.config import PipelineConfig, active, references_by_name, settings_of
 from distill.pipeline.evaluation import rendering_of
 from distill.pipeline.sections import Pruning
@@ -14,9 +14,11 @@ from distill.rejection.config import RejectionConfig
 from distill.sft.config import SFTConfig
 from envs import Env
 from grpo.config import Config
+from grpo.doctor.model import place_and_size
 from grpo.doctor.report import Report
 from grpo.doctor.run import data, rewards
 from grpo.model.facts import ModelFacts, facts_of_settings
+from rewards.printable import say
 
 STAGE = "stage:"
 
@@ -25,14 +27,14 @@ def rehearse_pipeline(pipeline: PipelineConfig) -> int:
     """Say what is found for every stage; return 0, 2 where the user's input is wrong, 1 where the machine is short."""
     report = Report()
     facts: dict[str, ModelFacts | None] = {}
-    print("held-out problems:")
+    say("held-out problems:")
     held_out = _data_and_rewards(report, rendering_of(pipeline.held_out, pipeline.seed))
     for one in pipeline.also_held_out:
         _data_and_rewards(report, rendering_of(one, pipeline.seed))
     for name, stage in active(pipeline).items():
         if stage.kind in ("evaluate", "miniature_rows"):
             continue
-        print(f"\n{name} ({stage.kind}):")
+        say(f"\n{name} ({stage.kind}):")
         settings = settings_of(pipeline, name, references_by_name(pipeline, name))
         facts[name] = _facts(report, stage.kind, settings, facts.get(str(stage.start)))
         files(report, settings, STAGE)
@@ -43,10 +45,10 @@ def rehearse_pipeline(pipeline: PipelineConfig) -> int:
         if isinstance(settings, Config | RejectionConfig | SFTConfig):
             memory(report, settings, facts[name])
     if report.wrong_input:
-        print(f"\nerror: {len(report.wrong_input)} faults, the first: {report.wrong_input[0]}")
+        say(f"\nerror: {len(report.wrong_input)} faults, the first: {report.wrong_input[0]}")
         return 2
     if report.cannot_run:
-        print(f"\nit can't run here: {report.cannot_run[0]}")
+        say(f"\nit can't run here: {report.cannot_run[0]}")
         return 1
     return 0
 
@@ -69,7 +71,7 @@ def _facts(report: Report, kind: str, settings: Any, start: ModelFacts | None) -
                        float_values=max(0, start.float_values - lost))  # fmt: skip
     if kind != "model":
         return start
-    return model(report, settings.model)
+    return place_and_size(report, settings.model)
 
 
 def _data_and_rewards(report: Report, config: Config, otherwise: Env | None = None) -> Env | None:

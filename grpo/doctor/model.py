@@ -14,25 +14,47 @@ if TYPE_CHECKING:
 
 def model(report: Report, config: Config, *, trains: bool = True) -> "ModelFacts | None":
     """Report the model, its place and, if the command `trains`, whether it can be as asked; return its known facts."""
-    folder = model_folder(config)
-    facts = _miniature_facts() if config.model == "miniature" else None
-    if facts is not None:
-        report.say("ok", "model", f"miniature: {_described(facts)}, made on the spot in about a minute")
-    elif folder is not None:
-        facts = _local_model(report, config, folder)
-    elif _is_hub_id(config.model):
-        from grpo.memory.estimate import in_gb
-        from grpo.model.facts import facts_of_name
-
-        facts = facts_of_name(config.model)
-        size = f"about {in_gb(facts.stored_bytes)}" if facts else "of a size that is not known here"
-        report.say("warn", "model", f"{config.model}: not in the local hub cache, will be downloaded ({size})")
-        if config.template == "chat":
-            report.say("warn", "template", "chat: whether the model has one is not known before the download")
-    else:
-        report.refuse("model", f"model {config.model}: no such directory, and no hub id (owner/name) either")
+    facts = place_and_size(report, config.model, config.revision)
+    folder = model_folder(config.model, config.revision)
+    if folder is not None and facts is not None:
+        _tokenizer_and_template(report, config, folder)
+    elif folder is None and config.template == "chat" and _is_hub_id(config.model):
+        report.say("warn", "template", "chat: whether the model has one is not known before the download")
     if trains:
         _fine_tuning(report, config, facts)
+    return facts
+
+
+def place_and_size(
+    report: Report, name: str, revision: str | None = None, *, what: str = "model"
+) -> "ModelFacts | None":
+    """Report where a model is and how large; return its facts if they are known. `what` is the key that names it."""
+    from grpo.memory.estimate import in_gb
+    from grpo.model.facts import facts_of_directory, facts_of_name
+
+    if name == "miniature":
+        facts = _miniature_facts()
+        report.say("ok", what, f"miniature: {_described(facts)}, made on the spot in about a minute")
+        return facts
+    folder = model_folder(name, revision)
+    if folder is None and not _is_hub_id(name):
+        report.refuse(what, f"{what} {name}: no such directory, and no hub id (owner/name) either")
+        return None
+    if folder is None:
+        known = facts_of_name(name)
+        size = f"about {in_gb(known.stored_bytes)}" if known else "of a size that is not known here"
+        report.say("warn", what, f"{name}: not in the local hub cache, will be downloaded ({size})")
+        return known
+    cached = "" if Path(name).expanduser() == folder else ", in the local hub cache"
+    try:
+        facts = facts_of_directory(folder)
+    except ValueError as error:
+        if cached:
+            report.say("warn", what, f"{name}: only part of it is in the hub cache, will be downloaded")
+        else:
+            report.refuse(what, f"{what} {name}: {error}")
+        return None
+    report.say("ok", what, f"{name}{cached}: {_described(facts)}")
     return facts
 
 
@@ -40,18 +62,18 @@ def _is_hub_id(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
-def model_folder(config: Config) -> Path | None:
-    """The local directory of the model: as named, or in the hub cache."""
-    if config.model == "miniature":
+def model_folder(name: str, revision: str | None = None) -> Path | None:
+    """The local directory of a model: as named, or in the hub cache."""
+    if name == "miniature":
         return None
-    local = Path(config.model).expanduser()
+    local = Path(name).expanduser()
     if local.exists():
         return local
-    if not _is_hub_id(config.model):
+    if not _is_hub_id(name):
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(config.model, "config.json", revision=config.revision)
+    found = try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(found).parent if isinstance(found, str) else None
 
 
@@ -62,20 +84,9 @@ def _miniature_facts() -> "ModelFacts":
     return facts_of_settings({**SHAPE, "vocab_size": len(vocabulary())}, item_bytes=4)
 
 
-def _local_model(report: Report, config: Config, folder: Path) -> "ModelFacts | None":
-    from grpo.model.facts import facts_of_directory
+def _tokenizer_and_template(report: Report, config: Config, folder: Path) -> None:
     from grpo.model.loading import has_tokenizer
 
-    cached = "" if Path(config.model).expanduser() == folder else ", in the local hub cache"
-    try:
-        facts = facts_of_directory(folder)
-    except ValueError as error:
-        if cached:
-            report.say("warn", "model", f"{config.model}: only part of it is in the hub cache, will be downloaded")
-        else:
-            report.refuse("model", f"model {config.model}: {error}")
-        return None
-    report.say("ok", "model", f"{config.model}{cached}: {_described(facts)}")
     if not has_tokenizer(folder):
         report.refuse("tokenizer", f"model {config.model}: no tokenizer.json beside the weights")
     elif config.template == "chat" and not has_chat_template(folder):
@@ -85,7 +96,6 @@ def _local_model(report: Report, config: Config, folder: Path) -> "ModelFacts | 
         )
     else:
         report.say("ok", "template", f"{config.template}{', the model has one' if config.template == 'chat' else ''}")
-    return facts
 
 
 def _described(facts: "ModelFacts") -> str:

@@ -16,7 +16,7 @@ MOST_CHARACTERS = 800  # of the prompt that is shown; a longer one loses its mid
 
 def prompt(report: Report, config: Config, env: "Env | None") -> None:
     """Render the first task as in training and show it; nothing for a model that is not here."""
-    folder = model_folder(config)
+    folder = model_folder(config.model, config.revision)
     if folder is None or env is None or report.wrong_input:
         return
     from grpo.rollout.prompts import render
