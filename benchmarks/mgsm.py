@@ -16,6 +16,7 @@ from benchmarks.harness.engine import run_command
 from benchmarks.harness.settings import parser
 from benchmarks.harness.spec import Benchmark, Source
 from envs import DataError
+from rewards.printable import say
 
 LANGUAGES = {
     "bn": "Bengali", "de": "German", "en": "English", "es": "Spanish", "fr": "French", "ja": "Japanese",
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = benchmark([code.strip() for code in parsed.languages.split(",")])
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
     return run_command(chosen, parsed)
 

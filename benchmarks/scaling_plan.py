@@ -29,6 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from rewards.printable import say
+
 WARM = 1  # steps at the beginning that are left out, where there are more than two
 ADAPTERS = "adapters.safetensors"
 
@@ -304,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             count, _, folder = text.partition("=")
             checks.append(checked(plan, int(count), read_run(Path(folder))))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 2
     print(table(predictions))
     if len({run.completions for run in runs}) < 2:

@@ -29,17 +29,13 @@ from grpo.rollout.stopping import stops
 from grpo.scoring import Scorer
 from grpo.types import Group, Prompt
 from rewards import RewardSet
+from rewards.printable import say
 
 Say = Callable[[str], None]
 Groups = Callable[[Callable[[int], None]], Iterator[tuple[int, Group]]]
 
 SPEED = "speed.jsonl"
 SAY_EVERY_SECONDS = 10.0
-
-
-def say_flushed(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
 
 
 class Session:
@@ -56,7 +52,7 @@ class Session:
         missing: list[int],
         *,
         policy: Policy | None = None,
-        say: Say = say_flushed,
+        say: Say = say,
     ) -> None:
         """`policy` is measured in place of the settings' model, e.g. one that is being trained."""
         self.benchmark, self.settings, self.missing, self.say = benchmark, settings, missing, say

@@ -69,9 +69,9 @@ def dry_run(benchmark: Benchmark, settings: Settings, output: Path) -> int:
         problems = load_problems(benchmark, settings)
         asked = f"{len(problems.tasks)} problems of {problems.source}"
         for note in problems.notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
     where = f"server {settings.server}, model {settings.model}" if settings.server else f"model {settings.model}"
-    print(f"ready to run {benchmark.name} in {output}: {asked}, {settings.samples} samples each, {where}")
+    say(f"ready to run {benchmark.name} in {output}: {asked}, {settings.samples} samples each, {where}")
     return 0
 
 
@@ -116,7 +116,7 @@ def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: 
         record["data"] |= {"problems": problems.of, "standard": problems.standard}
         _check_same(output / CONFIG, record)
         for note in problems.notes:
-            print(f"note: {note}", flush=True)
+            say(f"note: {note}")
         file = ItemFile(output)
         part, parts = settings.part
         missing = [place for place in _missing(file, problems, settings) if place % parts == part]
@@ -126,7 +126,7 @@ def run(benchmark: Benchmark, settings: Settings, problems: "Problems", output: 
             session.decode(file, stop.check)
         still = _missing(file, problems, settings)
         if still:
-            print(f"{len(still)} of {len(problems.tasks)} problems are left to the other shards; the last one sums up")
+            say(f"{len(still)} of {len(problems.tasks)} problems are left to the other shards; the last one sums up")
             return 0
         _conclude(benchmark, settings, problems, record, file)
     return 0
@@ -161,7 +161,7 @@ def _conclude(
     write_text(output / RESULTS, json.dumps(results, indent=1, ensure_ascii=False))
     shown = table(results)
     write_text(output / TABLE, shown)
-    print(shown + f"\n{output}/{RESULTS}, {output}/items.jsonl")
+    say(shown + f"\n{output}/{RESULTS}, {output}/items.jsonl")
 
 
 def _commit() -> str | None:

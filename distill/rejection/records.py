@@ -147,7 +147,7 @@ def read(output: Path) -> Iterator[Record]:
             handle.seek(offsets[at])
             try:
                 record = _record(json.loads(handle.readline()))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ConfigError(
                     f"{files[places[at]]} is damaged at byte {offsets[at]} ({error}): remove that folder to sample "
                     "it again"
@@ -188,7 +188,7 @@ def _number(line: bytes) -> int | None:
         return int(digits) if digits.isdigit() else None
     try:
         return int(json.loads(line)["number"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

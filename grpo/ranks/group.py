@@ -21,6 +21,7 @@ from grpo.ranks.fused import fused
 from grpo.ranks.line import Line
 from grpo.ranks.pace import Pace
 from grpo.runs.interrupt import Interrupted, StopFlag, TrainingFailed
+from rewards.printable import say
 
 REASON_SECONDS = 5.0  # to learn which rank is lost, when a collective fails
 HEED_SECONDS = 15.0  # for the main thread to end unasked
@@ -313,9 +314,8 @@ class Ranks(Alone):
         while self.channel is not None and self.channel.end is None:
             time.sleep(0.5)
         time.sleep(HEED_SECONDS)
-        if self.channel is not None and self.channel.end is not None:
-            end = self.channel.end
-            print(f"stopped: {self.name(end.rank)}: {end.text or end.kind}", file=sys.stderr, flush=True)
+        if self.channel is not None and (end := self.channel.end) is not None:
+            say(f"stopped: {self.name(end.rank)}: {end.text or end.kind}", sys.stderr)
             os._exit(128 + end.number if end.kind == "stop" else 1)
 
     def _tell(self, mine: bytes, kind: int) -> list[bytes]:
