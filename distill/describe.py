@@ -10,16 +10,18 @@ import os
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from grpo.config.sections import ConfigError
 from grpo.runs.command import refuse, say
+from rewards.printable import printable
 
 SEVERAL = 3  # examples of dropped rows that are shown
 MOST_COMPARED = 20_000  # rows that are looked through for near duplicates
+LONGEST_LABEL = 40  # characters of a name in the picture
 
 
 @dataclass(frozen=True)
@@ -129,17 +131,23 @@ def draw(description: Description, path: Path) -> None:
     lengths.set(title="length of the assistant's text", xlabel=description.unit, ylabel="rows")
     for axis, name in ((domains, "domain"), (levels, "difficulty")):
         counts = dict(sorted(description.counts[name].items()))
-        axis.bar(list(counts), list(counts.values()))
+        axis.bar(_labels(counts), list(counts.values()))
         axis.set(title=name, ylabel="rows")
     if description.pass_rates:
         rates.hist(description.pass_rates, bins=20, range=(0, 1))
         rates.set(title="pass rate of the prompt", xlabel="share of samples", ylabel="rows")
     else:
         counts = dict(list(description.counts["language"].items())[:8])
-        rates.bar(list(counts), list(counts.values()))
+        rates.bar(_labels(counts), list(counts.values()))
         rates.set(title="language", ylabel="rows")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _labels(counts: Mapping[str, int]) -> list[str]:
+    """Return names as a picture can show them: short, one each, without control characters and formulas."""
+    shown = [printable(name).replace("$", r"\$")[:LONGEST_LABEL] for name in counts]
+    return [name if shown.index(name) == place else f"{name} ({place})" for place, name in enumerate(shown)]
 
 
 def measure(tokenizer: str | None) -> tuple[Callable[[str], int], str]:

@@ -56,3 +56,19 @@ def secret_in(value: Any, place: str = "") -> str | None:
     elif isinstance(value, str) and any(kind.search(value) for kind in (_USERINFO, _KNOWN_KEY, _IN_QUERY)):
         return place
     return None
+
+
+class Escaping:
+    """A text stream that writes control characters escaped: for the prints of code that may print a model's text."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text; return its length, as streams do."""
+        self._stream.write(printable(text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return everything else as the stream has it."""
+        return getattr(self._stream, name)

@@ -196,3 +196,23 @@ def test_the_watchdog_ends_a_process_whose_interpreter_is_held():
     assert done.returncode == 1
     assert "it is a lambda" in done.stdout and "went on" not in done.stdout
     assert "in <lambda>" in done.stderr
+
+
+PRINTS = """
+import logging, sys, warnings
+def f(completions, **columns):
+    for write in (print, warnings.warn, logging.warning, lambda text: print(text, file=sys.stderr)):
+        write("\\x1b]52;c;aGk=\\x07\\x9b31m\\u202e" + completions[0])
+    return [1.0] * len(completions)
+"""
+
+
+def test_what_a_reward_prints_is_escaped_on_the_terminal(tmp_path, monkeypatch, capfd):
+    (tmp_path / "printing_rewards.py").write_text(PRINTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    with RewardSet({"printing_rewards:f": 1.0}) as rewards:
+        assert rewards.score(["p"], ["said"]).totals == [1.0]
+    out, err = capfd.readouterr()
+    shown = out + err
+    assert shown.count(r"\x1b]52;c;aGk=\x07\x9b31m\u202esaid") >= 4
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
