@@ -36,7 +36,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # a reward that reads its input must not read ours
     os.dup2(2, 1)  # what it prints goes to standard error
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    sys.stdout, sys.stderr = Escaping(sys.stdout), Escaping(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Escaping(sys.stdout), Escaping(sys.stderr)
     os.register_at_fork(after_in_child=lambda: _leave(inbox, outbox))
     faulthandler.enable(outbox)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
