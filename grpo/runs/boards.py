@@ -119,9 +119,14 @@ class WandB:
 
     def __init__(self, config: LoggedRun, output: Path) -> None:
         self.module = _module("wandb", "wandb_project")
-        self.run = self.module.init(
-            project=config.wandb_project, name=output.name, dir=str(output), config=config.model_dump(mode="json")
-        )
+        given = {"project": config.wandb_project, "name": output.name, "dir": str(output)}
+        try:
+            self.run = self.module.init(**given, config=config.model_dump(mode="json"))
+        except self.module.Error as error:  # not logged in, not reached
+            reason = " ".join(str(error).split())
+            raise ConfigError(
+                f"wandb_project {config.wandb_project}: {reason} (the environment WANDB_MODE=offline needs no account)"
+            ) from None
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add one point to each curve."""

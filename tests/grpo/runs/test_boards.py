@@ -119,6 +119,18 @@ def test_a_board_that_is_not_installed_is_one_line(tmp_path, monkeypatch, name):
         record(tmp_path, **{f"{name}_project": "mine"})
 
 
+def test_wandb_that_does_not_start_is_one_line(tmp_path, fake):
+    wandb = fake("wandb")
+    wandb.Error = KeyError
+
+    def init(**given):
+        raise KeyError("No API key")
+
+    wandb.init = init
+    with pytest.raises(ConfigError, match=r"wandb_project mine: .*No API key.*WANDB_MODE=offline"):
+        record(tmp_path, wandb_project="mine")
+
+
 def test_a_table_is_bounded():
     rows = [{"task": "t", "prompt": "p", "completion": "x" * 9 * TEXT, "rewards": {}, "reward": None}] * 9 * TABLE_ROWS
     columns, values = table(3, rows)
