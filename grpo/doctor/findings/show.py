@@ -21,7 +21,11 @@ def show(runs: Sequence[Path]) -> int:
         except RunError as error:
             print(f"error: {printable(str(error))}", file=sys.stderr)
             return 2
-        print("\n".join([*([""] if place else []), *lines]))
+        try:
+            print("\n".join([*([""] if place else []), *lines]), flush=True)
+        except BrokenPipeError:  # the reader, a pager or head, has seen enough
+            sys.stderr.close()
+            break
     return 0
 
 

@@ -1,6 +1,8 @@
 """Findings that need a second look: what resembles a fault and is none, and faults that resemble another one."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -154,3 +156,9 @@ def test_samples_of_an_older_policy_are_no_mismatch(run):
     run.metrics[0]["sampling/first_update_k3"] = 1e-12
     assert names(run) == []
     assert names(run.all(sampling__staleness__max=0.0)) == ["mismatch"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(run):
+    command = f"{sys.executable} -m grpo.doctor {run.write()} {run.folder} | true"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=120)
+    assert "Traceback" not in done.stderr
