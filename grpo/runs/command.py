@@ -184,6 +184,9 @@ def _exit_code(work: Callable[[], None], go_on: str, begin_again: str, saved: Ca
         else:
             say(f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again}")
         return error.exit_code
+    except KeyboardInterrupt:  # before a flag takes signals: while libraries are imported
+        say(f"interrupted before the first step. Begin again with: {go_on}")
+        return 130
     except RankLost as error:
         if not quiet(error):
             way_on = f"what was done is saved. Go on with: {go_on}" if saved() else f"Begin again with: {begin_again}"

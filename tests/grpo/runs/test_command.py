@@ -39,3 +39,11 @@ def test_what_the_user_got_wrong_is_one_line(capsys):
 def test_another_error_is_passed_on():
     with pytest.raises(RuntimeError, match="a bug"):
         guarded(failing(RuntimeError("a bug")))
+
+
+def test_an_interrupt_while_libraries_are_imported_is_one_line(capsys):
+    def work():
+        raise KeyboardInterrupt
+
+    assert guarded(work, go_on="the command --resume") == 130
+    assert capsys.readouterr().out == "interrupted before the first step. Begin again with: the command --resume\n"
