@@ -123,10 +123,19 @@ class BoundedTemplate:
 
 
 def bound_templates() -> None:
-    """Have transformers render every chat template of this process in bounded time and memory."""
+    """Have transformers render every chat template of this process in bounded time and memory.
+
+    Raises ConfigError where transformers has no such place for it: an unbounded template is never rendered.
+    """
+    import transformers
     from transformers.utils import chat_template_utils as theirs
 
-    plain = theirs._compile_jinja_template
+    plain = getattr(theirs, "_compile_jinja_template", None)
+    if plain is None:
+        raise ConfigError(
+            f"transformers {transformers.__version__} compiles chat templates where this release can't bound them: "
+            "use template: plain, or install transformers 5.24"
+        )
     if not hasattr(plain, "bounded"):
         bounded: Any = functools.partial(BoundedTemplate, plain=plain)
         bounded.bounded = True

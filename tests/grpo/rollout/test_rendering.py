@@ -213,6 +213,14 @@ def test_transformers_renders_through_the_bounded_one_and_keeps_its_other_uses()
     chat_template_utils.render_jinja_template([CHAT], chat_template=source, return_assistant_tokens_mask=True)
 
 
+def test_a_transformers_that_cannot_be_bounded_renders_nothing(monkeypatch):
+    from transformers.utils import chat_template_utils
+
+    monkeypatch.delattr(chat_template_utils, "_compile_jinja_template")
+    with pytest.raises(ConfigError, match=r"transformers .* can't bound them: use template: plain"):
+        bound_templates()
+
+
 def test_what_a_template_raises_is_a_template_error_with_its_text():
     with pytest.raises(jinja2.TemplateError, match=r"^roles must alternate$"):
         BoundedTemplate("{{ raise_exception('roles must alternate') }}", plain).render()
