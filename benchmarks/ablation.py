@@ -188,7 +188,7 @@ def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
         steps = [step for step, _ in found[0]["points"]]
         means = [mean(values) for values in zip(*([y for _, y in run["points"]] for run in found), strict=True)]
         line = {"color": "0.6"} if arm == CONTROL else {"color": f"C{place % 10}"}
-        style: dict[str, Any] = line | {"linestyle": "-:"[place // 10 % 2]}
+        style: dict[str, Any] = line | {"linestyle": ("-", ":", "--")[place // 10 % 3]}
         axes.plot(steps, means, label=arm, linewidth=1.3, **style)
     axes.axhline(GOAL, color="0.8", linewidth=0.8)
     axes.set(xlabel="step", ylabel="accuracy, held out", ylim=(0, 1))
