@@ -15,7 +15,7 @@ from envs.rows import Row, encodable
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz")
 WRAPPERS = ("data", "rows", "examples", "items", "train", "test", "validation")  # keys of an object around the rows
 MOST_BYTES = 4 << 30  # of a packed file, unpacked
-MOST_RATIO, SMALL_BYTES = 100, 64 << 20  # it may unpack to so many times its size; to so many bytes in any case
+MOST_RATIO, SMALL_BYTES = 100, 64 << 20  # times its own size that it may unpack to; bytes that any may
 TABLE_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".arrow": "arrow"}
 
 

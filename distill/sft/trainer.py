@@ -21,7 +21,7 @@ from grpo.learner.summing import over_ranks
 from grpo.model.forward import sum_trees
 from grpo.model.policy import Policy
 from grpo.ranks import here
-from grpo.ranks.share import own_places
+from grpo.ranks.share import shared_out
 from grpo.runs import checkpoint
 from grpo.runs.interrupt import TrainingFailed
 from grpo.runs.loop import BEST, Loop, RunState, places
@@ -124,7 +124,7 @@ class SFTTrainer(Loop[SFTState]):
         if self.config.merge_adapter and self.policy.learns_merged:
             self.policy.merge()  # the update lets go of it
         denominator = float(counted(examples))
-        mine = own_places([len(example.tokens) for example in examples], rank=ranks.rank, size=ranks.size)
+        mine = shared_out([len(example.tokens) for example in examples], ranks.size)[ranks.rank]
         batches, padding = self.supervised.micro_batches([examples[place] for place in mine])
         loss, gradient = 0.0, None
         for batch in batches:

@@ -100,7 +100,7 @@ def _named(parts: Mapping[str, int]) -> str:
 def estimate(config: Config, facts: ModelFacts, *, on_cpu: bool, prompt_tokens: int | None = None) -> Estimate:
     """Estimate what a run takes if every completion has max_completion_length tokens.
 
-    prompt_tokens: of the longest prompt; None takes max_prompt_length.
+    `prompt_tokens` are those of the longest prompt; None takes max_prompt_length.
     """
     prompt = min(prompt_tokens or config.max_prompt_length, config.max_prompt_length)
     item = {"float32": 4, "bfloat16": 2, "float16": 2, "auto": 4 if on_cpu else facts.stored_item_bytes}[config.dtype]

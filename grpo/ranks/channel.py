@@ -81,9 +81,9 @@ class Channel:
             while min(self._here.values()) < self._turn:
                 if not self._came.wait(LOOK_SECONDS):
                     look()
-                    for peer in self._parted:
-                        if self._here[peer] < self._turn:
-                            raise RankLost(f"{self.names[peer]} has ended before the others")
+                    absent = (peer for peer, turn in self._here.items() if turn < self._turn)
+                    if (gone := next((peer for peer in absent if peer in self._parted), None)) is not None:
+                        raise RankLost(f"{self.names[gone]} has ended before the others")
         if self.rank == 0:
             self.tell(kind="here", turn=self._turn)
 

@@ -21,7 +21,7 @@ def own_rows(
         return list(groups), list(credits)
     pairs = list(zip(groups, credits, strict=True))
     costs = [_tokens(group, row, keep_zero) for group, row in pairs]
-    places = [own_places(costs, rank=each, size=size) for each in range(size)]
+    places = shared_out(costs, size)
     cut = [
         [(replace(group, rollouts=group.rollouts[each::size]), row[each::size]) for group, row in pairs]
         for each in range(size)
@@ -34,16 +34,15 @@ def own_rows(
     return [group for group, _ in own], [row for _, row in own]
 
 
-def own_places(costs: Sequence[float], *, rank: int, size: int) -> list[int]:
-    """Return the places of the items of these costs that are `rank`'s: the costliest go first to whoever has least."""
+def shared_out(costs: Sequence[float], size: int) -> list[list[int]]:
+    """Return by rank the places of the items of these costs: the costliest go first to whoever has least."""
     loads = [0.0] * size
-    mine: list[int] = []
+    places: list[list[int]] = [[] for _ in range(size)]
     for place in sorted(range(len(costs)), key=lambda place: -costs[place]):
         least = loads.index(min(loads))
         loads[least] += costs[place]
-        if least == rank:
-            mine.append(place)
-    return sorted(mine)
+        places[least].append(place)
+    return [sorted(mine) for mine in places]
 
 
 def _tokens(group: Group, credits: Sequence[Credit], keep_zero: bool) -> int:

@@ -1,6 +1,6 @@
 """Render chat templates in a process of their own: those of a downloaded model may never end, or fill the memory.
 
-transformers compiles and renders a template in the caller's process, in a sandbox of jinja2 that bounds neither time
+By itself transformers compiles and renders in the caller's process, in a sandbox of jinja2 that bounds neither time
 nor memory: `'x' * 10**10` takes 10 GB where it is compiled. `bound_templates` puts a stand-in in the place of the
 compiled template: transformers prepares messages and variables as ever, and only jinja2's work moves.
 """

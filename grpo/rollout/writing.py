@@ -86,7 +86,7 @@ class ChatWriter:
     def _by_template(self, message: Message, replies: Sequence[Message], *, stopped: bool) -> str:
         """Return what the template writes after a message that ends with MARK."""
         found = self._after_calls(message.get("tool_calls") or [], replies) if answers_calls(replies) else None
-        if found is None:  # a template without tools: what a tool said is said by the user
+        if found is None:  # a template without tools: their replies stand as the user's
             replies = [{**one, "role": "user"} if one["role"] == "tool" else one for one in replies]
             found = self._after({"role": "assistant", "content": MARK}, replies)
         if found is None:

@@ -230,7 +230,7 @@ def infinite_at_times(inputs: "LossInputs") -> "LossOutputs":
 
 
 def hotter(inputs: Any) -> Iterator[Any]:
-    """Sample at another temperature than the one that was asked for."""
+    """Sample at another temperature than the run's."""
     from grpo.rollout.source import engine
 
     sampling = replace(inputs.request.sampling, temperature=1.6)
