@@ -1,10 +1,9 @@
 """The program in an answer, read from text that may be hostile."""
 
-import time
-
 import pytest
 
 from rewards.code.answer import programs_in
+from tests.timing import within
 
 
 @pytest.mark.parametrize(
@@ -20,6 +19,5 @@ from rewards.code.answer import programs_in
     ids=["backticks", "tildes", "fences in a line", "tags", "blanks", "lines"],
 )
 def test_hostile_text_is_read_in_a_pass(text):
-    start = time.process_time()
-    programs_in(text, "def f(x):\n    ...", "f")
-    assert time.process_time() - start < 0.5  # a pattern that tries every start of a run takes minutes
+    with within(0.5):  # a pattern that tries every start of a run takes minutes
+        programs_in(text, "def f(x):\n    ...", "f")

@@ -1,10 +1,9 @@
 """The share of written sums that hold."""
 
-import time
-
 import pytest
 
 from rewards import get
+from tests.timing import within
 
 
 @pytest.mark.parametrize(
@@ -26,7 +25,6 @@ def test_written_sums_are_checked(text, share):
 
 
 def test_hostile_text_costs_no_time():
-    start = time.perf_counter()
-    for text in ("1" * 128_000, "1+" * 64_000, "1 + 1 = " * 16_000, " " * 128_000):
-        get("equations")(prompts=[""], completions=[text])
-    assert time.perf_counter() - start < 1.0
+    with within(1.0):
+        for text in ("1" * 128_000, "1+" * 64_000, "1 + 1 = " * 16_000, " " * 128_000):
+            get("equations")(prompts=[""], completions=[text])

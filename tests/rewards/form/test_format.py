@@ -1,13 +1,13 @@
 """Strict and graded format."""
 
 import math
-import time
 
 import pytest
 
 import rewards
 from rewards.form.format import format_similarity, strict_format, tag_count
 from rewards.form.template import TEMPLATES, read_template
+from tests.timing import within
 
 GOOD = "<think>\nOne plus two.\n</think>\n<answer>\n3\n</answer>"
 BAD = {
@@ -134,9 +134,8 @@ def test_empty_talk_in_graded_formats_is_paid_less_than_the_template(template):
 @pytest.mark.parametrize("unit", ["<", "<think>", "</think><answer>", " ", "\n", "\u200b", "a"])
 def test_hostile_text_takes_no_time(unit):
     text = unit * (131072 // len(unit))
-    started = time.process_time()
-    strict_format(text), format_similarity(text), tag_count(text)
-    assert time.process_time() - started < 0.5  # 50 ms each on an idle machine
+    with within(0.5):  # 50 ms each on an idle machine
+        strict_format(text), format_similarity(text), tag_count(text)
 
 
 BLOCK = "```python\nprint(1)\n```"
@@ -193,8 +192,7 @@ def test_free_text_may_be_missing():
 
 
 def test_hostile_marks_are_read_in_one_pass():
-    started = time.process_time()
-    for text in ("```python" * 15_000, "`" * 128_000, "<think>" * 18_000, "<answer>```" * 12_000):
-        for measure in (strict_format, format_similarity, tag_count):
-            assert measure(text, read_template("think_code")) < 0.9
-    assert time.process_time() - started < 3.0
+    with within(3.0):
+        for text in ("```python" * 15_000, "`" * 128_000, "<think>" * 18_000, "<answer>```" * 12_000):
+            for measure in (strict_format, format_similarity, tag_count):
+                assert measure(text, read_template("think_code")) < 0.9

@@ -12,6 +12,7 @@ import pytest
 import rewards
 from rewards.form.language import language_share
 from rewards.form.scripts import prose
+from tests.timing import within
 
 SENTENCES = {
     "en": "The quick brown fox jumps over the lazy dog because it wants to reach the river before night.",
@@ -153,9 +154,8 @@ def _seconds(reward, completions):
 def test_hostile_text_takes_no_time(unit):
     text = unit * (131072 // len(unit))
     language_share("warm up with a sentence that lingua is asked about", "en")
-    started = time.perf_counter()
-    language_share(text, "en")
-    assert time.perf_counter() - started < 1.0  # under 0.1 s on an idle machine
+    with within(1.0):  # under 0.1 s on an idle machine
+        language_share(text, "en")
 
 
 def test_paragraphs_of_the_shared_data_are_told_apart(shared_data):

@@ -1,12 +1,12 @@
 """Quoting, the request, and what of a reply is believed."""
 
 import json
-import time
 
 import pytest
 
 from rewards.judge.protocol import BadReply, Case, addresses_judge, quoted, read_verdict, request
 from rewards.judge.rubrics import DOMAINS, RUBRICS, domain_note, find_rubric
+from tests.timing import within
 
 LOGIC, HELP = RUBRICS["basic_logic"], RUBRICS["helpfulness"]
 CASE = Case("What is 1 + 2?", "It is 3.", "general")
@@ -191,7 +191,6 @@ def test_honest_texts_do_not_address_the_judge(text):
 )
 def test_hostile_texts_are_read_in_no_time(piece):
     text = piece * (128_000 // len(piece))
-    start = time.process_time()
-    addresses_judge(text)
-    quoted(text)
-    assert time.process_time() - start < 0.5
+    with within(0.5):
+        addresses_judge(text)
+        quoted(text)

@@ -2,12 +2,12 @@
 
 import json
 import threading
-import time
 from collections import Counter
 
 import pytest
 
 import rewards
+from tests.timing import within
 
 QUESTION = "What is it?"
 
@@ -137,9 +137,8 @@ HOSTILE = [
 def test_hostile_answers_cost_no_time_and_no_reward(accuracy):
     for answer in HOSTILE:
         for gold in ("3", r"x^2-1+\sqrt{2}"):
-            started = time.monotonic()
-            assert one(accuracy, rf"\boxed{{{answer}}}", gold) == 0.0
-            assert time.monotonic() - started < 1.0
+            with within(1.0):
+                assert one(accuracy, rf"\boxed{{{answer}}}", gold) == 0.0
         assert one(accuracy, r"\boxed{2+x}", "x+2") == 1.0
 
 

@@ -1,10 +1,9 @@
 """Letters of a multiple choice."""
 
-import time
-
 import pytest
 
 from rewards.maths.choices import letter_of_answer, letter_of_gold, letter_said, lists_options
+from tests.timing import within
 
 
 @pytest.mark.parametrize(
@@ -55,7 +54,6 @@ def test_statements(text, letter):
 
 @pytest.mark.parametrize("unit", ["answer ", "answer is the ", "is ", "答案", "(", "A", "answer: ", "**"])
 def test_hostile_text_takes_no_time(unit):
-    started = time.process_time()
-    letter_said(unit * (131072 // len(unit)))
-    letter_of_answer(unit * 300, listed=True)
-    assert time.process_time() - started < 0.5
+    with within(0.5):
+        letter_said(unit * (131072 // len(unit)))
+        letter_of_answer(unit * 300, listed=True)

@@ -1,10 +1,9 @@
 """Which part of a completion is the final answer."""
 
-import time
-
 import pytest
 
 from rewards.maths.final_answer import final_answer
+from tests.timing import within
 
 
 def text_of(completion, extract="auto", **options):
@@ -102,8 +101,7 @@ UNITS = [
 @pytest.mark.parametrize("unit", UNITS)
 def test_hostile_text_takes_no_time(unit):
     text = unit * (131072 // len(unit))
-    started = time.process_time()
-    final_answer(text)
-    final_answer(f"<think>a</think><answer>{text}</answer>")
-    final_answer(f"\\boxed{{{text}}}")
-    assert time.process_time() - started < 0.5  # under 10 ms each on an idle machine
+    with within(0.5):  # under 10 ms each on an idle machine
+        final_answer(text)
+        final_answer(f"<think>a</think><answer>{text}</answer>")
+        final_answer(f"\\boxed{{{text}}}")
