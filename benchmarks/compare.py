@@ -10,7 +10,7 @@ over them. With several runs compared to one, expect one in twenty to fall below
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from benchmarks.harness.metrics import Paired
 
 COLUMNS = ("accuracy_lenient", "format", "language", "truncated", "tokens", "thinking_tokens")
+SETTINGS = ("template", "temperature", "top_p", "max_tokens", "samples", "think", "max_thinking", "min_thinking")
 NAME = "comparison"
 
 
@@ -44,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         runs = [read_run(folder) for folder in options.runs]
         pairs = [paired(runs[0], run) for run in runs[1:]]
-        text = table(runs, pairs)
+        record = record_of(runs, pairs)
+        text = table(record)
         if options.output is not None:
-            _write(options.output, runs, pairs, text)
+            _write(options.output, runs, record)
     except (ValueError, OSError) as error:
         say(f"error: {' '.join(str(error).split())}", sys.stderr)
         return 2
@@ -88,54 +90,70 @@ def paired(first: Run, second: Run) -> "Paired":
     return paired_comparison([first.means[key] for key in common], [second.means[key] for key in common])
 
 
-def table(runs: Sequence[Run], pairs: Sequence["Paired"]) -> str:
+def record_of(runs: Sequence[Run], pairs: Sequence["Paired"]) -> dict[str, Any]:
+    """All that the table shows, without where the runs' models lie."""
+    first = runs[0].results
+    return {
+        "benchmark": first["benchmark"],
+        "problems_of_all": first["data"]["problems"],
+        "runs": {run.name: run.results["figures"] for run in runs},
+        "settings": {run.name: {key: run.results["settings"].get(key) for key in ("limit", *SETTINGS)} for run in runs},
+        "against": runs[0].name,
+        "pairs": {run.name: asdict(pair) for run, pair in zip(runs[1:], pairs, strict=True)},
+        "date": first["date"],
+        "commit": first["commit"],
+    }
+
+
+def table(record: Mapping[str, Any]) -> str:
     """Markdown: one row a run, then one row a comparison."""
-    shown = [name for name in COLUMNS if any(name in run.results["figures"] for run in runs)]
+    runs, settings = record["runs"], record["settings"]
+    own, first = settings[record["against"]], runs[record["against"]]
+    rows = [
+        f"{record['benchmark']}: {first['problems']} of {record['problems_of_all']} problems x {first['samples']} "
+        f"samples, temperature {own['temperature']:g}, at most {own['max_tokens']} tokens, template {own['template']}",
+        "",
+    ]
+    shown = [name for name in COLUMNS if any(name in found for found in runs.values())]
     head = ["run", "pass@1", "95% interval", "cons@k", *(name.replace("_", " ") for name in shown)]
-    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for run in runs:
-        found = run.results["figures"]
-        votes = [f"{value:.3f} (k {name[5:]})" for name, value in found.items() if name.startswith("cons@")]
+    rows += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, found in runs.items():
+        votes = [f"{value:.3f} (k {key[5:]})" for key, value in found.items() if key.startswith("cons@")]
         interval = f"{found['pass@1_low']:.3f} to {found['pass@1_high']:.3f}"
-        cells = [run.name, f"{found['pass@1']:.3f}", interval, votes[-1] if votes else ""]
-        cells += [_cell(name, found.get(name)) for name in shown]
+        cells = [name, f"{found['pass@1']:.3f}", interval, votes[-1] if votes else ""]
+        cells += [_cell(column, found.get(column)) for column in shown]
         rows.append("| " + " | ".join(cells) + " |")
-    if pairs:
-        rows += ["", f"| against {runs[0].name} | difference | 95% interval | better / worse | problems | p |"]
+    if record["pairs"]:
+        rows += ["", f"| against {record['against']} | difference | 95% interval | better / worse | problems | p |"]
         rows.append("|---" * 6 + "|")
-    for run, pair in zip(runs[1:], pairs, strict=True):
-        low, high = pair.interval
+    for name, pair in record["pairs"].items():
+        low, high = pair["interval"]
         rows.append(
-            f"| {run.name} | {pair.difference:+.3f} | {low:+.3f} to {high:+.3f} | {pair.better} / {pair.worse} "
-            f"| {pair.problems} | {pair.p_value:.4f} |"
+            f"| {name} | {pair['difference']:+.3f} | {low:+.3f} to {high:+.3f} | {pair['better']} / {pair['worse']} "
+            f"| {pair['problems']} | {pair['p_value']:.4f} |"
         )
-    return "\n".join([*rows, *_notes(runs)]) + "\n"
+    return "\n".join([*rows, *_notes(settings)]) + "\n"
 
 
 def _cell(name: str, value: float | None) -> str:
     return "" if value is None else f"{value:.1f}" if "tokens" in name else f"{value:.3f}"
 
 
-def _notes(runs: Sequence[Run]) -> list[str]:
+def _notes(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return the settings that differ besides the model, for readers of the p-values."""
     told = []
-    for key in ("template", "temperature", "top_p", "max_tokens", "samples", "think", "max_thinking", "min_thinking"):
-        values = {run.name: run.results["settings"].get(key) for run in runs}
+    for key in SETTINGS:
+        values = {name: own.get(key) for name, own in settings.items()}
         if len(set(map(str, values.values()))) > 1:
             told.append(f"- {key}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
     return ["", "Not the same in all:", *told] if told else []
 
 
-def _write(output: Path, runs: Sequence[Run], pairs: Sequence["Paired"], text: str) -> None:
+def _write(output: Path, runs: Sequence[Run], record: Mapping[str, Any]) -> None:
     from benchmarks.harness.pictures import draw_comparison
 
     output.mkdir(parents=True, exist_ok=True)
-    (output / f"{NAME}.md").write_text(text, encoding="utf-8")
-    record = {
-        "runs": {run.name: run.results["figures"] for run in runs},
-        "against": runs[0].name,
-        "pairs": {run.name: asdict(pair) for run, pair in zip(runs[1:], pairs, strict=True)},
-    }
+    (output / f"{NAME}.md").write_text(table(record), encoding="utf-8")
     (output / f"{NAME}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
     draw_comparison({run.name: run.results for run in runs}, output / f"{NAME}.png")
 

@@ -57,27 +57,44 @@ def _run(benchmark: str, budget: int, close_only: bool, rest: list[str]) -> int:
 def _write(output: Path, benchmark: str, runs: dict[int, dict[str, Any]]) -> None:
     from benchmarks.harness.pictures import draw_budgets
 
-    points = {budget: point_of(results) for budget, results in runs.items()}
-    rows = ["| budget | thinking tokens | pass@1 | 95% interval | majority |", "|---|---|---|---|---|"]
-    for budget, point in points.items():
+    settings = next(iter(runs.values()))["settings"]
+    record = {
+        "benchmark": benchmark,
+        "runs": {str(budget): results["figures"] for budget, results in runs.items()},
+        "settings": {key: settings[key] for key in ("temperature", "max_tokens", "template", "waits")},
+        "commit": next(iter(runs.values()))["commit"],
+    }
+    text = table(record)
+    (output / "sweep.md").write_text(text + "\n", encoding="utf-8")
+    (output / "sweep.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    points = [point_of(results["figures"]) for results in runs.values()]
+    draw_budgets(points, output / "sweep.png", title=f"{benchmark}: {Path(settings['model']).name}")
+    print(f"{text}\n\n{output}/sweep.png")
+
+
+def table(record: dict[str, Any]) -> str:
+    """Markdown: one row a budget."""
+    settings, first = record["settings"], next(iter(record["runs"].values()))
+    rows = [
+        f"{record['benchmark']}: {first['problems']} problems x {first['samples']} samples, temperature "
+        f"{settings['temperature']:g}, at most {settings['max_tokens']} tokens, template {settings['template']}",
+        "",
+    ]
+    rows += ["| budget | thinking tokens | pass@1 | 95% interval | majority |", "|---|---|---|---|---|"]
+    for budget, found in record["runs"].items():
+        point = point_of(found)
         votes = ", ".join(f"{value:.3f} (k {k})" for k, value in point.votes.items())
         rows.append(
             f"| {budget} | {point.thinking_tokens:.1f} | {point.accuracy:.3f} | {point.low:.3f} to {point.high:.3f} "
             f"| {votes} |"
         )
-    (output / "sweep.md").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    record = {budget: results["figures"] for budget, results in runs.items()}
-    (output / "sweep.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    settings = next(iter(runs.values()))["settings"]
-    draw_budgets(list(points.values()), output / "sweep.png", title=f"{benchmark}: {Path(settings['model']).name}")
-    print("\n".join(rows) + f"\n\n{output}/sweep.png")
+    return "\n".join(rows)
 
 
-def point_of(results: dict[str, Any]) -> "BudgetPoint":
-    """A run as a point of the picture."""
+def point_of(found: dict[str, Any]) -> "BudgetPoint":
+    """The figures of a run as a point of the picture."""
     from benchmarks.harness.pictures import BudgetPoint
 
-    found = results["figures"]
     votes = {int(name[5:]): value for name, value in found.items() if name.startswith("cons@")}
     return BudgetPoint(found["thinking_tokens"], found["pass@1"], found["pass@1_low"], found["pass@1_high"], votes)
 

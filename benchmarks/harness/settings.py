@@ -137,10 +137,10 @@ def parser(benchmark: Benchmark, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for name, info in Settings.model_fields.items():
-        default = _own_default(benchmark, name, info.default)
+        default = _own_default(benchmark, name, info.get_default(call_default_factory=True))
         kind = _plain_type(info.annotation)
         help_text = (info.description or "").replace("%", "%%")
-        shown = "" if default is None or info.is_required() else f" (default {default})"
+        shown = "" if default in (None, {}) or info.is_required() else f" (default {default})"
         options: dict[str, Any] = {"help": help_text + shown, "default": argparse.SUPPRESS}
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction

@@ -51,7 +51,7 @@ def test_different_settings_are_said(bench):
     bench.run(name="hot")
     bench.run("--temperature", "1.5", name="hotter")
     runs = [compare.read_run(bench.root / name) for name in ("hot", "hotter")]
-    assert "- temperature: hot 0.6, hotter 1.5" in compare.table(runs, [compare.paired(*runs)])
+    assert "- temperature: hot 0.6, hotter 1.5" in compare.table(compare.record_of(runs, [compare.paired(*runs)]))
 
 
 def test_a_directory_without_results_is_one_line(bench, capsys):
@@ -66,7 +66,7 @@ def test_a_sweep_draws_accuracy_over_thinking_tokens(bench, capsys):
     code = sweep.main(["--benchmark", "word_problems", "--budgets", "2", "6", "--output", str(output), "--", *rest])
     assert code == 0
     record = json.loads((output / "sweep.json").read_text())
-    assert {budget: found["thinking_tokens"] for budget, found in record.items()} == {"2": 2.0, "6": 6.0}
+    assert {budget: found["thinking_tokens"] for budget, found in record["runs"].items()} == {"2": 2.0, "6": 6.0}
     assert "| 6 | 6.0 |" in (output / "sweep.md").read_text()
     assert (output / "sweep.png").read_bytes()[:4] == b"\x89PNG"
 

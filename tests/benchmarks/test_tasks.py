@@ -36,6 +36,13 @@ def test_help_needs_no_mlx(name):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr == ""
 
 
+def test_help_shows_no_default_where_there_is_none(capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module("benchmarks.aime").main(["--help"])
+    said = capsys.readouterr().out
+    assert "(default 0.6)" in " ".join(said.split()) and "Undefined" not in said and "(default {})" not in said
+
+
 def problems(module, data, **settings):
     benchmark = module.BENCHMARK if hasattr(module, "BENCHMARK") else module
     return load_problems(benchmark, Settings(model="m", data=str(data), **settings))
