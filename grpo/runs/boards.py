@@ -12,6 +12,7 @@ from grpo.config.sections import ConfigError, LoggedRun
 
 TABLE_ROWS, TEXT = 64, 2000  # rows of a table, characters of a text in it
 TEXTS = ("task", "prompt", "completion", "answer", "stop_reason")  # columns
+WANDB_ID = "wandb_id.txt"
 Row = Mapping[str, Any]
 ESCAPES = {ord(sign): f"&#{ord(sign)};" for sign in "&<>|`["}  # signs that act in Markdown
 
@@ -115,11 +116,14 @@ def _escaped(value: Any) -> str:
 
 
 class WandB:
-    """A run of a Weights & Biases project."""
+    """A run of a Weights & Biases project; its id is kept in the run directory, and a resumed run goes on in it."""
 
-    def __init__(self, config: LoggedRun, output: Path) -> None:
+    def __init__(self, config: LoggedRun, output: Path, first_step: int) -> None:
         self.module = _module("wandb", "wandb_project")
         given = {"project": config.wandb_project, "name": output.name, "dir": str(output)}
+        known = output / WANDB_ID
+        if first_step and known.exists():
+            given |= {"id": known.read_text(encoding="utf-8").strip(), "resume": "allow"}
         try:
             self.run = self.module.init(**given, config=config.model_dump(mode="json"))
         except self.module.Error as error:  # not logged in, not reached
@@ -127,6 +131,7 @@ class WandB:
             raise ConfigError(
                 f"wandb_project {config.wandb_project}: {reason} (the environment WANDB_MODE=offline needs no account)"
             ) from None
+        known.write_text(f"{self.run.id}\n", encoding="utf-8")
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add one point to each curve."""
@@ -150,10 +155,13 @@ class WandB:
 class Trackio:
     """A run of a trackio project, which is kept on this machine."""
 
-    def __init__(self, config: LoggedRun, output: Path) -> None:
+    def __init__(self, config: LoggedRun, output: Path, first_step: int) -> None:
         self.module = _module("trackio", "trackio_project")
         self.run = self.module.init(
-            project=config.trackio_project, name=output.name, config=config.model_dump(mode="json")
+            project=config.trackio_project,
+            name=output.name,
+            config=config.model_dump(mode="json"),
+            resume="allow" if first_step else "never",  # by the name
         )
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -182,9 +190,9 @@ def boards(config: LoggedRun, output: Path, first_step: int) -> list[Board]:
     """Return the boards of a run; ConfigError where one is asked for that is not installed."""
     found: list[Board] = [TensorBoard(output, first_step)]
     if config.wandb_project:
-        found.append(WandB(config, output))
+        found.append(WandB(config, output, first_step))
     if config.trackio_project:
-        found.append(Trackio(config, output))
+        found.append(Trackio(config, output, first_step))
     return found
 
 

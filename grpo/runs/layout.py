@@ -20,6 +20,7 @@ FILES = {
     "adapter_config.json": "what the adapters are and which model they belong to",
     "evaluation/": "what python -m grpo.evaluate measured of the run: figures, completions, log",
     "events.out.tfevents.*": "curves, completions and verdict for TensorBoard",
+    "wandb_id.txt": "id of the run at Weights & Biases (wandb_project), in which a resumed run goes on",
     "miniature/": "the embedded model, where it was made for the run",
 }
 

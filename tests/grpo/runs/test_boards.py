@@ -31,12 +31,12 @@ METRICS = {
 VERDICT = Verdict("flat", "reward 0.50 -> 0.50", "python -m grpo.report RUN")
 
 
-def record(output, **settings):
+def record(output, first_step=0, **settings):
     """One step of a run of two completions, concluded and closed."""
     rollouts = tuple(Rollout((1, 2), (-0.1, -0.2), (0.5, 0.5), text, "stop") for text in ("11", HOSTILE))
     group = Group(Prompt(Task("t1", "5 + 7 =", {"answer": "12"}), (1,), "5 + 7 ="), rollouts)
     scores = GroupScores({"accuracy": [0.0, 1.0]}, [0.0, 1.0], {}, {})
-    logger = RunLogger(output, Config(steps=1, **settings))
+    logger = RunLogger(output, Config(steps=2, **settings), first_step=first_step)
     logger.completions(1, [group], [scores], [[-0.7, 0.7]])
     logger.step(1, METRICS)
     logger.conclude(1, VERDICT, [found("too hard", 0.8, "accuracy never passed 0")])
@@ -45,6 +45,8 @@ def record(output, **settings):
 
 class Recorder:
     """What wandb and trackio are here: everything they are handed."""
+
+    id = "a1b2"
 
     def __init__(self) -> None:
         self.logged, self.started, self.finished, self.summary = [], {}, 0, {}
@@ -82,7 +84,7 @@ def test_wandb_gets_curves_completions_and_verdict(tmp_path, fake):
     assert (
         wandb.started["name"] == tmp_path.name
         and wandb.started["project"] == "mine"
-        and wandb.started["config"]["steps"] == 1
+        and wandb.started["config"]["steps"] == 2
     )
     assert wandb.of("reward") == [(1, 0.5)]
     ((step, shown),) = wandb.of("completions")
@@ -90,6 +92,15 @@ def test_wandb_gets_curves_completions_and_verdict(tmp_path, fake):
     assert [row[shown.columns.index("accuracy")] for row in shown.data] == [0.0, 1.0]
     assert wandb.summary["verdict"] == "flat: reward 0.50 -> 0.50" and "too hard" in wandb.summary["finding 1"]
     assert wandb.finished == 1
+
+
+def test_a_resumed_run_goes_on_in_its_run_of_wandb_and_trackio(tmp_path, fake):
+    wandb, trackio = fake("wandb"), fake("trackio")
+    record(tmp_path, wandb_project="mine", trackio_project="mine")
+    assert "id" not in wandb.started and trackio.started["resume"] == "never"
+    record(tmp_path, first_step=1, wandb_project="mine", trackio_project="mine")
+    assert (wandb.started["id"], wandb.started["resume"]) == ("a1b2", "allow")
+    assert (trackio.started["name"], trackio.started["resume"]) == (tmp_path.name, "allow")
 
 
 def test_trackio_gets_curves_completions_and_verdict(tmp_path, fake):
