@@ -28,6 +28,7 @@ from benchmarks import (
     scaling,
     search,
     step_speed,
+    supervised,
     sweep,
 )
 
@@ -50,6 +51,7 @@ SECTIONS: dict[str, Callable[[Record], str]] = {  # by the first word of a secti
     "calculator": lambda record: calculator.table(record["runs"]),
     "recipe": recipe.table,
     "compare": compare.table,
+    "supervised": supervised.table,
     "sweep": sweep.table,
 }
 # what a page says that was set, not measured

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seeds": {str(seed): read(folder) for seed, folder in folders.items()},
         "overrides": [without_place(given) for given in options.overrides],
         "control_seeds": options.control_seeds,
-        "commit": _commit(),
+        "commit": commit(),
         "machine": describe(),
     }
     write(record, options)
@@ -69,7 +69,8 @@ def _run(options: argparse.Namespace, folder: Path, seed: int) -> int:
         return subprocess.run([*command, *given], stdout=log, stderr=subprocess.STDOUT).returncode
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
+    """The short hash of the checkout that this runs in; None without one."""
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return found.stdout.strip() or None
 
