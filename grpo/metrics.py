@@ -28,7 +28,7 @@ def rollout_metrics(
     ended = np.array([rollout.trained_tokens for rollout in rollouts if rollout.stop_reason == "stop"])
     entropies = np.concatenate([rollout.trained(rollout.entropies) for rollout in rollouts])
     present = rewards[~np.isnan(rewards)]
-    stds = [np.std(row[~np.isnan(row)], ddof=1) if (~np.isnan(row)).sum() > 1 else 0.0 for row in rewards]
+    stds = [_std(row[~np.isnan(row)]) for row in rewards]
     return {
         **({"reward": float(present.mean()), "reward_std": float(np.mean(stds))} if present.size else {}),
         "frac_reward_zero_std": float(np.mean([std < 1e-8 for std in stds])),
@@ -117,6 +117,11 @@ def metrics_by_environment(groups: Sequence[Group], rewards: np.ndarray) -> dict
         lengths = [rollout.trained_tokens for place in places for rollout in groups[place].rollouts]
         metrics |= {prefix + "length": float(np.mean(lengths)), prefix + "share": len(places) / len(groups)}
     return metrics
+
+
+def _std(values: np.ndarray) -> float:
+    """Return the standard deviation with ddof 1; exactly 0 of equal values, whose mean may be rounded."""
+    return 0.0 if values.size < 2 or values.min() == values.max() else float(np.std(values, ddof=1))
 
 
 def reward_metrics(scored: Sequence[GroupScores]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from grpo.evaluate.intervals import interval
 from grpo.report.markdown import Block, blocks
 from grpo.report.reading import NoStepYet, ReportError, Row, Run, labels, number, read_run, read_yaml
 
-HELD_OUT, TABLE = "held_out.json", "stages.md"
+HELD_OUT, TABLE, DONE = "held_out.json", "stages.md", "stage.json"
 Z = 1.96  # standard errors of a 95% interval
 Figure = tuple[float, float, float]  # mean, low, high
 
@@ -25,6 +25,7 @@ class Stage:
     note: str
     run: Run | None  # None where it trains nothing, or has made no step yet
     held_out: dict[str, Figure]  # on the pipeline's held-out problems; empty before it is measured
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Pipeline:
     path: Path
     title: str
     stages: list[Stage]
+    to_come: list[str]  # names of the stages that have not ended and have nothing to show yet
     table: list[Block]  # of stages.md; empty before it is written
 
 
@@ -76,7 +78,13 @@ def read_pipeline(path: Path) -> Pipeline:
     shown = [stage for stage in stages if stage.run is not None or stage.held_out]
     if not shown:
         raise NoStepYet(f"no stage of {path} has made a step yet")
-    return Pipeline(path, str(config.get("title", path.name)), shown, _table(path / TABLE))
+    asked = [one for one in stages if config.get("controls") or not _is_control(config["stages"][one.name])]
+    to_come = [stage.name for stage in asked if stage not in shown and not stage.ended]
+    return Pipeline(path, str(config.get("title", path.name)), shown, to_come, _table(path / TABLE))
+
+
+def _is_control(stage: object) -> bool:
+    return isinstance(stage, dict) and bool(stage.get("control"))
 
 
 def _table(path: Path) -> list[Block]:
@@ -91,7 +99,8 @@ def _stage(folder: Path, name: str, stage: Row) -> Stage:
         run = read_run(folder, name) if (folder / "metrics.jsonl").exists() else None
     except ReportError:  # begun, without a step
         run = None
-    return Stage(name, str(stage.get("kind", "")), str(stage.get("note", "") or ""), run, _held_out(folder / HELD_OUT))
+    kind, note = str(stage.get("kind", "")), str(stage.get("note", "") or "")
+    return Stage(name, kind, note, run, _held_out(folder / HELD_OUT), (folder / DONE).exists())
 
 
 def _held_out(path: Path) -> dict[str, Figure]:

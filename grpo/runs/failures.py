@@ -34,6 +34,7 @@ class Failures:
         for group, dialogue in failed_dialogues(groups):
             task, kind = group.prompt.task.id, (dialogue.problem or "").partition(":")[0]
             self._tell(kind, f"  environment of task {task}: {dialogue.problem} (see log.txt)")
+            self.first_traceback = self.first_traceback or dialogue.traceback or dialogue.problem or ""
             self.logger.log.write(f"step {step}, task {task}, environment\n{dialogue.traceback or dialogue.problem}")
         for group, text in tool_tracebacks(groups):
             self.logger.log.write_once(f"step {step}, task {group.prompt.task.id}, tool", text)

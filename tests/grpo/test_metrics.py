@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from grpo.metrics import reward_metrics
+from grpo.metrics import _std, reward_metrics
 from grpo.scoring import GroupScores
 
 
@@ -29,3 +30,11 @@ def test_reward_metrics_hold_the_share_that_was_gated_or_clipped():
     group = GroupScores({"accuracy": [1.0, 1.0]}, [1.0, 0.0], {}, {}, {"accuracy": [1.0, 0.0]}, applied)
     metrics = reward_metrics([group, GroupScores({"accuracy": [1.0, 1.0]}, [1.0, 1.0], {}, {})])
     assert (metrics["rewards/accuracy/gated"], metrics["rewards/short/clipped"]) == (0.25, 0.5)
+
+
+def test_equal_rewards_have_no_spread_though_their_mean_is_rounded():
+    equal = np.full(12, 8 / 27, dtype=np.float32)
+    assert np.std(equal, ddof=1) > 0  # the mean of twelve is off by a rounding
+    assert _std(equal) == 0.0
+    assert _std(np.array([1.0, 0.0, 0.0, 0.0])) == 0.5  # (9 + 1 + 1 + 1) / 16 / 3 = 1/4
+    assert _std(np.array([1.0])) == 0.0

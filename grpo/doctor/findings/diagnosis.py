@@ -10,6 +10,7 @@ from grpo.doctor.findings.paid import RULES as PAID
 from grpo.doctor.findings.rate import RULES as RATE
 from grpo.doctor.findings.reading import read
 from grpo.doctor.findings.saying import RULES as SAYING
+from grpo.doctor.findings.supervised import RULES as SUPERVISED
 
 SHOWN = 0.55  # confidence from which a finding is shown
 SYMPTOM = 0.5  # what a finding keeps of its confidence when another explains it
@@ -26,10 +27,8 @@ def diagnose(run: Path) -> list[Finding]:
 
 def findings(seen: Evidence) -> list[Finding]:
     """Return the findings of all rules, ordered; a finding that another explains comes after it."""
-    if seen.supervised:
-        return []
     best: dict[str, Finding] = {}
-    for rule in RULES:
+    for rule in SUPERVISED if seen.supervised else RULES:
         for one in rule(seen):
             if one.confidence >= SHOWN and (one.name not in best or best[one.name].confidence < one.confidence):
                 best[one.name] = one

@@ -21,6 +21,7 @@ HACKS = {
 }  # fmt: skip
 UNSTABLE = {"learning rate too high", "KL blow-up", "gradient spikes", "mismatch", "entropy collapse"}
 EARLY = 3  # steps before which there is no verdict
+VISIBLE = 0.05  # a difference that a reader takes for one
 SURE = 2.0  # standard errors that a difference must have
 ENDED = re.compile(r"^\d\d:\d\d:\d\d  Traceback|TrainingFailed", re.MULTILINE)
 
@@ -68,7 +69,7 @@ def judge(seen: Evidence, wrong: list[Finding], run: Path, *, finished: bool) ->
     first = wrong[0] if wrong else None
     rerun = _rerun(run, seen, first)
     if seen.supervised:
-        return _supervised(seen, run)
+        return _supervised(seen, first, run)
     if not finished and ENDED.search(seen.log):
         return Verdict("failed", f"the run ended with an error after step {seen.count}: see log.txt", rerun)
     if seen.count < EARLY:
@@ -96,7 +97,7 @@ def progress(seen: Evidence) -> tuple[str, str]:
             tasks = after.get("tasks", 0)
             error = _error(was, now, tasks) if name in TASK_REWARDS else seen.noise("reward")
             said = f"held-out {name} {was:.2f} -> {now:.2f} on {tasks} tasks"
-            return _compared(now - was, error), said
+            return _compared(now - was, error), said + _noise(now - was, error)
     name = (
         seen.accuracy_metric
         if seen.values(seen.accuracy_metric) and seen.weights.get(seen.accuracy or "")
@@ -106,7 +107,8 @@ def progress(seen: Evidence) -> tuple[str, str]:
     if start is None or end is None:
         return "flat", f"no completion of {seen.count} steps has a reward"
     shown = name.removeprefix("rewards/").removesuffix("/mean")
-    return _compared(end - start, seen.noise(name)), f"{shown} {start:.2f} -> {end:.2f} over {seen.count} steps"
+    said = f"{shown} {start:.2f} -> {end:.2f} over {seen.count} steps"
+    return _compared(end - start, seen.noise(name)), said + _noise(end - start, seen.noise(name))
 
 
 def _error(was: float, now: float, tasks: Any) -> float:
@@ -121,7 +123,13 @@ def _compared(difference: float, error: float) -> str:
     return "worse" if difference < -max(SURE * error, 0.01) else "flat"
 
 
-def _supervised(seen: Evidence, run: Path) -> Verdict:
+def _noise(difference: float, error: float) -> str:
+    """Return what keeps a visible difference from counting, as an end of a sentence."""
+    visible = abs(difference) > VISIBLE and _compared(difference, error) == "flat"
+    return f" (within the noise of +-{SURE * error:.2f})" if visible else ""
+
+
+def _supervised(seen: Evidence, first: Finding | None, run: Path) -> Verdict:
     """Return the verdict on a run that minimises a loss on a corpus."""
     name = next((name for name in (("eval/loss", "loss")) if len(seen.values(name)) > 1), "loss")
     start, end = seen.start(name), seen.end(name)
@@ -130,7 +138,11 @@ def _supervised(seen: Evidence, run: Path) -> Verdict:
         return Verdict("too early", f"{seen.count} step(s) say nothing yet", command)
     change = _compared(start - end, seen.noise(name))
     word: Word = "learned" if change == "learned" else "worse" if change == "worse" else "flat"
-    return Verdict(word, f"{name.replace('_', ' ')} {start:.3f} -> {end:.3f} over {seen.count} logged steps", command)
+    how = f"{name.replace('_', ' ')} {start:.3f} -> {end:.3f} over {seen.count} logged steps"
+    if first is not None and word != "learned":
+        how += f"; {first.name}: {first.evidence}"
+        word = "unstable" if first.name in UNSTABLE else word
+    return Verdict(word, how, command)
 
 
 def _go_on(run: Path, seen: Evidence, finished: bool) -> str:

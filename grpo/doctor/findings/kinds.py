@@ -133,7 +133,7 @@ KINDS: dict[str, Kind] = {
     "length without gain": Kind(
         "Completions grow longer, or are paid for length, without more right answers.",
         "Take out or gate the reward that pays length, add overlong, or lower max_completion_length.",
-        ("no reward judges the task", "truncated", "repetition", "too hard", "format farmed"),
+        ("no reward judges the task", "truncated", "repetition", "too hard", "format farmed", "KL blow-up"),
     ),
     "rewards disagree": Kind(
         "What one reward pays another takes: within a group they go against each other, or a task reward is negative.",
@@ -171,6 +171,8 @@ KINDS: dict[str, Kind] = {
             "length without gain",
             "KL blow-up",
             "repetition",
+            "truncated",
+            "language drift",
         ),
     ),
     "language drift": Kind(
@@ -195,7 +197,15 @@ KINDS: dict[str, Kind] = {
         "The environment or its tools fail, or the model's calls cannot be read.",
         "log.txt has the tracebacks; for malformed calls use a model with tool calling, or show an example call in "
         "the prompt.",
-        ("too hard", "reward fails"),
+        (
+            "too hard",
+            "reward fails",
+            "reward has no value",
+            "reward never fires",
+            "no reward judges the task",
+            "strict/lenient gap",
+            "learning rate too low",
+        ),
     ),
 }
 

@@ -22,6 +22,7 @@ from grpo.doctor.findings.texts import answers, has_answer, places
 JUDGED = "reward_weights.accuracy=1.0"  # a change to try
 EQUAL, NEVER, MOSTLY = 0.9, 0.02, 0.85  # share of groups; an accuracy of nothing; one of nearly all
 AGREED = 0.55  # share of a task's samples that give one answer: on tasks that are too hard they differ more
+ALIKE = 0.75  # share of groups without a wrong answer: three of four samples are spent on nothing
 LESSER = 0.2  # of the other's spread: a reward below that can take little of it
 SAME_GOLD = 16  # prompts from which one gold answer for all is a fault
 UNRELATED = 0.12  # correlation of a reward and the gold answers within groups
@@ -57,13 +58,14 @@ def too_easy(seen: Evidence) -> Iterator[Finding]:
     """Everything is right from the start."""
     least, said = equal(seen)
     start, end = success(seen, "start"), success(seen, "end")
-    metric = seen.values(f"rewards/{seen.accuracy}/zero_std")
-    alike = least >= EQUAL or (len(metric) >= 3 and min(metric[-3:]) >= 0.85)
-    if seen.count >= 3 and alike and start is not None and end is not None and start >= MOSTLY and end >= MOSTLY:
-        if seen.accuracy is None and least >= EQUAL:  # the answers are right, but is that what is paid?
-            return
-        why = said if least >= EQUAL else "hardly a group has a wrong answer"
-        yield found("too easy", 0.85, f"the tasks are too easy (accuracy {end:.2f} from the start): {why}")
+    if seen.count < 3 or start is None or end is None or min(start, end) < MOSTLY:
+        return
+    if seen.accuracy is None and least >= EQUAL:  # the answers are right, but is that what is paid?
+        return
+    alike = mean(seen.values(f"rewards/{seen.accuracy}/zero_std") or seen.values("frac_reward_zero_std")) or 0.0
+    if max(alike, least) >= ALIKE:
+        why = said if least >= EQUAL else f"{alike:.0%} of the groups have equal ones"
+        yield found("too easy", 0.85, f"the tasks are too easy (accuracy {start:.2f} from the start): {why}")
 
 
 def never_right(seen: Evidence) -> bool:
@@ -332,7 +334,7 @@ def memorised(seen: Evidence) -> Iterator[Finding]:
     before, after = seen.figures.get("before", {}), seen.figures.get("after", {})
     now, held, was = seen.end(seen.accuracy_metric), after.get(seen.accuracy or ""), before.get(seen.accuracy or "")
     start = seen.start(seen.accuracy_metric)
-    tasks = {sample.task for sample in seen.samples}
+    tasks = {sample.prompt or sample.task for sample in seen.samples}  # the same row may stand there several times
     drawn = seen.count * seen.number("prompts_per_step", 1)
     repeats = drawn / len(tasks) if tasks else 0.0
     steps = len({sample.step for sample in seen.samples})

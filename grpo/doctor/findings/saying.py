@@ -16,9 +16,9 @@ from grpo.doctor.findings.evidence import (
 )
 from grpo.doctor.findings.kinds import Finding, found
 from grpo.doctor.findings.paid import success
-from grpo.doctor.findings.texts import ROLES, copied, in_script, looped, of_prompt, scripts, words
+from grpo.doctor.findings.texts import ROLES, copied, covered, in_script, looped, of_prompt, scripts, words
 
-LOOPED, COPIED, DRIFT = 0.5, 0.6, 0.15  # shares
+LOOPED, COPIED, DRIFT, MET = 0.5, 0.6, 0.15, 0.1  # shares
 UNKNOWN_TOKENS = re.compile(r"(\d+)% of the tokens of the train prompts are unknown")
 FINAL = re.compile(r"</answer>|\\boxed\{")  # an answer is given
 HAS_TEMPLATE = "the model has a chat template"
@@ -30,10 +30,15 @@ def paying(seen: Evidence, measure: Callable[[Sample], float]) -> str:
         if name in FORM_REWARDS or name in TASK_REWARDS:
             continue
         related, varied = correlation(_with_reward(seen, name, measure))
-        by_length, _ = correlation(_with_reward(seen, name, lambda sample: float(sample.tokens)))
-        if varied >= 6 and related > max(0.5, by_length):
+        if varied >= 6 and related > max(0.5, _by_length(seen, name)[0]):
             return f", and {name} pays it (correlation {related:.2f} within groups)"
     return ""
+
+
+def _by_length(seen: Evidence, name: str) -> tuple[float, int]:
+    """Return how far a reward follows the length in tokens or characters within groups, and how many groups vary."""
+    tokens = correlation(_with_reward(seen, name, lambda sample: float(sample.tokens)))
+    return max(tokens, correlation(_with_reward(seen, name, lambda sample: float(len(sample.text)))))
 
 
 def _with_reward(seen: Evidence, name: str, measure: Callable[[Sample], float]) -> list[list[tuple[float, float]]]:
@@ -151,16 +156,19 @@ def copies(seen: Evidence) -> Iterator[Finding]:
         return
     first, now = share(map(_is_copy, seen.first)), share(map(_is_copy, seen.last))
     payer = paying(seen, lambda sample: float(of_prompt(sample.text, sample.prompt)))
-    if not payer and (success(seen, "end") or 0.0) > 0.5:  # tasks whose answers are made of their prompts
-        return
     more = _from_prompt(seen.last) - _from_prompt(seen.first)
-    if now >= 0.4 or (payer and max(now - first, more) > 0.1):
-        yield found(
-            "copies the prompt",
-            0.97 if payer else 0.92 if now - first > 0.2 else 0.75,
-            f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first"
-            + (f" ({more:+.0%} of their words){payer}" if payer else ""),
-        )
+    met = [mean(covered(sample.text, sample.prompt) for sample in side) or 0.0 for side in (seen.first, seen.last)]
+    if not payer and met[1] - met[0] > MET:
+        payer = paying(seen, lambda sample: covered(sample.text, sample.prompt))
+    right, gained = success(seen, "end") or 0.0, (success(seen, "end") or 0.0) - (success(seen, "start") or 0.0)
+    if gained > 0.05 if payer else right > 0.5:  # tasks whose answers are made of their prompts
+        return
+    if now >= 0.4 or (payer and max(now - first, more, met[1] - met[0]) > MET):
+        said = f"{now:.0%} of the last completions are made of the prompt's words, {first:.0%} of the first"
+        if payer:
+            held = f"the last completions hold {met[1]:.0%} of their prompt's words, the first {met[0]:.0%}"
+            said = f"{held if now < COPIED else said}{payer}"
+        yield found("copies the prompt", 0.97 if payer else 0.92 if now - first > 0.2 else 0.75, said)
 
 
 def _is_copy(sample: Sample) -> bool:
@@ -212,7 +220,7 @@ def paid_for_length(seen: Evidence) -> Iterator[Finding]:
     stays = first is None or now is None or now - first < 0.05
     best: tuple[float, str] = (0.0, "")
     for name in seen.weights:
-        related, groups = correlation(_with_reward(seen, name, lambda sample: float(sample.tokens)))
+        related, groups = _by_length(seen, name)
         own = name not in FORM_REWARDS and name not in ("accuracy", "code")
         if groups >= 6 and related > 0.8 and (own or name in ("len", "cosine", "reasoning_steps")):
             best = max(best, (related, name))

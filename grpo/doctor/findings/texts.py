@@ -64,6 +64,12 @@ def of_prompt(text: str, prompt: str) -> int:
     return sum(word in asked for word in words(text))
 
 
+def covered(text: str, prompt: str) -> float:
+    """Return the share of a prompt's different words that stand in a text; 0 of a prompt without words."""
+    asked = set(words(prompt))
+    return len(asked.intersection(words(text))) / len(asked) if asked else 0.0
+
+
 @lru_cache(maxsize=5_000)
 def script_of(letter: str) -> str:
     """Return the script of a letter by its Unicode name: LATIN, CJK, CYRILLIC, ..."""

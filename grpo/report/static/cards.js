@@ -1,14 +1,16 @@
 // One completion as a card: what it is worth, its answer beside the gold one, what was said, and ways to look closer.
 
 import { figure, h, shortName } from "./dom.js";
-import { appendText, finalAnswer, said } from "./text.js";
+import { appendProse, appendText, finalAnswer, said } from "./text.js";
 import { tokenView } from "./tokens.js";
 
 const PROMPT_SHOWN = 300; // characters of a prompt that stand open
 
 /** The prompt of a group and its gold answer. */
 export function groupHead(row, state, actions) {
-  const prompt = h("div", { className: "prompt" }, ...said(row.prompt, state.formulas));
+  // Tags in a prompt are instructions, no thoughts and no answers: it stays one text.
+  const text = appendProse(h("div", { className: "said", dir: "auto" }), row.prompt, state.formulas);
+  const prompt = h("div", { className: "prompt" }, text);
   const long = row.prompt.length > PROMPT_SHOWN;
   return h(
     "div",
@@ -77,11 +79,11 @@ function answers(row) {
   const last = row.messages?.findLast((one) => one.role === "assistant")?.content ?? row.text;
   const given = finalAnswer(last);
   if (given === null && row.gold === null) return null;
-  const item = (name, text) => [
+  const item = (name, text, missing) => [
     h("dt", {}, name),
-    text === null ? h("dd", { className: "quiet" }, "none") : appendText(h("dd", { dir: "auto" }), text),
+    text === null ? h("dd", { className: "quiet" }, missing) : appendText(h("dd", { dir: "auto" }), text),
   ];
-  return h("dl", { className: "answers" }, ...item("answer", given), ...item("gold", row.gold));
+  return h("dl", { className: "answers" }, ...item("answer", given, "not in <answer> or \\boxed{}"), ...item("gold", row.gold, "none"));
 }
 
 /** What was said: one text, or message by message with its tool calls. */

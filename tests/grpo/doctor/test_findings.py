@@ -301,6 +301,14 @@ def test_a_run_under_way_is_gone_on_with(run):
     assert found.word == "learned" and found.next_command == f"python -m grpo.train --output {run.folder} --resume"
 
 
+def test_a_change_that_the_noise_explains_is_called_so(run):
+    # 0.9, 0.1, 0.9 at the start: 0.63; 0.1, 0.9, 0.1, 0.9, 0.1 at the end: 0.42
+    for step in run.metrics:
+        step["rewards/accuracy/mean"] = 0.9 if step["step"] % 2 else 0.1
+    found = verdict(run.write())
+    assert found.word == "flat" and "accuracy 0.63 -> 0.42 over 20 steps (within the noise of +-" in found.evidence
+
+
 def test_two_steps_say_nothing(run):
     run.metrics = run.metrics[:2]
     assert verdict(run.write()).word == "too early"

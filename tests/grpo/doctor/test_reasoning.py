@@ -162,3 +162,27 @@ def test_a_reader_that_has_seen_enough_is_no_error(run):
     command = f"{sys.executable} -m grpo.doctor {run.write()} {run.folder} | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=120)
     assert "Traceback" not in done.stderr
+
+
+def test_tasks_are_too_easy_though_a_group_now_and_then_has_a_wrong_answer(run):
+    run.all(rewards__accuracy__mean=0.98, rewards__accuracy__zero_std=0.8, frac_reward_zero_std=0.8, reward=1.48)
+    assert names(run)[0] == "too easy"
+
+
+def test_tasks_that_became_easy_are_no_fault(run):
+    for step in run.metrics:
+        step["rewards/accuracy/mean"] = min(0.99, 0.4 + 0.05 * step["step"])
+    run.since(12, rewards__accuracy__zero_std=0.9)
+    assert "too easy" not in names(run)
+
+
+def test_one_prompt_in_many_rows_is_one_task(run):
+    run.each(lambda row, rng: {"prompt": f"prompt {int(row['answer']) % 3}"})
+    assert names(run)[0] == "memorised prompts"
+
+
+def test_an_environment_that_fails_is_named_before_what_follows_from_it(run):
+    run.config["reward_weights"] = {"environment": 1.0}
+    run.all(environment__failed=0.9)
+    run.each(lambda row, rng: {"rewards": {"environment": 0.0}, "reward": 0.0})
+    assert names(run)[0] == "environment fails"

@@ -87,4 +87,6 @@ def pipeline(folder: Path) -> Path:
     for name, accuracy in (("base", [0, 0, 1, 0]), ("zero", [1, 0, 1, 0]), ("cold", [1, 1, 1, 0])):
         tasks = {"accuracy": accuracy, "language": [1.0, 0.5, 1.0, None], "length": [10, 20, 30, 40]}
         (folder / name / "held_out.json").write_text(json.dumps({"key": "k", "tasks": tasks}))
+    for name in ("base", "zero"):
+        (folder / name / "stage.json").write_text("{}")
     return folder

@@ -30,6 +30,27 @@ def test_the_story_has_a_column_a_stage(tmp_path):
     assert "0.5 → 0.5" in html  # every step has one completion of two that re-checks
 
 
+def test_an_unfinished_pipeline_says_what_is_to_come(tmp_path):
+    folder = pipeline(tmp_path / "p")
+    html = render([folder])
+    assert '<th scope="col">zero <span class="unit">rl</span></th>' in html
+    assert '<th scope="col">cold <span class="unit">sft, not finished</span></th>' in html
+    assert "<p>Still to come: rows, later.</p>" in html
+    for name in ("rows", "later"):
+        (folder / name).mkdir()
+        (folder / name / "stage.json").write_text("{}")
+    assert "Still to come" not in render([folder])
+
+
+def test_a_control_is_to_come_only_where_controls_are_asked_for(tmp_path):
+    folder = pipeline(tmp_path / "p")
+    config = (folder / "config.yaml").read_text().replace("later: {", "later: {control: true, ")
+    (folder / "config.yaml").write_text(config)
+    assert read([folder]).pipelines[0].to_come == ["rows"]
+    (folder / "config.yaml").write_text(config + "controls: true\n")
+    assert read([folder]).pipelines[0].to_come == ["rows", "later"]
+
+
 def test_the_table_of_a_finished_pipeline_is_on_the_page_and_escaped(tmp_path):
     folder = pipeline(tmp_path / "p")
     table = "| stage | accuracy |\n|---|---|\n| <b>zero | 0.5 **rises** |\n"
