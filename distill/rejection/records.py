@@ -1,16 +1,18 @@
 """Samples on disk: files of a shard, a line a prompt, whole chunks only.
 
 A chunk's prompts are written together and flushed, so after a kill at any moment a file holds whole chunks and
-perhaps the beginning of one, which is cut off and sampled again. A chunk is the same whoever samples it and whenever:
+perhaps the beginning of one, which is cut off and sampled again. Each line ends with its own hash: one that is not as
+it was written counts as not sampled. A chunk is the same whoever samples it and whenever:
 shards and resumed runs give what one process gives. Nothing here holds more than one prompt's completions in memory:
 of the others it knows where they are, 24 bytes each.
 """
 
+import hashlib
 import itertools
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +25,7 @@ from grpo.config.sections import ConfigError
 SAMPLES = "samples"
 FILE = "samples.jsonl"  # a shard's first file; samples-1.jsonl follows
 PART_BYTES = 32 << 20  # of a file, after which another is begun: what an object store gets at a time
-NUMBER = b'{"number": '
+NUMBER, HASH, HASH_END = b'{"number": ', b', "sha256": "', b'"}\n'  # of a line
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ def _file(folder: Path, number: int) -> Path:
 
 def append(path: Path, records: Sequence[Record]) -> None:
     """Write a chunk and see it reach the disk."""
-    text = "".join(_line(record) for record in records)
-    with path.open("a", encoding="utf-8", errors="replace") as handle:
-        handle.write(text)
+    lines = b"".join(_line(record) for record in records)
+    with path.open("ab") as handle:
+        handle.write(lines)
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -108,7 +110,7 @@ def cut_torn(path: Path, chunks: Iterable[Sequence[int]]) -> None:
     """
     if not path.exists():
         return
-    lines = [(number, begin, end) for number, begin, end in _lines(path)]
+    lines = [(number, begin, end) for number, begin, end in _lines(path) if number is not None]
     end = lines[-1][2] if lines else 0
     if lines:
         chunk = next((set(chunk) for chunk in chunks if lines[-1][0] in chunk), set[int]())
@@ -119,17 +121,26 @@ def cut_torn(path: Path, chunks: Iterable[Sequence[int]]) -> None:
         handle.truncate(end)
 
 
-def finished(output: Path) -> Numbers:
-    """The numbers of all prompts that are sampled, by any shard."""
-    return Numbers(number for path in _files(output) for number, _, _ in _lines(path))
+def finished(output: Path, on_damage: Callable[[str], None] = lambda where: None) -> Numbers:
+    """The numbers of all prompts that are sampled, by any shard; `on_damage` hears where a line has changed."""
+    found = Numbers()
+    for path in _files(output):
+        for number, begin, _ in _lines(path):
+            if number is None:
+                on_damage(f"{path}, byte {begin}")
+            else:
+                found.add(number)
+    return found
 
 
 def read(output: Path) -> Iterator[Record]:
-    """Every record once, by number; ConfigError for a file that is damaged."""
+    """Every record once, by number, without lines that have changed; ConfigError for one of another form."""
     files = _files(output)
     numbers, places, offsets = array("q"), array("q"), array("q")
     for place, path in enumerate(files):
-        for number, start, _ in _lines(path, strict=True):
+        for number, start, _ in _lines(path):
+            if number is None:
+                continue
             numbers.append(number)
             places.append(place)
             offsets.append(start)
@@ -162,41 +173,39 @@ def _files(output: Path) -> list[Path]:
     return sorted((output / SAMPLES).glob("*/samples*.jsonl"))
 
 
-def _lines(path: Path, *, strict: bool = False) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of every whole line of a file; a torn one ends it.
+def _lines(path: Path) -> Iterator[tuple[int | None, int, int]]:
+    """Number, begin and end of every whole line of a file, None for the number of one that has changed.
 
-    So does one that can't be read, unless `strict`: then it is a ConfigError.
+    A torn line ends it.
     """
     at = 0
     with path.open("rb") as handle:
         for line in handle:
-            number = _number(line)
-            if number is None:
-                if strict and line.endswith(b"\n"):
-                    raise ConfigError(f"{path} is damaged at byte {at}: remove that folder to sample it again")
+            if not line.endswith(b"\n"):
                 return
-            yield number, at, at + len(line)
+            yield _number(line), at, at + len(line)
             at += len(line)
 
 
 def _number(line: bytes) -> int | None:
-    """The number of a whole line; None for a torn one."""
-    if not line.endswith(b"\n"):
-        return None
-    if line.startswith(NUMBER):
-        digits = line[len(NUMBER) :].split(b",", 1)[0]
-        return int(digits) if digits.isdigit() else None
-    try:
-        return int(json.loads(line)["number"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+    """The number of a line that is as it was written."""
+    row, _, digest = line.rpartition(HASH)
+    digits = row[len(NUMBER) :].split(b",", 1)[0]
+    whole = row.startswith(NUMBER) and digest == _digest(row) + HASH_END
+    return int(digits) if whole and digits.isdigit() else None
 
 
-def _line(record: Record) -> str:
-    row = asdict(record)
-    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+def _digest(row: bytes) -> bytes:
+    return hashlib.sha256(row).hexdigest().encode()
+
+
+def _line(record: Record) -> bytes:
+    text = json.dumps(asdict(record), ensure_ascii=False, default=str)
+    row = text.encode("utf-8", "replace").removesuffix(b"}")
+    return row + HASH + _digest(row) + HASH_END
 
 
 def _record(row: Mapping[str, Any]) -> Record:
     samples = tuple(Sample(**sample) for sample in row["samples"])
-    return Record(**{**row, "task": Task(**row["task"]), "samples": samples})
+    given = {name: value for name, value in row.items() if name != "sha256"}
+    return Record(**{**given, "task": Task(**row["task"]), "samples": samples})

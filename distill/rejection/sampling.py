@@ -72,9 +72,12 @@ class Sampling:
         folder = part_folder(self.output, self.config.shard)
         with checkpoint.lock(folder):
             cut_torn(current_file(folder), self.prompts.numbers(self.config.chunk_prompts))
-            waiting = Numbers(self._waiting(finished(self.output)))
+            damaged: list[str] = []
+            waiting = Numbers(self._waiting(finished(self.output, damaged.append)))
             if not waiting:
                 return
+            for where in damaged:
+                self.say(f"  warning: {where}: the line has changed since it was written; what it held is sampled again")
             chunks = enumerate(self.prompts.numbers(self.config.chunk_prompts))
             prompts = sum(len(chunk) for at, chunk in chunks if at in waiting)
             self.say(f"sampling {self.config.samples} completions of {prompts} prompts (of {len(self.prompts)})")

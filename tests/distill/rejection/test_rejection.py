@@ -15,8 +15,8 @@ import pytest
 from distill import rejection
 from distill.rejection import __main__ as command
 from distill.rejection.config import RejectionConfig
-from distill.rejection.records import FILE, SAMPLES, cut_torn, finished
-from envs import DataError
+from distill.rejection.records import FILE, SAMPLES, Record, append, cut_torn, finished
+from envs import DataError, Task
 from grpo.config.loading import load
 from grpo.config.sections import ConfigError
 from grpo.runs.interrupt import Interrupted
@@ -155,11 +155,26 @@ def test_killed_at_any_moment_it_ends_with_the_same_corpus(tmp_path):
 @pytest.mark.parametrize("cut", [1, 30, 10_000])
 def test_a_torn_chunk_is_cut_off_and_whole_ones_stay(tmp_path, cut):
     path = tmp_path / FILE
-    lines = [json.dumps({"number": n, "text": "x" * 50}) + "\n" for n in range(6)]
+    append(path, [Record(n, Task(str(n), "x" * 50, {}), False, ()) for n in range(6)])
+    lines = path.read_text().splitlines(keepends=True)
     whole = "".join(lines[:4])
     path.write_text((whole + lines[4] + lines[5])[: len(whole) + cut] if cut < 10_000 else whole + lines[4])
     cut_torn(path, [(0, 1), (2, 3), (4, 5)])
     assert path.read_text() == whole
+
+
+def test_a_changed_bit_in_a_sample_is_seen_and_only_its_chunk_is_sampled_again(tmp_path, sampler, capsys):
+    rejection.run_rejection(settings(), tmp_path)
+    corpus, path = (tmp_path / "corpus.jsonl").read_bytes(), next(tmp_path.glob(f"{SAMPLES}/*/{FILE}"))
+    whole = path.read_bytes()
+    place = whole.index(b'"accuracy": 0.0', whole.index(b'"number": 12,')) + len('"accuracy": ')
+    path.write_bytes(whole[:place] + b"1" + whole[place + 1 :])  # valid JSON that would pay a wrong answer
+    rejection.run_rejection(settings(), tmp_path)
+    assert sorted(sampler[-1].asked) == list(range(8, 16))
+    begin = whole.index(b'{"number": 12,')
+    assert f"{path}, byte {begin}: the line has changed" in capsys.readouterr().out
+    assert len(path.read_bytes()) > len(whole)  # the other chunks' lines stay
+    assert (tmp_path / "corpus.jsonl").read_bytes() == corpus
 
 
 def test_the_benchmark_and_the_copies_go_and_the_mixture_has_its_share(tmp_path, sampler):

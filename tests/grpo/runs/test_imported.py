@@ -16,6 +16,7 @@ FILES = {
     "kit/cells.py": "raise SystemExit  # nothing is imported\n",
     "kit/deep/__init__.py": "",
     "kit/deep/down.py": "from ..cells import x\nfrom ...nowhere import y\nbottom = 1\n",
+    "json.py": "",  # Python has imported its own before
     "unrelated.py": "",
     "broken.py": "def (",
 }
@@ -40,6 +41,7 @@ def test_modules_are_followed_through_packages_and_one_another(project):
 
 def test_a_module_of_a_package_finds_what_lies_beside_it(project):
     assert "kit.cells" in helpers_of("kit.tables", project / "kit" / "tables.py")
+    assert "kit.cells" in helpers_of("kit.deep.down", project / "kit" / "deep" / "down.py")  # by `..`
 
 
 def test_a_file_that_is_no_python_imports_nothing(project):
