@@ -1,16 +1,16 @@
 """items.jsonl: one line a completion, written as groups finish, read back when a run goes on.
 
-Several processes may append to one file: each write is one locked append. A line that was being written when a
-process was killed is skipped by the reader, and what follows starts on a line of its own.
+Several processes may append to one file. A line that was being written when a process was killed is skipped by the
+reader, as is one that has changed since; what follows starts on a line of its own.
 """
 
-import fcntl
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+from rewards.lines import KEY, append, intact
 
 FILE = "items.jsonl"
 
@@ -57,20 +57,15 @@ class ItemFile:
 
     def append(self, items: Sequence[Item]) -> None:
         """Write these lines at once, whoever else writes; on the disk when this returns."""
-        text = "".join(json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in items)
-        with self.path.open("ab+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            end = handle.seek(0, os.SEEK_END)
-            if end and os.pread(handle.fileno(), 1, end - 1) != b"\n":
-                text = "\n" + text  # after a torn line
-            handle.write(text.encode("utf-8", errors="replace"))
-            handle.flush()
-            os.fsync(handle.fileno())
+        append(self.path, [json.dumps(asdict(item), ensure_ascii=False) for item in items])
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict) or not intact(line):
+        return None
+    row.pop(KEY, None)
+    return row

@@ -7,10 +7,8 @@ shards and resumed runs give what one process gives. Nothing here holds more tha
 of the others it knows where they are, 24 bytes each.
 """
 
-import hashlib
 import itertools
 import json
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,11 +19,12 @@ import numpy as np
 
 from envs import Task
 from grpo.config.sections import ConfigError
+from rewards import lines
 
 SAMPLES = "samples"
 FILE = "samples.jsonl"  # a shard's first file; samples-1.jsonl follows
 PART_BYTES = 32 << 20  # of a file, after which another is begun: what an object store gets at a time
-NUMBER, HASH, HASH_END = b'{"number": ', b', "sha256": "', b'"}\n'  # of a line
+NUMBER = b'{"number": '
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,7 @@ def _file(folder: Path, number: int) -> Path:
 
 def append(path: Path, records: Sequence[Record]) -> None:
     """Write a chunk and see it reach the disk."""
-    lines = b"".join(_line(record) for record in records)
-    with path.open("ab") as handle:
-        handle.write(lines)
-        handle.flush()
-        os.fsync(handle.fileno())
+    lines.append(path, [json.dumps(asdict(record), ensure_ascii=False, default=str) for record in records])
 
 
 def cut_torn(path: Path, chunks: Iterable[Sequence[int]]) -> None:
@@ -110,11 +105,11 @@ def cut_torn(path: Path, chunks: Iterable[Sequence[int]]) -> None:
     """
     if not path.exists():
         return
-    lines = [(number, begin, end) for number, begin, end in _lines(path) if number is not None]
-    end = lines[-1][2] if lines else 0
-    if lines:
-        chunk = next((set(chunk) for chunk in chunks if lines[-1][0] in chunk), set[int]())
-        tail = list(itertools.takewhile(lambda line: line[0] in chunk, reversed(lines)))
+    whole = [(number, begin, end) for number, begin, end in _lines(path) if number is not None]
+    end = whole[-1][2] if whole else 0
+    if whole:
+        chunk = next((set(chunk) for chunk in chunks if whole[-1][0] in chunk), set[int]())
+        tail = list(itertools.takewhile(lambda line: line[0] in chunk, reversed(whole)))
         if len(tail) < len(chunk):
             end = tail[-1][1]
     with path.open("rb+") as handle:
@@ -189,23 +184,11 @@ def _lines(path: Path) -> Iterator[tuple[int | None, int, int]]:
 
 def _number(line: bytes) -> int | None:
     """The number of a line that is as it was written."""
-    row, _, digest = line.rpartition(HASH)
-    digits = row[len(NUMBER) :].split(b",", 1)[0]
-    whole = row.startswith(NUMBER) and digest == _digest(row) + HASH_END
-    return int(digits) if whole and digits.isdigit() else None
-
-
-def _digest(row: bytes) -> bytes:
-    return hashlib.sha256(row).hexdigest().encode()
-
-
-def _line(record: Record) -> bytes:
-    text = json.dumps(asdict(record), ensure_ascii=False, default=str)
-    row = text.encode("utf-8", "replace").removesuffix(b"}")
-    return row + HASH + _digest(row) + HASH_END
+    digits = line[len(NUMBER) :].split(b",", 1)[0]
+    return int(digits) if line.startswith(NUMBER) and digits.isdigit() and lines.intact(line) else None
 
 
 def _record(row: Mapping[str, Any]) -> Record:
     samples = tuple(Sample(**sample) for sample in row["samples"])
-    given = {name: value for name, value in row.items() if name != "sha256"}
+    given = {name: value for name, value in row.items() if name != lines.KEY}
     return Record(**{**given, "task": Task(**row["task"]), "samples": samples})

@@ -97,12 +97,12 @@ def _look_ahead(config: RejectionConfig, output: Path) -> None:
 def _claim(config: RejectionConfig, output: Path, identity: dict[str, str | None]) -> None:
     """Record the settings; refuse a directory of other ones, or of other prompts or weights under the same names."""
     from grpo.config.loading import to_yaml
-    from grpo.runs.checkpoint import write_text
+    from grpo.runs.checkpoint import read_object, write_text
     from grpo.runs.directory import CONFIG_FILE, claim
 
     claim(config, output, resume=True, say=lambda _: None, free=FREE_TO_CHANGE)
     path = output / IDENTITY
-    before = json.loads(path.read_text()) if path.exists() else identity
+    before = read_object(path) if path.exists() else identity
     meanings = {"adapter_sha256": "the adapter", "prompts_sha256": "the prompts of data"}
     for name, digest in identity.items():
         if before.get(name, digest) != digest:

@@ -77,7 +77,7 @@ class Sampling:
             if not waiting:
                 return
             for where in damaged:
-                self.say(f"  warning: {where}: the line has changed since it was written; what it held is sampled again")
+                self.say(f"  warning: {where}: the line has changed since it was written: its prompt is sampled again")
             chunks = enumerate(self.prompts.numbers(self.config.chunk_prompts))
             prompts = sum(len(chunk) for at, chunk in chunks if at in waiting)
             self.say(f"sampling {self.config.samples} completions of {prompts} prompts (of {len(self.prompts)})")

@@ -104,9 +104,9 @@ def run(
 def _finished(config: SFTConfig, output: Path) -> dict[str, Any] | None:
     """Return the summary of a run that has made all its steps, after saying so; None if there is something to do."""
     try:
-        done: dict[str, Any] = json.loads((output / SUMMARY).read_text(encoding="utf-8"))
+        done = checkpoint.read_object(output / SUMMARY)
         steps, of = int(done["steps"]), int(done["total_steps"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ConfigError, ValueError, KeyError, TypeError, OverflowError):
         return None
     recorded = build(type(config), read_yaml(output / CONFIG_FILE), source=str(output / CONFIG_FILE))
     if steps < of and recorded.patience != config.patience:

@@ -12,15 +12,16 @@ from pathlib import Path
 from distill.student.config import METHODS, SequenceStudent, Student
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import configure, guarded, has_checkpoint, parse, refuse
+from grpo.runs.command import CONFIG_FILE, configure, guarded, has_checkpoint, parse, refuse
+from grpo.runs.ordinary import require_ordinary
 
 
 def method_of(config: Path | None, output: Path | None, overrides: Sequence[str]) -> type[Student]:
     """Return the config class of the method: an override's, the file's, or the recorded run's; ConfigError if none."""
     method = next((text.partition("=")[2] for text in overrides if text.startswith("method=")), None)
-    recorded = output / "config.yaml" if output is not None else None
-    if config is None and recorded is not None and recorded.exists():
-        config = recorded
+    if config is None and output is not None and (output / CONFIG_FILE).exists():
+        require_ordinary(output)
+        config = output / CONFIG_FILE
     if method is None and config is not None:
         method = read_yaml(config).get("method")
     if method not in METHODS:

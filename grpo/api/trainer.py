@@ -39,6 +39,7 @@ from grpo.runs.directory import claim
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
 from grpo.runs.logger import METRICS
+from grpo.runs.ordinary import require_ordinary
 from grpo.trainer import Trainer
 from grpo.types import AdvantageFunction, LossFunction
 
@@ -176,6 +177,7 @@ class GRPOTrainer:
         with StopFlag() as stop, joined(stop, {"command": "GRPOTrainer.train"}) as ranks:
             ranks.require_same(self.config.model_dump(mode="json", exclude={"output"}))
             self.output = Path(ranks.from_first(lambda: str(self.output)))
+            require_ordinary(self.output)
             with checkpoint.lock(self.output) if ranks.writes else contextlib.nullcontext():
                 return self._train(stop, resume=resume, accept_changes=accept_changes)
 

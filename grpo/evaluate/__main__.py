@@ -24,6 +24,7 @@ from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
 from grpo.runs.command import CONFIG_FILE, guarded, refuse, say
+from grpo.runs.ordinary import require_ordinary
 
 ADAPTER_CONFIG = "adapter_config.json"
 # what a supervised run's config has in common with an RL run's
@@ -86,6 +87,7 @@ def settle(options: argparse.Namespace) -> Settled:
         config = stack(Config, [*layers, _flags(options, {})], overrides).config
         return Settled(config, None, options.adapter, options.server, _is_file(config.data))
     run = Path(named[0])
+    require_ordinary(run)
     recorded = _recorded(run, with_data=options.data is not None)
     config = stack(Config, [recorded, _flags(options, recorded.tree)], overrides).config
     other = config.data != recorded.tree.get("data")  # of its own file the run was trained on most rows
@@ -134,9 +136,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     try:
         settled = settle(options)
+        output = options.output or _free((settled.run or Path("runs")) / "evaluation")
+        require_ordinary(output)
     except ConfigError as error:
         return refuse(error)
-    output = options.output or _free((settled.run or Path("runs")) / "evaluation")
 
     words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--dry-run"]
     if options.dry_run:

@@ -1,5 +1,6 @@
 """Evaluate a model on tasks, a part at a time, so that one that is stopped goes on where it was."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -58,8 +59,7 @@ def run_evaluation(wish: Wish, output: Path, say: Callable[[str], None], stop: S
         if not ranks.writes:
             return {}
         say(f"{output} holds this evaluation already")
-        done: dict[str, Any] = json.loads((output / RESULTS).read_text(encoding="utf-8"))
-        return done
+        return checkpoint.read_object(output / RESULTS)
     rewards = reward_set(config)
     scorer = Scorer(rewards, config.max_completion_length)
     try:
@@ -149,10 +149,7 @@ def require_same(wish: Wish, output: Path) -> dict[str, Any]:
     """Return the settings of an evaluation; ConfigError where `output` holds one with others."""
     path = output / SETTINGS
     mine: dict[str, Any] = json.loads(json.dumps(_settings(wish)))
-    try:
-        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else mine
-    except ValueError:
-        raise ConfigError(f"{path} can't be read: choose another --output") from None
+    before = checkpoint.read_object(path) if path.exists() else mine
     if changed := [name for name in mine if before.get(name) != mine[name]]:
         raise ConfigError(
             f"output {output} holds an evaluation with another {changed[0]} ({before.get(changed[0])!r}, now "
@@ -235,7 +232,7 @@ def _sample(
     parts = [range(at, min(at + size, source.count)) for at in range(0, source.count, size)]
     rows: list[dict[str, Any]] = []
     writes, paths = here().writes, [output / f".part_{number:06d}.jsonl" for number in range(len(parts))]
-    done = here().from_first(lambda: [path.exists() for path in paths])
+    done = here().from_first(lambda: [_part(path) is not None for path in paths])
     total = source.count * config.eval_samples * config.max_completion_length
     log = RunLog(output)
     with token_bar(Console(quiet=not writes), "evaluating", total) as bar:
@@ -260,11 +257,25 @@ def _sample(
                 for group, text in tool_tracebacks(found.groups):
                     log.write_once(f"task {group.prompt.task.id}, tool", text)
                 if writes:
-                    checkpoint.write_text(path, "".join(map(to_line, made)))
+                    text = "".join(map(to_line, made)).encode("utf-8", "replace").decode()
+                    checkpoint.write_text(path, f"{_digest(text)}\n{text}")
             if writes:
-                rows += [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+                rows += [json.loads(line) for line in (_part(path) or "").split("\n") if line]
     if writes:
         checkpoint.write_text(output / COMPLETIONS, "".join(map(to_line, rows)))
         for path in paths:
             path.unlink(missing_ok=True)
     return rows
+
+
+def _part(path: Path) -> str | None:
+    """The lines of a finished part; None where there are none or the file is not as it was written."""
+    try:
+        digest, _, text = path.read_bytes().decode().partition("\n")
+    except (OSError, ValueError):
+        return None
+    return text if digest == _digest(text) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -179,6 +179,18 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file of a run holds; ConfigError, one line, for a file that is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path} can't be read ({why}): put it back, or choose another --output") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} must hold an object, got a {type(found).__name__}: choose another --output")
+    return found
+
+
 def sha256(path: Path) -> str:
     """Return the hex digest of a file's content."""
     digest = hashlib.sha256()

@@ -12,6 +12,7 @@ from grpo.config.layers import AnyConfig, Layer, merged, stack
 from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import NONE_WORDS, ConfigError, Section
+from grpo.runs.ordinary import require_ordinary
 from rewards.printable import printable
 
 CONFIG_FILE = "config.yaml"
@@ -105,6 +106,7 @@ def configure(
     layers = [Layer(str(options.config), read_yaml(options.config))] if options.config is not None else []
     given = merged(kind, layers, options.overrides)
     output = _output(options, given, default)
+    require_ordinary(output)
     if options.resume and (output / CONFIG_FILE).exists():
         layers = [Layer(str(output / CONFIG_FILE), read_yaml(output / CONFIG_FILE)), *layers]
     elif options.config is None and (recipe := packaged(given)) is not None:

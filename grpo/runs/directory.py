@@ -1,6 +1,5 @@
 """Claim a run directory, for a new run or to resume one."""
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,8 +85,8 @@ def claim(
 def finished(config: LoggedRun, output: Path) -> int:
     """Return how many steps a run has made if those are all of the config's; 0 if it is not finished."""
     try:
-        steps = int(json.loads((output / SUMMARY).read_text(encoding="utf-8"))["steps"])
-    except (OSError, ValueError, KeyError, TypeError):
+        steps = int(checkpoint.read_object(output / SUMMARY)["steps"])
+    except (ConfigError, ValueError, KeyError, TypeError, OverflowError):
         return 0
     return steps if (output / CONFIG_FILE).exists() and steps >= config.steps else 0
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from grpo.config.sections import ConfigError, LoggedRun
+from grpo.config.sections import LoggedRun
 from grpo.doctor.findings.judgement import Verdict
 from grpo.doctor.findings.kinds import Finding
 from grpo.runs.boards import boards
@@ -36,8 +36,6 @@ class RunLogger:
         self.console = Console(highlight=False)
         path = output / METRICS
         keep = metrics_bytes or 0
-        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
-            raise ConfigError(f"{path} is no regular file: take it away, the steps so far are then not shown")
         if path.exists() and path.stat().st_size != keep:
             os.truncate(path, min(keep, path.stat().st_size))
         torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0

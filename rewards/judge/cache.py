@@ -7,6 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from rewards.judge.protocol import Case
+from rewards.lines import append, intact
 
 CACHE_ENTRIES = 20_000  # in memory
 
@@ -20,7 +21,7 @@ class VerdictCache:
         self._lock = threading.Lock()
         if self._path is not None and self._path.exists():
             try:
-                lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+                lines = self._path.read_bytes().splitlines(keepends=True)
             except OSError as error:
                 raise ValueError(f"judge.cache {path} can't be read: {error.strerror}") from None
             for line in lines:
@@ -40,17 +41,16 @@ class VerdictCache:
                 self._values.popitem(last=False)
             if self._path is not None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"case": key, "value": value}) + "\n")
+                append(self._path, [json.dumps({"case": key, "value": value})])
 
-    def _remember(self, line: str) -> None:
-        """One line of the file; a torn last line of a killed run is left out."""
+    def _remember(self, line: bytes) -> None:
+        """One line of the file; a torn last line of a killed run is left out, as is one that has changed."""
         try:
             row = json.loads(line)
             key, value = row["case"], row["value"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
-        if isinstance(key, str) and isinstance(value, int | float) and 0 <= value <= 1:
+        if intact(line) and isinstance(key, str) and isinstance(value, int | float) and 0 <= value <= 1:
             self._values[key] = float(value)
 
     def _key(self, case: Case) -> str:

@@ -123,6 +123,14 @@ def test_resuming_where_there_is_nothing_starts(runs):
     assert runs.run("steps=1", resume=True).code == 0
 
 
+@pytest.mark.parametrize("text", ['{"steps": Infinity}', "[" * 100_000, "[1]", '{"steps": "', "\0\0"])
+def test_a_damaged_summary_is_written_again(runs, text):
+    summary = runs.run("steps=1", "save_every=1").folder / "summary.json"
+    summary.write_text(text)
+    assert runs.run("steps=1", "save_every=1", resume=True).code == 0
+    assert json.loads(summary.read_text())["steps"] == 1
+
+
 def test_resuming_a_finished_run_changes_nothing(runs):
     run = runs.run("steps=2", "eval_every=1", "eval_tasks=2")
     again = runs.run("steps=2", "eval_every=1", "eval_tasks=2", resume=True)
@@ -187,12 +195,12 @@ def test_metrics_that_are_damaged_do_not_stop_a_resume(runs, damage):
     assert ("can't be read and are passed over" in again.out) == (damage != "gone")
 
 
-@pytest.mark.parametrize("kind", ["directory", "pipe"])
-def test_something_else_in_the_place_of_the_metrics_is_one_line(runs, kind):
-    path = runs.run("steps=1", "save_every=1").folder / "metrics.jsonl"
-    path.unlink()
-    path.mkdir() if kind == "directory" else os.mkfifo(path)
-    assert refused(runs.run("steps=2", "save_every=1", resume=True), "metrics.jsonl is no regular file")
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "log.txt", "completions/step_000002.jsonl"])
+def test_a_pipe_in_the_place_of_a_file_is_one_line(runs, name):
+    path = runs.run("steps=1", "save_every=1").folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert refused(runs.run("steps=2", "save_every=1", resume=True), f"{name} is no regular file: take it away")
 
 
 def test_all_checkpoints_damaged_is_said_every_time(runs):

@@ -65,6 +65,16 @@ def test_a_torn_file_is_completed_with_the_same_items(bench, whole):
     assert [found[key] for key in sorted(found)] == items
 
 
+def test_an_item_that_has_changed_is_decoded_again(bench, whole):
+    file = bench.root / "run" / "items.jsonl"
+    figures, text = bench.results()["figures"], file.read_text()
+    file.write_text(text.replace('"accuracy": 0.0', '"accuracy": 1.0', 1))  # valid JSON all the same
+    assert file.read_text() != text
+    code, out, _ = bench.run()
+    assert code == 0 and "1 problems x 3 samples to decode" in out
+    assert bench.results()["figures"] == figures
+
+
 def test_a_larger_limit_goes_on(bench, whole):
     bench.run("--limit", "2", name="part")
     assert bench.results("part")["figures"]["problems"] == 2

@@ -231,6 +231,13 @@ def test_other_prompts_under_the_same_name_are_refused(tmp_path, sampler):
         rejection.run_rejection(settings(*same), tmp_path / "o")
 
 
+def test_a_damaged_record_of_the_settings_is_one_line(tmp_path, sampler):
+    rejection.run_rejection(settings("max_prompts=4"), tmp_path)
+    (tmp_path / "identity.json").write_text('{"adapter_sha256": ')
+    with pytest.raises(ConfigError, match=r"identity\.json can't be read"):
+        rejection.run_rejection(settings("max_prompts=4"), tmp_path)
+
+
 def test_another_model_or_reward_under_the_same_name_is_refused(tmp_path, sampler, monkeypatch):
     model = tmp_path / "model"
     model.mkdir()

@@ -110,7 +110,20 @@ def test_one_that_is_stopped_goes_on_to_the_same_rows(runs, evaluate, monkeypatc
         patch.setattr(_Engine, "_look_at", looked)
         code, said, found, _ = evaluate(run.folder, "--limit", 6, "--samples", 2, name="cut")
     assert code == 130 and found is None and f"--output {runs.folder('cut')}" in said
+    part = runs.folder("cut") / ".part_000000.jsonl"
+    part.write_text(part.read_text().replace('"reward": 0.', '"reward": 5.'))  # changed: sampled again
     assert evaluate(run.folder, "--limit", 6, "--samples", 2, name="cut")[3] == whole
+
+
+@pytest.mark.parametrize("name", ["settings.json", "results.json"])
+@pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, '{"a": "'])
+def test_a_damaged_record_of_an_evaluation_is_one_line(runs, evaluate, capsys, name, text):
+    run = runs.run("steps=1")
+    evaluate(run.folder, "--limit", 1, name="own")
+    (runs.folder("own") / name).write_text(text)
+    code = main([str(run.folder), "--limit", "1", "--output", str(runs.folder("own"))])
+    said = capsys.readouterr().err
+    assert code == 2 and said.count("\n") == 1 and name in said and "choose another --output" in said
 
 
 def test_an_evaluation_is_not_mixed_with_another(runs, evaluate):

@@ -126,8 +126,12 @@ def test_verdicts_are_kept_in_a_file(server, tmp_path):
         file.write('{"case": "torn')
     assert run(quick(server, cache=str(path)), WRONG) == first
     assert len(server.requests) == 1
-    run(quick(server, cache=str(path), criteria=["It rhymes."]), WRONG)  # another judge
+    for _ in range(2):
+        run(quick(server, cache=str(path), criteria=["It rhymes."]), WRONG)  # another judge, once
     assert len(server.requests) == 2
+    path.write_text(path.read_text().replace('"value": 0.0', '"value": 0.9'))
+    assert run(quick(server, cache=str(path)), WRONG) == first  # asked again: the line has changed
+    assert len(server.requests) == 3
 
 
 def test_a_verdict_outlives_a_cache_that_cannot_be_written(server, tmp_path):
