@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from rewards.maths.box_context import in_context
 from rewards.maths.grammar import read
 from rewards.maths.tokens import MAX_ANSWER, clean_characters, closing_brace, strip_end
-from rewards.maths.words import changes, denies, states
+from rewards.maths.words import changes, denies, hedged, states
 from rewards.sections import first_turn, split
 
 Extract = Literal["auto", "last_number", "boxed", "tag", "hash"]
@@ -33,7 +33,8 @@ _ANCHOR = re.compile(
 )
 _GUESSED = re.compile(r"\b(?:maybe|may be|might|perhaps|possibly|probably|either|guess)\b", re.IGNORECASE)
 _STATEMENT = re.compile(  # one number after a verb: "She has 18 eggs left."
-    r"([^0-9]*?\b(?:is|are|has|have|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?))\b"
+    r"([^0-9]*?\b(?:is|are|has|have|equals?|gives?|makes?|costs?|takes?|earns?|needs?|gets?|pays?|obtains?|sells?|sold"
+    r"|buys?|bought|spends?|spent|saves?|saved|collects?|collected|receives?|received|made))\b"
     r"((?: (?:then|now|thus|therefore|exactly|only|just|still|equal to|a total of|in total))*[ :$]{1,3})"
     r"(-?[0-9][0-9,]*(?:\.[0-9]+)?(?: [0-9]+/[0-9]+|/[0-9]+)?%?)(?![0-9])([^0-9]*)"
 )
@@ -333,7 +334,7 @@ def _last_formula(text: str) -> Answer | None:
 
 
 def _last_number(text: str, *, lenient: bool) -> Answer | None:
-    """The last number; strict: none that is guessed ("it may be 3"), and with the list that it ends."""
+    """The last number; strict: none that is guessed or denied ("it may be 3"), and with the list that it ends."""
     tail, last = text[-_TAIL:], None
     if not tail.isascii():
         tail = clean_characters(tail)
@@ -342,6 +343,9 @@ def _last_number(text: str, *, lenient: bool) -> Answer | None:
     if last is not None and not lenient:
         line = tail[tail.rfind("\n", 0, last.start()) + 1 : last.end()][-200:]
         listed = _LISTED.search(line)
+        behind = tail[last.end() : last.end() + 40].partition("\n")[0]
         if listed or _GUESSED.search(line.rpartition(". ")[2]):
             return Answer(listed.group() if listed else line.strip(), "number")
+        if hedged(line[: last.start() - last.end()], behind):
+            return Answer((line + behind).strip(), "number")
     return Answer(last.group().replace("$", "").strip(), "number") if last is not None else None

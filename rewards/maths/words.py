@@ -77,6 +77,18 @@ _SAID = re.compile(r"(?:- )?[0-9]+(?:\.[0-9]+)?")
 _MATHS = re.compile(r"[=<>^_+*/|\\]")
 _SUBJECT = re.compile(r"\b(?:i|we|you|he|she|it|they|who|someone|somebody|everyone|everybody|people)\b", re.IGNORECASE)
 _TURNED_AROUND = re.compile(r"n't|\?|\btimes [A-Za-z0-9]")
+_HEDGE = re.compile(  # in front of a number: "anything but 3", "at least 3", "half of 3", "they claim it is 3"
+    r"(?:\b(?:not|never|anything but|except|than|at (?:least|most)|about|around|approximately|roughly|nearly|almost|"
+    r"close to|near|beyond|under|over|no way(?: that)? it is|between [0-9.]+ and|half(?: of)?|twice|double|triple|"
+    r"(?:square|cube|root|multiple) of|rule out|(?:says?|said|claims?|thinks?|guess(?:es)?|doubts?)(?: that)?(?: it)?"
+    r"(?: is| was| be)?|would(?: have)? be(?:en)?)|n't(?: be| have)?)(?: (?:a|an|the|just|exactly))? [$-]{0,2}$",
+    re.IGNORECASE,
+)
+_HEDGED = re.compile(  # behind it: "3 or so", "3 is wrong", "3 unless it rains"
+    r" (?:[a-z]+ )?(?:or (?:more|less|so|fewer|thereabouts)|unless|if|at (?:least|most)|"
+    r"(?:is|looks|seems) (?:wrong|incorrect|false|not|too))\b|\?|(?:st|nd|rd|th)\b",
+    re.IGNORECASE,
+)
 _CONNECTIVE = re.compile(
     r"(?:so|thus|therefore|hence|then|and|now|finally|in (?:total|all)|altogether|overall|as a result)\b[ ,]*",
     re.IGNORECASE,
@@ -121,6 +133,11 @@ def states(subject: str) -> bool:
 def changes(text: str) -> bool:
     """Return whether a text holds a word that changes or denies what a number beside it says."""
     return bool(CHANGING & set(map(str.lower, _WORD.findall(text)))) or _TURNED_AROUND.search(text) is not None
+
+
+def hedged(before: str, behind: str) -> bool:
+    """Return whether the words around a number deny it or say less than that it is the answer."""
+    return _HEDGE.search(before) is not None or _HEDGED.match(behind) is not None
 
 
 def phrase(tokens: tuple[Token, ...]) -> str:

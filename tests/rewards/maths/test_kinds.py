@@ -7,6 +7,7 @@ from tests.rewards.maths.fresh_kinds import FRESH_KINDS, L
 from tests.rewards.maths.kinds import KINDS, B
 from tests.rewards.maths.more_instances import INSTANCES
 from tests.rewards.maths.more_kinds import MORE_KINDS
+from tests.rewards.maths.sentences import SENTENCES
 
 ALL = KINDS | MORE_KINDS
 # What lenient pays on purpose: numbers that are not worked out, a set for a list.
@@ -37,9 +38,9 @@ def test_answers_of_a_kind(profiles, kind):
     assert [row for row in wrong if row[2] or row[1] not in LENIENT_TOO] == []
 
 
-@pytest.mark.parametrize("kind", [*FRESH_KINDS, "any"])
+@pytest.mark.parametrize("kind", [*FRESH_KINDS, *SENTENCES, "any"])
 def test_other_answers_of_a_kind(profiles, kind):
-    rows = [(*row, "What is it?")[:4] for row in FRESH_KINDS.get(kind, INSTANCES)]
+    rows = [(*row, "What is it?")[:4] for row in (FRESH_KINDS | SENTENCES).get(kind, INSTANCES)]
     prompts, completions, golds = ([row[at] for row in rows] for at in (3, 1, 0))
     for profile, paid in zip(profiles, ((1,), (1, L)), strict=True):
         values = profile(prompts, completions, answer=golds)
