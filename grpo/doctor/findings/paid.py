@@ -16,8 +16,8 @@ from grpo.doctor.findings.evidence import (
     share,
 )
 from grpo.doctor.findings.kinds import Finding, found
-from grpo.doctor.findings.rate import collapsed_reward
-from grpo.doctor.findings.texts import answers, has_answer, places
+from grpo.doctor.findings.rate import collapsed_reward, rising
+from grpo.doctor.findings.texts import NUMBER, answers, has_answer, places
 
 JUDGED = "reward_weights.accuracy=1.0"  # a change to try
 EQUAL, NEVER, MOSTLY = 0.9, 0.02, 0.85  # share of groups; an accuracy of nothing; one of nearly all
@@ -132,6 +132,17 @@ def judges_nothing(seen: Evidence) -> Iterator[Finding]:
             f" is the same for all completions of a prompt, though right and wrong ones are among them ({alike} groups)"
         )
         yield found("no reward judges the task", 0.9, said, JUDGED)
+    elif rising(seen) and (numbers := [sample for sample in seen.last if _numbers(sample)]) and len(numbers) >= 24:
+        right = share(map(has_answer, numbers))
+        if right < 0.05:
+            said += f" rises, and {right:.0%} of the last completions end with the number that is the gold answer"
+            yield found("no reward judges the task", 0.7, said, JUDGED)
+
+
+def _numbers(sample: Sample) -> bool:
+    """Return whether the gold answer is a number and what the completion ends with is one."""
+    given = answers(sample.text)
+    return sample.gold is not None and all(NUMBER.fullmatch(one) for one in (sample.gold, *given[:1])) and bool(given)
 
 
 def _alike(seen: Evidence) -> int:

@@ -1,6 +1,7 @@
 """Findings about how the policy moves: too far, too little, not at all, and on wrong logprobs."""
 
 from collections.abc import Iterator
+from statistics import median
 
 from grpo.doctor.findings.evidence import FORMATS, Evidence
 from grpo.doctor.findings.kinds import Finding, found
@@ -13,6 +14,7 @@ MISMATCH, ASKED_MISMATCH, FAR, CLIPPED = (
 )  # k3, of settings that make one; KL in nats a token; share of tokens outside the clip range
 STILL = 5e-5  # nats a token: a policy that has not moved
 LARGE_BONUS = 0.05  # entropy_coef; 0.001 to 0.01 are common
+NEAR = 5  # steps before and after one that its gradient norm is compared with
 FLAT_STEPS = 8  # steps from which a reward can be called flat
 
 
@@ -100,13 +102,17 @@ def gradient_spikes(seen: Evidence) -> Iterator[Finding]:
     norms = [norm for norm in seen.values("grad_norm") if norm > 1e-8]
     if len(norms) < 6:
         return
-    usual, most = sorted(norms)[len(norms) // 2], max(norms)
-    beyond = most / usual
+    usual = median(norms)
+    # Compared with the steps around it: the norm of a run that learns well falls by itself.
+    around = [norms[max(0, i - NEAR) : i] + norms[i + 1 : i + 1 + NEAR] for i in range(len(norms))]
+    beyond, most, near = max(
+        (norm / median(others), norm, median(others)) for norm, others in zip(norms, around, strict=True)
+    )
     if beyond > 10 and most > 2:
         yield found(
             "gradient spikes",
             0.6 + min(0.3, beyond / 300),
-            f"the gradient norm reached {most:.3g}, {beyond:.0f} times the usual {usual:.2g} (max_grad_norm {limit:g})",
+            f"the gradient norm reached {most:.3g}, {beyond:.0f} times that of the steps around it, {near:.2g} (max_grad_norm {limit:g})",
             f"max_grad_norm={min(limit, 1.0):g}",
         )
     elif usual > 50 and limit > 50:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from grpo.doctor.findings import diagnose
-from tests.grpo.doctor.made import OWN, Made
+from tests.grpo.doctor.made import OWN, Made, said
 
 CJK = "第一步我们先把两个数字加起来然后再看看结果是不是对的"
 
@@ -186,3 +186,49 @@ def test_an_environment_that_fails_is_named_before_what_follows_from_it(run):
     run.all(environment__failed=0.9)
     run.each(lambda row, rng: {"rewards": {"environment": 0.0}, "reward": 0.0})
     assert names(run)[0] == "environment fails"
+
+
+def never_the_gold_number(run: Made) -> Made:
+    """A reward of the user's rises, and no completion ends with the gold answer."""
+    run.paid({OWN: 1.0}, lambda row: len(row["completion"]) % 7 / 7)
+    run.each(lambda row, rng: {"completion": said(rng, int(row["answer"]), False)})
+    for step in run.metrics:
+        step["reward"] = 0.1 + 0.02 * step["step"]
+    return run
+
+
+def test_a_reward_that_rises_while_no_answer_is_right_judges_nothing(run):
+    assert "no reward judges the task" in names(never_the_gold_number(run))
+
+
+def test_gold_answers_that_are_no_numbers_may_be_read_by_the_reward_in_another_way(run):
+    never_the_gold_number(run).each(lambda row, rng: {"answer": f"case {row['answer']}"})
+    assert "no reward judges the task" not in names(run)
+
+
+def test_a_reward_that_pays_words_of_the_prompt_is_copying_though_no_run_of_them_is_there(run):
+    def change(row, rng):
+        many = rng.random() < 0.7
+        extra = "flour near butter with sugar" if many else "nothing that was ever asked here"
+        return {
+            "prompt": "sugar plus flour plus butter ?",
+            "completion": f"so {rng.random()} {extra} <answer> 0 </answer>",
+            "rewards": {OWN: float(many)},
+            "reward": float(many),
+        }
+
+    run.paid({OWN: 1.0}, lambda row: 0.0).each(lambda row, rng: {"prompt": "sugar plus flour plus butter ?"})
+    run.each(change, first=7)
+    assert names(run)[0] == "copies the prompt"
+
+
+def test_a_reward_of_characters_pays_length_and_not_the_repetition_that_comes_of_it(run):
+    def longer(row, rng):
+        times = rng.randrange(4, 40)
+        text = "carefully considering " * times
+        return {"completion": text, "tokens": 30 + times % 5, "rewards": {OWN: len(text) / 900}}
+
+    run.paid({OWN: 1.0}, lambda row: len(row["completion"]) / 900).each(longer, first=7)
+    for step in run.metrics:
+        step["completions/mean_length"] = 30.0 + step["step"]
+    assert names(run)[0] == "length without gain"
