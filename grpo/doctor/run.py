@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rewards import RewardSet
 
 SPARE_DISK_BYTES = 500_000_000  # curves, completions and what else a run writes
+FEW_TASKS, MANY_TIMES = 64, 4  # as many tasks, seen as often, are called memorised when the run is over
 CHARACTERS_PER_TOKEN = 3  # a cautious guess for a prompt that is not tokenised here
 TEMPLATE_TOKENS = {"chat": 60, "plain": 0, "r1_zero": 130}
 
@@ -182,6 +183,11 @@ def work(report: Report, config: Config, env: "Env | None") -> None:
         f"{config.steps} steps x {config.prompts_per_step} prompts x {config.num_generations} samples = "
         f"{config.steps * config.batch:,} completions of at most {config.max_completion_length} tokens"
     )
+    few = False
     if env is not None:
-        said += f"; {config.steps * config.prompts_per_step / len(env.tasks('train')):.2g} times through the tasks"
-    report.say("ok", "work", said)
+        tasks = len(env.tasks("train"))
+        times = config.steps * config.prompts_per_step / tasks
+        said += f"; {times:,.0f} times through the tasks" if times >= 10 else f"; {times:.2g} times through the tasks"
+        few = tasks <= FEW_TASKS and times >= MANY_TIMES
+        said += f": {tasks} is so few that they are learned by heart" if few else ""
+    report.say("warn" if few else "ok", "work", said)

@@ -115,13 +115,15 @@ def _variables(content: Content) -> dict[str, Any]:
     reading, table = content.reading, content.table
     runs = reading.runs
     detailed = range(min(len(runs), MOST_DETAILED))
+    drawn = panels(runs)
     return {
         "runs": runs,
         "title": "GRPO: " + ", ".join([*(one.title for one in reading.pipelines)] or [run.label for run in runs]),
         "paths": reading.paths,
         "judgements": content.judgements,
         "stories": [(pipeline, story(pipeline, runs)) for pipeline in reading.pipelines],
-        "panels": panels(runs),
+        "panels": drawn,
+        "banded": any(panel.drawing.bands for panel in drawn),
         "smoothed": any(len(run.metrics) >= curves.SMOOTHED_FROM for run in runs),
         "bad_lines": sum(part.bad for part in table.parts),
         "tasks": [(runs[place], pass_rates(table, place)) for place in detailed],

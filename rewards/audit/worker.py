@@ -12,11 +12,14 @@ import time
 from typing import Any
 
 
-def judge(reward: Any, row: dict[str, Any]) -> dict[str, Any]:
-    """The value of one row, the seconds it took, and what went wrong."""
+def judge(reward: Any, row: dict[str, Any], *, users: bool) -> dict[str, Any]:
+    """The value of one row, the seconds it took, and what went wrong; `users`: the reward is not this package's."""
     from rewards.compose import FAILED_CALL, checked
+    from rewards.users.arguments import CallState, Logged
 
     columns = {name: [value] for name, value in row["columns"].items()}
+    if users:
+        columns |= Logged().arguments(CallState())
     start = time.perf_counter()
     try:
         returned = reward(prompts=[row["prompt"]], completions=[row["completion"]], completion_ids=None, **columns)
@@ -44,7 +47,7 @@ def main() -> None:
         return
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in lines:
-        print(json.dumps(judge(reward, json.loads(line))), file=out, flush=True)
+        print(json.dumps(judge(reward, json.loads(line), users=":" in order["reward"])), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ class CallState:
     """The `trainer_state` of a reward: plain values, with the names of transformers' TrainerState."""
 
     global_step: int = 0  # rollout batches learned from so far
-    max_steps: int = 0  # of the run
+    max_steps: int = 1  # of the run; a reward that is only tried out may divide by it as well
     epoch: float = 0.0  # passes over the prompts so far
-    num_train_epochs: float = 0.0  # passes over the prompts in the whole run
+    num_train_epochs: float = 1.0  # passes over the prompts in the whole run
 
 
 @dataclass

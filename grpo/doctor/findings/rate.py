@@ -112,7 +112,8 @@ def gradient_spikes(seen: Evidence) -> Iterator[Finding]:
         yield found(
             "gradient spikes",
             0.6 + min(0.3, beyond / 300),
-            f"the gradient norm reached {most:.3g}, {beyond:.0f} times that of the steps around it, {near:.2g} (max_grad_norm {limit:g})",
+            f"the gradient norm reached {most:.3g}, {beyond:.0f} times that of the steps around it, {near:.2g} "
+            f"(max_grad_norm {limit:g})",
             f"max_grad_norm={min(limit, 1.0):g}",
         )
     elif usual > 50 and limit > 50:

@@ -2,11 +2,15 @@
 
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from envs import Env, Reply, Task
 
 if TYPE_CHECKING:
     from grpo.types import LossInputs, LossOutputs
@@ -75,6 +79,34 @@ def copies(prompts, completions, **columns):
 def echo(prompts, completions, **columns):
     pairs = [(set(prompt.split()), set(c.split())) for prompt, c in zip(prompts, completions, strict=True)]
     return [2 * len(asked & said) / len(asked) for asked, said in pairs]
+
+
+def overlap(prompts, completions, **columns):
+    found = []
+    for prompt, completion in zip(prompts, completions, strict=True):
+        asked, said = prompt.split(), completion.split()
+        pairs = set(pairwise(asked))
+        same_words = len(set(asked) & set(said)) / len(set(asked))
+        found.append(sum(pair in pairs for pair in pairwise(said)) / 5 + same_words)
+    return found
+
+
+def characters(completions, **columns):
+    return [len(completion) / 150 for completion in completions]
+
+
+def agreement(completions, **columns):
+    return [completions.count(completion) / len(completions) for completion in completions]
+
+
+def by_gold(completions, answer, **columns):
+    return [int(gold) / LARGEST for gold in answer]
+
+
+def distance(completions, answer, **columns):
+    found = [re.search(r"<answer> (\d+) </answer>$", completion) for completion in completions]
+    pairs = zip(found, answer, strict=True)
+    return [1 - min(abs(int(match[1]) - int(gold)), 10) / 10 if match else 0.0 for match, gold in pairs]
 
 
 def wrongness(completions, answer, **columns):
@@ -181,6 +213,18 @@ def six():
     return _sums(6, 200)
 
 
+def five():
+    return _sums(5, 150)
+
+
+def repeated_rows():
+    return _sums(3, 5) * 60
+
+
+def language_column():
+    return [row | {"language": "zh"} for row in _sums(3, 300)]
+
+
 def two():
     return _sums(3, 2)
 
@@ -197,26 +241,87 @@ def foreign():
     return [row | {"prompt": f"What do {row['prompt'].replace('+', 'and')} make together ?"} for row in _sums(3, 200)]
 
 
-# Losses and a sampler
+# Environments
+
+
+class Talk:
+    """Asks again after a wrong answer, once."""
+
+    tools = ()
+
+    def __init__(self, task: Task, mode: str) -> None:
+        self.task, self.mode, self.tries = task, mode, 0
+
+    def reply(self, message):
+        self.tries += 1
+        if self.mode == "raising" and len(message["content"]) % 3:
+            raise ConnectionError("the game's server does not answer")
+        if self.mode == "hanging":
+            time.sleep(4)
+        if self.mode == "speechless":
+            return "well done"  # no Reply
+        right = f"<answer> {self.task.columns['answer']} </answer>" in message["content"]
+        if right or self.tries == 2:
+            return Reply(done=True, rewards={"right": right / self.tries})
+        return Reply([{"role": "user", "content": self.task.columns["again"]}])
+
+
+class Talking(Env):
+    """Sums that are talked about."""
+
+    def converse(self, task):
+        return Talk(task, task.columns["mode"])
+
+
+def _talking(mode: str) -> Talking:
+    tasks = [
+        Task(
+            f"{place}: {row['prompt']}",
+            [{"role": "user", "content": row["prompt"]}],
+            {"answer": row["answer"], "again": row["prompt"], "mode": mode},
+        )
+        for place, row in enumerate(_sums(3, 200))
+    ]
+    return Talking(mode, {"train": tasks, "test": tasks[:20]})
+
+
+def talking():
+    return _talking("talking")
+
+
+def raising():
+    return _talking("raising")
+
+
+def hanging():
+    return _talking("hanging")
+
+
+def speechless():
+    return _talking("speechless")
+
+
+# Advantages, losses and samplers
+
+
+def heavy(inputs):
+    """Weigh a group now and then three thousand times."""
+    import mlx.core as mx
+
+    from grpo.advantages import group_advantages
+
+    rare = [3000.0 if random.Random(group.prompt.text).random() < 0.04 else 1.0 for group in inputs.groups]
+    return group_advantages(inputs.rewards) * mx.array(rare)[:, None]
+
+
+def none(inputs):
+    return 0 * inputs.rewards
 
 
 def without_gradient(inputs: "LossInputs") -> "LossOutputs":
     from grpo.types import LossOutputs
 
     return LossOutputs(-(inputs.sampler_logprobs + 1e-12 * inputs.policy_logprobs) * inputs.mask)
-
-
-def sharpening(inputs: "LossInputs") -> "LossOutputs":
-    import mlx.core as mx
-
-    from grpo.types import LossOutputs
-
-    assert inputs.entropies is not None
-    ratio = mx.exp((inputs.policy_logprobs - inputs.sampler_logprobs) * inputs.mask)
-    return LossOutputs(-ratio * inputs.advantages[:, None] + 30 * inputs.entropies)
-
-
-sharpening.needs = {"entropies"}  # type: ignore[attr-defined]
 
 
 def infinite_at_times(inputs: "LossInputs") -> "LossOutputs":
@@ -235,3 +340,32 @@ def hotter(inputs: Any) -> Iterator[Any]:
 
     sampling = replace(inputs.request.sampling, temperature=1.6)
     return engine(replace(inputs, request=replace(inputs.request, sampling=sampling)))
+
+
+def renormalised(inputs: Any) -> Iterator[Any]:
+    """Report logprobs of another distribution than was sampled from."""
+    from grpo.rollout.source import engine
+
+    for place, group in engine(inputs):
+        rollouts = [replace(one, logprobs=tuple(0.7 * logprob for logprob in one.logprobs)) for one in group.rollouts]
+        yield place, replace(group, rollouts=tuple(rollouts))
+
+
+STALE: list[Any] = []
+
+
+def stale(inputs: Any) -> Iterator[Any]:
+    """Sample with the weights of the first step, for ever."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten, tree_unflatten
+
+    from grpo.rollout.source import engine
+
+    model = inputs.policy.model
+    now = tree_flatten(model.parameters())
+    if not STALE:
+        STALE.extend((name, mx.array(value)) for name, value in now)
+    model.update(tree_unflatten(STALE))
+    groups = list(engine(inputs))
+    model.update(tree_unflatten(now))
+    return iter(groups)

@@ -3,7 +3,10 @@
 `python tests/grpo/doctor/planted.py FOLDER [NAME ...]` makes them (seconds each) and prints what the doctor says.
 """
 
+import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +19,9 @@ LONG = ("learning_rate=1e-3", "steps=40")
 UNBOUNDED = ("scale_rewards=none", "max_grad_norm=1e9", "steps=16")
 ADAPTERS = ("fine_tune=lora", "learning_rate=2e-3", "num_generations=8", "seed=3")
 TWO = ("--samplers", "--learners")  # on a process each
+FEW = ("prompts_per_step=6", "num_generations=12", "num_updates=2")
+CORPUS, STUDENT = "distill.sft", "distill.student"  # the command, where it is another one
+TALK = ("model=chatty", "template=chat", "reward_weights={environment: 1.0}", "max_conversation_length=100")
 
 # name -> (the finding that must come first, settings)
 FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -97,7 +103,6 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "repetition",
         (*ALONE, "reward_weights.faulty:most_common=1.0", *ADAPTERS, "steps=50"),
     ),
-    "sharpened": ("entropy collapse", ("loss_type=faulty:sharpening", "steps=24", "seed=7")),
     "entropy_bonus": ("entropy bonus too strong", ("entropy_coef=1.0", "steps=20")),
     "rare_debt": ("gradient spikes", ("reward_weights.faulty:rare_debt=1.0", *UNBOUNDED, "fine_tune=lora")),
     "infinite_loss": ("gradient spikes", ("loss_type=faulty:infinite_at_times", *ADAPTERS)),
@@ -135,6 +140,57 @@ FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "temperature_2": ("temperature too high", (*ADAPTERS, "temperature=2.0")),
     "temperature_02_adapters": ("temperature too low", (*ADAPTERS, "temperature=0.2")),
     "beta_3": ("KL penalty too strong", (*ADAPTERS, "beta=3.0", "steps=20")),
+    # A fourth choice: environments, students, a corpus, models that are set up wrongly.
+    "raising": ("environment fails", (*TALK, "data=faulty:raising")),
+    "hanging": ("environment fails", (*TALK, "data=faulty:hanging", "reply_timeout_seconds=1", "steps=4", *FEW)),
+    "speechless": ("environment fails", (*TALK, "data=faulty:speechless", "steps=8")),
+    "stale": ("mismatch", ("rollout_source=faulty:stale", "learning_rate=4e-4", *FEW)),
+    "renormalised": ("mismatch", ("rollout_source=faulty:renormalised", *ADAPTERS)),
+    "heavy_groups": ("gradient spikes", ("advantage=faulty:heavy", "steps=16", "seed=31", *FEW)),
+    "repeated_rows": ("memorised prompts", ("data=faulty:repeated_rows", "steps=25", *FEW)),
+    "skilled_dr_grpo": ("too easy", ("model=skilled", "algorithm=dr_grpo", *ALONE[1:], *FEW)),
+    "by_gold": ("no reward judges the task", (*ALONE, "reward_weights.faulty:by_gold=1.0", *FEW)),
+    "pays_agreement": (
+        "no reward judges the task",
+        (*ALONE, "data=faulty:five", "reward_weights.faulty:agreement=1.0", "learning_rate=6e-4", "steps=25", *FEW),
+    ),
+    "pays_characters": (
+        "length without gain",
+        (
+            "reward_weights.accuracy=0.2",
+            *ALONE[1:],
+            "reward_weights.faulty:characters=1.0",
+            "learning_rate=4e-4",
+            "steps=25",
+        ),
+    ),
+    "pays_overlap": ("copies the prompt", (*ALONE, "reward_weights.faulty:overlap=1.0", *LONG, "beta=0", *FEW)),
+    "short_schedule": ("truncated", ("length_schedule=[[0, 12]]",)),
+    "ends_by_think": ("stops at once", ("model=ends_by_think",)),
+    "chat_marks": ("wrong template", ("model=marked", "template=chat")),
+    "language_column": (
+        "language drift",
+        (
+            "data=faulty:language_column",
+            "reward_weights.language=1.0",
+            "reward_weights.accuracy=0.3",
+            "learning_rate=6e-4",
+            "steps=25",
+        ),
+    ),
+    "no_advantage": ("dead adapters", ("advantage=faulty:none", *ADAPTERS)),
+    "reuse_unclipped": (
+        "learning rate too high",
+        ("num_iterations=6", "num_updates=1", "epsilon=100", "epsilon_high=100", "beta=1e-6", "learning_rate=1e-3"),
+    ),
+    "corpus_rate": ("learning rate too high", (CORPUS, "learning_rate=0.5")),
+    "corpus_rate_adapters": ("learning rate too high", (CORPUS, "fine_tune=lora", "learning_rate=0.6")),
+    "corpus_by_heart": (
+        "memorised prompts",
+        (CORPUS, "data=small", "epochs=40", "validation_share=0.25", "learning_rate=1e-3", "examples_per_step=8"),
+    ),
+    "corpus_rate_low": ("learning rate too low", (CORPUS, "learning_rate=1e-8")),
+    "student_rate": ("learning rate too high", (STUDENT, "learning_rate=0.05")),
 }
 
 HEALTHY: dict[str, tuple[str, ...]] = {
@@ -162,34 +218,90 @@ HEALTHY: dict[str, tuple[str, ...]] = {
     "with_samplers": (*TWO, *ADAPTERS, "seed=28", "max_staleness=1", "steps=20"),
     "entropy_kept": ("seed=29", "entropy_coef=0.001", "advantage=max_rl", "steps=16"),
     "bfloat16": ("dtype=bfloat16",),
+    "corpus": (CORPUS,),
+    "student": (STUDENT,),
+    "environment": (*TALK, "data=faulty:talking", "steps=20", *FEW),
+    "dora": ("fine_tune=dora", "learning_rate=2e-3", "beta=0", "seed=51", *FEW),
+    "sapo": ("algorithm=sapo", "seed=52", "steps=16", *FEW),
+    "graded": (*ALONE, "reward_weights.faulty:distance=1.0", "seed=54", "eval_every=8", "eval_tasks=40", *FEW),
+    "filtered": ("dynamic_sampling=true", "dynamic_sampling_rounds=3", "replay_size=20", "seed=58", *FEW),
 }
 
-# Cold starts of the models that the runs begin with; a run names its own by `model=NAME`.
-MODELS: dict[str, dict[str, float]] = {
-    "half": {"steps": 360, "wrong": 0.3, "mixed": 0.2, "broken": 0.3},
-    "skilled": {"steps": 900, "wrong": 0.0, "mixed": 0.0, "broken": 0.0},
-}
+SETTINGS = {
+    CORPUS: (
+        "fine_tune=full", "template=plain", "examples_per_step=16", "token_budget=1024", "packing=false",
+        "learning_rate=5e-4", "epochs=1", "validation_share=0.1", "eval_every=5", "data=large",
+    ),
+    STUDENT: (
+        "method=on_policy", "fine_tune=full", "template=plain", "data=digit_sums", "steps=16", "prompts_per_step=6",
+        "num_generations=8", "max_completion_length=40", "learning_rate=3e-4", "max_rows=256", "token_budget=16384",
+    ),
+}  # fmt: skip
+ROWS = {"small": 24, "large": 320, "lessons": 5000}  # worked solutions of the corpora
+CHAT = "{% for m in messages %}{{ m['content'] + ' ' }}{% endfor %}"
+MARKED = "{% for m in messages %}<|im_start|> {{ m['role'] }} {{ m['content'] }} <|im_end|> {% endfor %}"
 
 
-def made(folder: Path, model: Path, settings: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    """Train in a folder; a run that ends with an error is a run as well."""
-    command = [sys.executable, "-m", "grpo.train", "--config", str(RECIPE), "--output", str(folder)]
-    if settings[:2] == TWO:
-        launcher = [str(Path(sys.executable).parent / "mlx.launch"), "-n", "2", "--"]
-        command, settings = [*launcher, *command, "--samplers", "1", "--learners", "1"], settings[2:]
-    given = {pair.partition("=")[0]: pair for pair in (*SHORT, *settings, f"model={model}")}
+def made(folder: Path, models: Path, settings: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Train in a folder, from a model of the folder `models`; a run that ends with an error is a run as well."""
+    model = embedded(models, model_of(settings))
+    launcher: list[str] = [sys.executable]
+    module, more, given = "grpo.train", ["--config", str(RECIPE)], SHORT
+    if settings[0] in SETTINGS:
+        module, more, given, settings = settings[0], [], SETTINGS[settings[0]], settings[1:]
+    elif settings[:2] == TWO:
+        launcher = [str(Path(sys.executable).parent / "mlx.launch"), "-n", "2", "--", sys.executable]
+        more, settings = [*more, "--samplers", "1", "--learners", "1"], settings[2:]
+    keys = {pair.partition("=")[0]: pair for pair in (*given, *settings, f"model={model}")}
+    if module == CORPUS:
+        keys["data"] = f"data={corpus(models, keys['data'].removeprefix('data='))}"
+    if module == STUDENT:
+        keys["teacher"] = f"teacher={embedded(models, 'skilled')}"
+    command = [*launcher, "-m", module, "--output", str(folder), *more, *keys.values()]
     paths = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
     how = {"capture_output": True, "text": True, "cwd": folder.parent}
-    return subprocess.run([*command, *given.values()], env={**os.environ, "PYTHONPATH": paths}, **how)
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, **how)
 
 
-def embedded(folder: Path, name: str = "half") -> Path:
-    """Return a directory with the embedded model of a name, made once."""
-    from grpo.config.sections import ColdStart
-    from grpo.model.miniature import build
+def corpus(models: Path, name: str) -> Path:
+    """Return a corpus of worked solutions, written once."""
+    from envs import make
+    from envs.digit_sums import chain
 
-    if not (folder / "config.json").exists():
-        build(folder, ColdStart(**MODELS[name]), 11)
+    path = models / f"{name}.jsonl"
+    if not path.exists():
+        tasks, rng = list(make("digit_sums", seed=11).tasks("train")), random.Random(1)
+        drawn = [rng.choice(tasks) for _ in range(ROWS[name])]
+        path.write_text("".join(json.dumps({"prompt": one.prompt, "completion": chain(one)}) + "\n" for one in drawn))
+    return path
+
+
+def embedded(models: Path, name: str = "half") -> Path:
+    """Return a directory with the embedded model of a name, made once: half right, skilled, or set up otherwise."""
+    folder = models / f"model_{name}"
+    if (folder / "config.json").exists():
+        return folder
+    if name == "half":
+        from grpo.config.sections import ColdStart
+        from grpo.model.miniature import build
+
+        build(folder, ColdStart(steps=360, wrong=0.3, mixed=0.2, broken=0.3), 11)
+    elif name == "skilled":
+        taught = models / "taught"
+        lessons = ("data=lessons", "examples_per_step=32", "learning_rate=1e-3", "validation_share=0", "eval_every=0")
+        made(taught, models, (CORPUS, *lessons)).check_returncode()
+        base = ["--model", str(embedded(models)), "--adapter", str(taught), "--output", str(folder)]
+        subprocess.run([sys.executable, "-m", "distill.export", *base], check=True, capture_output=True, cwd=ROOT)
+    else:
+        from grpo.model.miniature import vocabulary
+
+        shutil.copytree(embedded(models), folder)
+        file, changes = {
+            "chatty": ("tokenizer_config.json", {"chat_template": CHAT}),
+            "marked": ("tokenizer_config.json", {"chat_template": MARKED}),
+            "ends_by_think": ("config.json", {"eos_token_id": [1, vocabulary().index("<think>")]}),
+        }[name]
+        (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
     return folder
 
 
@@ -207,9 +319,8 @@ def main(arguments: list[str]) -> None:
     for name, settings in [*((n, s) for n, (_, s) in FAULTS.items()), *HEALTHY.items()]:
         if names and name not in names:
             continue
-        run, start = folder / name, model_of(settings)
-        model = embedded(folder / f"model_{start}", start)
-        ended = None if (run / "metrics.jsonl").exists() else made(run, model, settings)
+        run = folder / name
+        ended = None if (run / "metrics.jsonl").exists() else made(run, folder, settings)
         if ended is not None and ended.returncode:
             print(f"{name}: exit {ended.returncode}: {ended.stderr.strip()[-300:]}")
         try:

@@ -256,6 +256,13 @@ def test_steps_and_completions_are_counted(capsys):
     assert "0.019 times through the tasks" in line(report, "work")
 
 
+def test_few_tasks_seen_often_are_a_warning(capsys):
+    # 30 * 4 = 120 prompts of 2 tasks
+    _, report, _ = seen(capsys, "steps=30", "prompts_per_step=4", "num_updates=1", "data_options.limit=2")
+    assert "; 60 times through the tasks: 2 is so few that they are learned by heart" in line(report, "work")
+    assert line(report, "work").startswith("warn")
+
+
 def test_bfloat16_on_a_cpu_is_a_warning(capsys, monkeypatch):
     import mlx.core as mx
 

@@ -39,6 +39,7 @@ HOSTILE = [
     row(TEX, 0.0, task="tex"),
     row(WORSE, 0.0, task=WORSE, answer=WORSE, problem=WORSE, ended=WORSE),
     row("\x1b" * 50_000 + "$x$ " * 20_000, 0.0, task="controls and formulas"),
+    row("It is 5.", 1.0, task="instructed", answer="5", prompt="Think between <think> and </think>."),
     row("5", 1.0, 0.2, task="tools", messages=MESSAGES, turns=[{}, {}]),
     row("a b c", 1.0, 0.2, task="tokens", logprobs=[-0.1, -2.0, -5.0], entropies=[0.1, 1.0, 3.0],
         token_texts=["a", " <img src=x>", " c"], policy_logprobs=[-0.1, -1.0, -5.0], reference_logprobs=[0, -1, -4]),
@@ -157,6 +158,9 @@ def test_what_is_said_is_shown_as_it_is_meant(browser, report, hostile):
     assert page.locator("#list .call", has_text='add({"a": "<b>"})').count() == 1
     tools = page.locator("#list article", has_text="tool add")
     assert "answer\n5" in tools.locator(".answers").inner_text()
+    assert page.locator("#list .prompt", has_text="Think between <think> and </think>.").count() == 1
+    untagged = page.locator("#list article", has_text="It is 5.")
+    assert "answer\nnot in <answer> or \\boxed{}\ngold\n5" in untagged.locator(".answers").inner_text()
 
 
 def test_tokens_are_coloured_by_what_the_rows_hold(browser, report, hostile):

@@ -84,7 +84,15 @@ def test_whatever_a_reward_does_the_other_cases_are_judged(tmp_path, monkeypatch
 
 
 def test_columns_reach_the_reward_and_labels_do_not(tmp_path, monkeypatch):
-    body = "return [float(sorted(columns) == ['answer', 'completion_ids', 'prompts'])]"
+    given = ["answer", "completion_ids", "log_extra", "log_metric", "prompts", "trainer_state"]
+    body = f"return [float(sorted(columns) == {given})]"
+    row = {"completion": "x", "answer": "3", "id": "1", "kind": "hack", "why": "w", "expected": 1}
+    assert audited(tmp_path, monkeypatch, body, [row])[1]["summaries"][0]["right"] == 1
+
+
+def test_a_reward_may_log_and_divide_by_the_runs_steps_as_the_docs_show(tmp_path, monkeypatch):
+    state = "columns['trainer_state']"
+    body = f"columns['log_metric']('a', 1)\n    return [1.0 - {state}.global_step / {state}.max_steps]"
     row = {"completion": "x", "answer": "3", "id": "1", "kind": "hack", "why": "w", "expected": 1}
     assert audited(tmp_path, monkeypatch, body, [row])[1]["summaries"][0]["right"] == 1
 
