@@ -33,7 +33,8 @@ def troubleshooting() -> str:
         "# Troubleshooting\n\n",
         MADE,
         "`python -m grpo.doctor RUN` looks at a run, finished or not (SFT and students too), and prints what it\n"
-        "finds: the most probable cause first, with what was seen, how sure that is, and what to try. These are its findings. A run warns of\n"
+        "finds: the most probable cause first, with what was seen, how sure that is, and what to try. These\n"
+        "are its findings. A run warns of\n"
         "the same while it goes, as far as its metrics show them.\n",
     ]
     for name, kind in KINDS.items():
