@@ -14,7 +14,8 @@ from grpo.rollout.engine import Request, generate
 from grpo.rollout.prompts import render
 from grpo.rollout.sampler import Sampling
 from grpo.rollout.stopping import stops
-from grpo.types import Rollout
+from grpo.scoring import failed_dialogues, tool_tracebacks
+from grpo.types import Group, Rollout
 from rewards.sections import opened_by_prompt
 
 OnTokens = Callable[[int], None]
@@ -41,6 +42,7 @@ class Drawn:
     completions: tuple[Completion, ...]
     left_out: str | None = None
     tools: tuple[Any, ...] = ()  # schemas of those the prompt shows
+    raised: tuple[tuple[str, str], ...] = ()  # ("environment" or "tool", traceback)
 
     @property
     def opened(self) -> bool:
@@ -91,10 +93,18 @@ class ModelSampler:
         )
         for place, group in generate(self.policy, [prompts[number] for number in fitting], request, on_tokens):
             schemas = tuple(tool.schema for tool in tools[fitting[place]])
-            yield Drawn(fitting[place], group.prompt.text, tuple(map(_completion, group.rollouts)), tools=schemas)
+            completions = tuple(map(_completion, group.rollouts))
+            yield Drawn(fitting[place], group.prompt.text, completions, tools=schemas, raised=_raised(group))
 
     def _tools(self, task: Task) -> Sequence[Tool]:
         return () if self.dialogues is None or self.env is None else tools_for(self.env, task)
+
+
+def _raised(group: Group) -> tuple[tuple[str, str], ...]:
+    """What the environment and its tools raised in the conversations of a prompt."""
+    failed = [dialogue.traceback or dialogue.problem or "" for _, dialogue in failed_dialogues([group])]
+    tools = [text for _, text in tool_tracebacks([group])]
+    return (*(("environment", text) for text in failed), *(("tool", text) for text in tools))
 
 
 def _completion(rollout: Rollout) -> Completion:

@@ -100,10 +100,10 @@ class Sampling:
         """The chunk's records in order; prompts are scored while others are still being sampled."""
         pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rewards")
         try:
-            pending = [
-                pool.submit(self._scored, tasks[drawn.number], drawn, rewards, progress)
-                for drawn in sampler.sample(tasks, progress.on_tokens)
-            ]
+            pending = []
+            for drawn in sampler.sample(tasks, progress.on_tokens):
+                self._heard(tasks[drawn.number], drawn)
+                pending.append(pool.submit(self._scored, tasks[drawn.number], drawn, rewards, progress))
             return sorted((future.result() for future in pending), key=lambda record: record.number)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -112,6 +112,14 @@ class Sampling:
         record = score(task, drawn, rewards, self.config.max_completion_length, self._failed)
         progress.on_prompt(record)
         return record
+
+    def _heard(self, task: Task, drawn: Drawn) -> None:
+        """Write what an environment or its tools raised to log.txt, each traceback once; say the first failure."""
+        for what, text in drawn.raised:
+            self.log.write_once(f"task {task.id}, {what}", text)
+            if what == "environment" and what not in self.told:
+                self.told.add(what)
+                self.say(f"  the environment of task {task.id} failed (see log.txt)")
 
     def _failed(self, task: Task, scores: Scores) -> None:
         """Say the first failure of each kind; log.txt has the tracebacks of all."""

@@ -41,7 +41,7 @@ def prune(model: str, blocks: Sequence[int], folder: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     before = after = 0
     for file in sorted(source.glob(WEIGHTS)):
-        weights: Any = mx.load(str(file))
+        weights = _weights(model, file)
         kept = {name: weights[old] for old in weights if (name := renamed(old, places)) is not None}
         before += sum(weight.size for weight in weights.values())
         after += sum(weight.size for weight in kept.values())
@@ -58,6 +58,15 @@ def prune(model: str, blocks: Sequence[int], folder: Path) -> dict[str, int]:
             shutil.copyfile(path, folder / path.name)
     _load(model, folder)
     return {"parameters_before": before, "parameters": after}
+
+
+def _weights(model: str, file: Path) -> dict[str, mx.array]:
+    try:
+        weights: Any = mx.load(str(file))
+    except RuntimeError as error:  # what mlx raises on a file that is torn or none of its kind
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"model {model}: {file.name} can't be read: {reason}") from None
+    return dict(weights)
 
 
 def renamed(name: str, places: Mapping[int, int]) -> str | None:

@@ -14,6 +14,8 @@ MOST_PARTS = 10_000  # blocks or experts, of which each is made one by one
 def check_files(folder: Path) -> None:
     """ValueError, one line, for a directory that no model is to be loaded from."""
     for path in [*folder.glob("*"), *folder.glob(f"{TEMPLATES}/*")]:
+        if path.is_dir() and path.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt"):
+            raise ValueError(f"{path.name} in it is a directory")
         if path.exists() and not path.is_dir() and not path.is_file():
             raise ValueError(f"{path.name} in it is no regular file")
     path = folder / "config.json"

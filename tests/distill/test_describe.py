@@ -6,6 +6,8 @@ import pytest
 
 from distill.corpus.readers import corpus_row, read_corpus
 from distill.describe import describe, language_of, main
+from tests.distill.damage import SETTINGS, TOKENIZER, damage
+from tests.distill.small_models import model_directory
 
 
 def words(text):
@@ -65,6 +67,16 @@ def test_a_wrong_file_is_one_line(tmp_path, capsys, text, said):
     assert main([str(path)]) == 2
     err = capsys.readouterr().err
     assert said in err and err.count("\n") == 1 and not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(("name", "how"), [*TOKENIZER, *SETTINGS])
+def test_a_damaged_tokenizer_is_one_line(tmp_path, capsys, name, how):
+    (tmp_path / "c.jsonl").write_text('{"prompt": "w30", "completion": "w31"}\n')
+    model = model_directory(tmp_path / "model")
+    damage(model, name, how)
+    assert main([str(tmp_path / "c.jsonl"), "--tokenizer", str(model)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: tokenizer {model} can't be loaded: ") and err.count("\n") == 1
 
 
 def test_the_picture_lies_beside_its_corpus(tmp_path, monkeypatch, capsys):

@@ -239,6 +239,15 @@ def test_a_dry_run_says_what_would_be_run_and_leaves_nothing(bench):
     assert code == 2 and "no such directory" in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--limit", "1"]])
+def test_what_a_note_quotes_is_shown_escaped(bench, flags):
+    data = bench.root / "q\x1b]52;c;aGk=\x07.jsonl"
+    data.write_text(bench.data.read_text() + '{"question": ""}\n')  # left out, which the note says
+    code, out, err = bench.run(*flags, "--data", str(data), name="noted")
+    assert code == 0 and "note: left out: " in out and r"q\x1b]52;c;aGk=\x07.jsonl" in out
+    assert "\x1b]" not in out + err and "\x07" not in out + err
+
+
 def test_a_dry_run_names_a_setting_that_the_directory_does_not_allow(bench, whole):
     code, _, err = bench.run("--dry-run", "--seed", "5")
     assert code == 2 and "holds a run with seed 0, now 5" in err

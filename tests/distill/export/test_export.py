@@ -15,6 +15,7 @@ from mlx_lm import load
 
 from distill.export import run as module
 from distill.export.__main__ import main
+from tests.distill.damage import SETTINGS, TOKENIZER, WEIGHTS, damage
 from tests.distill.small_models import TINY, model_directory
 
 TOKENS = mx.array([[30, 41, 52, 33, 44]])
@@ -153,6 +154,15 @@ def test_what_can_not_be_is_one_line_and_code_2(trained, tmp_path, capsys, flags
     assert export(trained, tmp_path / "x", *flags) == 2
     error = capsys.readouterr().err
     assert reason in error and error.count("\n") == 1 and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("name", "how"), [*WEIGHTS, *SETTINGS, *TOKENIZER])
+def test_a_damaged_model_is_one_line_and_leaves_nothing(tmp_path, capsys, name, how):
+    model = model_directory(tmp_path / "model")
+    damage(model, name, how)
+    assert main(["--model", str(model), "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_what_is_there_is_not_overwritten(trained, tmp_path, capsys):

@@ -172,6 +172,12 @@ def test_a_dry_run_finds_what_a_stage_lacks(change, said, tmp_path, capsys):
     assert said in capsys.readouterr().out
 
 
+def test_a_dry_run_shows_names_escaped(capsys):
+    pipeline.main(["--dry-run", "stages.zero.config.data=\x1b]52;c;aGk=\x07.jsonl"])
+    shown = "".join(capsys.readouterr())
+    assert r"data \x1b]52;c;aGk=\x07.jsonl: no such file" in shown and "\x1b" not in shown and "\x07" not in shown
+
+
 def test_a_dry_run_says_the_memory_of_every_stage_that_computes(capsys):
     assert pipeline.main(["--dry-run"]) == 0
     said = capsys.readouterr().out

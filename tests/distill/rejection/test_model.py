@@ -119,6 +119,45 @@ def test_conversations_are_sampled_and_become_rows_of_messages(tmp_path, model, 
     assert rows and all([m["role"] for m in row["messages"]] == ["user", *roles[:3]] for row in rows)
 
 
+RAISES = """
+from envs import Env, Task
+from envs.tools.conversation import ToolConversation
+
+def broken(x: int) -> str:
+    "Break."
+    return {}[x]
+
+class Asks(ToolConversation):
+    turn = 0
+    def reply(self, message):
+        self.turn += 1
+        if self.turn == 2 and ENDS:
+            raise OSError("no board")
+        call = {"id": "1", "function": {"name": "broken", "arguments": {"x": 1}}}
+        return super().reply({"role": "assistant", "content": "", "tool_calls": [call] if self.turn == 1 else []})
+
+class Talks(Env):
+    def converse(self, task):
+        return Asks([broken])
+
+def make(seed=0):
+    return Talks("talks", {"train": [Task(str(i), f"{i} + {i} =", {"answer": "1"}) for i in range(4)]})
+"""
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_the_tracebacks_of_a_tool_and_an_environment_are_in_the_log_once(tmp_path, model, monkeypatch, ends):
+    name = f"raises_{ends}".lower()
+    (tmp_path / f"{name}.py").write_text(RAISES.replace("ENDS", str(ends)))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = [f"data={name}:make", "data_options={}", "rewards=[accuracy]", "template=plain"]
+    run(tmp_path / "out", model, *data, "samples=4", "max_prompts=4")
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert log.count("KeyError: 1") == 1 and "in broken" in log and ", tool\nTraceback" in log
+    assert log.count("OSError: no board") == ends and log.count(", environment\nTraceback") == ends
+    assert log.count("the environment of task") == ends
+
+
 def test_a_server_can_not_converse(tmp_path, monkeypatch):
     from grpo.config.sections import ConfigError
 

@@ -8,6 +8,7 @@ from mlx_lm.utils import load_model
 
 from distill.student.prune import prune, renamed
 from grpo.config.sections import ConfigError
+from tests.distill.damage import SETTINGS, WEIGHTS, damage
 from tests.distill.small_models import model_directory
 
 
@@ -65,6 +66,14 @@ def test_blocks_that_are_not_there_are_refused(model, tmp_path, blocks, said):
     with pytest.raises(ConfigError) as error:
         prune(str(model), blocks, tmp_path / "small")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "how"), [*WEIGHTS, *SETTINGS, ("tokenizer.json", "a pipe")])
+def test_a_damaged_model_is_refused_in_one_line(model, tmp_path, name, how):
+    damage(model, name, how)
+    with pytest.raises(ConfigError) as error:
+        prune(str(model), [0], tmp_path / "small")
+    assert str(error.value).startswith(f"model {model}: ") and "\n" not in str(error.value)
 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path):
