@@ -189,7 +189,8 @@ class Trainer(Loop[TrainerState]):
         metrics |= here().traffic()
         metrics |= {} if self.remote is None else self.remote.metrics(groups, step, ready.decoding)
         metrics |= logged_metrics(scored, metrics)
-        if self.config.completions_every and step % self.config.completions_every == 0:
+        every = self.config.completions_every
+        if every and (step % every == 0 or step + 1 == self.config.steps):
             self.logger.completions(step + 1, self.learner.with_logprobs(groups), scored, advantages)
         if self.logger.view is not None:
             self.logger.view.completions(groups, scored)

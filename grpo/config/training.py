@@ -198,7 +198,9 @@ class Config(ModelSettings, LoggedRun, BenchmarkSettings, AlgorithmSettings, Cor
     eval_greedy: bool = Field(
         False, description="before and after training also take the likeliest token, under summary's greedy"
     )
-    completions_every: int = Field(1, ge=0, description="steps between files of completions; 0 = none")
+    completions_every: int = Field(
+        1, ge=0, description="steps between files of completions; the last step has one as well; 0 = none"
+    )
     completions_logprobs: int = Field(
         0,
         ge=0,

@@ -279,6 +279,11 @@ def test_trls_metric_names_are_used(runs):
     assert all(isinstance(value, int | float) for value in run.metrics[0].values())
 
 
+def test_completions_of_the_last_step_are_saved_whatever_the_interval(runs):
+    files = (runs.run("steps=4", "completions_every=2").folder / "completions").iterdir()
+    assert sorted(path.name for path in files) == [f"step_00000{step}.jsonl" for step in (1, 3, 4)]
+
+
 def test_metrics_are_what_the_completions_say(runs):
     run = runs.run("steps=2")
     total = 0

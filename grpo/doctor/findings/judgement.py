@@ -20,6 +20,7 @@ HACKS = {
     "no reward judges the task", "repetition", "stops at once", "language drift",
 }  # fmt: skip
 UNSTABLE = {"learning rate too high", "KL blow-up", "gradient spikes", "mismatch", "entropy collapse"}
+LEAST_LOSS = 0.02  # share of a loss that a change must have
 EARLY = 3  # steps before which there is no verdict
 VISIBLE = 0.05  # a difference that a reader takes for one
 SURE = 2.0  # standard errors that a difference must have
@@ -131,15 +132,17 @@ def _noise(difference: float, error: float) -> str:
 
 def _supervised(seen: Evidence, first: Finding | None, run: Path) -> Verdict:
     """Return the verdict on a run that minimises a loss on a corpus."""
-    name = next((name for name in (("eval/loss", "loss")) if len(seen.values(name)) > 1), "loss")
-    start, end = seen.start(name), seen.end(name)
+    held = seen.values("eval/loss")  # of the same rows each time: it has no noise but rounding
+    name, start, end, error = "loss", seen.start("loss"), seen.end("loss"), seen.noise("loss")
+    if len(held) > 1:
+        name, start, end, error = "eval/loss", held[0], held[-1], 0.0
     command = f"python -m grpo.report {run}"
     if start is None or end is None or seen.count < EARLY:
         return Verdict("too early", f"{seen.count} step(s) say nothing yet", command)
-    change = _compared(start - end, seen.noise(name))
-    word: Word = "learned" if change == "learned" else "worse" if change == "worse" else "flat"
+    least = max(SURE * error, LEAST_LOSS * abs(start))
+    word: Word = "learned" if start - end > least else "worse" if end - start > least else "flat"
     how = f"{name.replace('_', ' ')} {start:.3f} -> {end:.3f} over {seen.count} logged steps"
-    if first is not None and word != "learned":
+    if first is not None and (word != "learned" or first.name == "learning rate too high"):  # first evaluated too late
         how += f"; {first.name}: {first.evidence}"
         word = "unstable" if first.name in UNSTABLE else word
     return Verdict(word, how, command)

@@ -63,3 +63,16 @@ def test_a_healthy_run_has_no_finding(name, tmp_path):
 def test_the_verdict_says_that_the_rate_is_too_high(tmp_path):
     found = verdict(wrote(tmp_path / "run", **FAULTS["jumps"][1], eval__loss=lambda step: None))
     assert found.word == "unstable" and "learning rate too high" in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("last", "word"), [(0.018, "learned"), (0.0268, "flat"), (0.0272, "flat"), (0.03, "worse")]
+)  # 2% of 0.027: 0.0005
+def test_the_verdict_compares_the_first_held_out_loss_with_the_last(last, word, tmp_path):
+    evaluated = {5: 0.027, 15: 0.025, 30: last}
+    assert verdict(wrote(tmp_path / "run", eval__loss=evaluated.get)).word == word
+
+
+def test_a_run_that_broke_before_its_first_evaluation_has_not_learned(tmp_path):
+    run = wrote(tmp_path / "run", loss=FAULTS["breaks_at_once"][1]["loss"], eval__loss={5: 45.0, 30: 20.0}.get)
+    assert verdict(run).word == "unstable"
