@@ -79,8 +79,11 @@ def read_pipeline(path: Path) -> Pipeline:
     if not shown:
         raise NoStepYet(f"no stage of {path} has made a step yet")
     asked = [one for one in stages if config.get("controls") or not _is_control(config["stages"][one.name])]
+    table = _table(path / TABLE)
     to_come = [stage.name for stage in asked if stage not in shown and not stage.ended]
-    return Pipeline(path, str(config.get("title", path.name)), shown, to_come, _table(path / TABLE))
+    if table:  # written by the last stage, which leaves nothing else
+        to_come = []
+    return Pipeline(path, str(config.get("title", path.name)), shown, to_come, table)
 
 
 def _is_control(stage: object) -> bool:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from statistics import fmean, pstdev
+from statistics import fmean, median
 
 from grpo.doctor.findings.evidence import Evidence
 from grpo.doctor.findings.kinds import Finding, found
 from grpo.doctor.findings.rate import gradient_spikes
 
-SURE = 3.0  # standard deviations of a step's loss
+EARLIEST = 8  # steps before which a loss says little
+SURE = 4.0  # standard deviations of a step's loss
 ROSE = 1.5  # times the best loss: batches of one corpus differ less
 OVERFITTED = 1.1  # times the best held-out loss
 NO_GRADIENT = 1e-6
@@ -19,11 +20,11 @@ LEARNED = 0.02  # share of the loss at the start
 def too_high(seen: Evidence) -> Iterator[Finding]:
     """The loss rose, or jumped and did not come back."""
     end, values = seen.end("loss"), seen.values("loss")
-    if end is None or seen.count < 6:
+    if end is None or seen.count < EARLIEST:
         return
     first = values[0]  # of the model as it was: a first update may break it
-    jumps = [b - a for a, b in pairwise(values[len(values) // 2 :])]
-    one_step = pstdev(jumps) / 2**0.5  # how far a step's loss strays; a difference has the variance of two
+    # How far a step's loss strays: half of normal differences of two are below 0.954 standard deviations of one.
+    one_step = median(abs(b - a) for a, b in pairwise(values)) / 0.954
     best = min(fmean(values[i : i + seen.width]) for i in range(len(values) - seen.width + 1))
     rate = seen.number("learning_rate")
     dropped = sum(seen.values("updates/dropped"))

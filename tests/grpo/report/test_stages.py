@@ -56,6 +56,7 @@ def test_the_table_of_a_finished_pipeline_is_on_the_page_and_escaped(tmp_path):
     table = "| stage | accuracy |\n|---|---|\n| <b>zero | 0.5 **rises** |\n"
     (folder / "stages.md").write_text(f"# Title\n\nWhat it is.\n\n{table}\n## More\n\n- one: <i>\n")
     html = render([folder])
+    assert "Still to come" not in html
     assert '<tr><th scope="row">&lt;b&gt;zero</th><td>0.5 <b>rises</b></td></tr>' in html
     assert "<p>What it is.</p>" in html and "<h3>More</h3>" in html and "<li>one: &lt;i&gt;</li>" in html
 
