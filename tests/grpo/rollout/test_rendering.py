@@ -1,9 +1,12 @@
 """Chat templates are rendered in bounded time and memory, and honest ones to the text that transformers makes."""
 
 import os
+import pickle
 import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,6 +100,14 @@ def test_a_template_that_fills_the_memory_is_refused_in_one_line(bounded, name):
     ) as caught:
         ChatTemplate(Tokenizer(MEMORY[name])).whole(CHAT)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 800
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit a process's memory")
+def test_the_process_itself_refuses_memory_beyond_its_limit():
+    request = pickle.dumps(("{{ ('x' * 1200000000) | length }}", {}))
+    command = [sys.executable, "-m", "grpo.rollout.template_worker", "20", str(1 << 30), "1000"]
+    done = subprocess.run(command, input=len(request).to_bytes(8, "big") + request, capture_output=True, check=True)
+    assert done.stdout.splitlines()[1:] == [b'{"beyond": "takes more memory than it may"}']
 
 
 @pytest.mark.parametrize("name", TIME)
