@@ -109,15 +109,16 @@ def _run(settled: Settled[Config], options: argparse.Namespace) -> None:
 
 def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
     """The before/after table and where to look next."""
-    from rich.console import Console
     from rich.table import Table
 
     from grpo.doctor.findings.judgement import lines_of
     from grpo.report.page import render
     from grpo.runs import checkpoint
     from grpo.runs.log import RunLog
+    from grpo.runs.logger import Output
 
-    console, log = Console(), RunLog(output)
+    checkpoint.write_text(output / "report.html", render([output]))
+    console, log = Output(), RunLog(output)
     before, after = summary["before"], summary["after"]
     if before and after:
         tasks = f"held-out tasks ({after['tasks']})" if "tasks" in after else "benchmarks"
@@ -128,7 +129,6 @@ def _conclude(output: Path, config: Config, summary: dict[str, Any]) -> None:
             table.add_row(label, f"{first:.3f}", f"{last:.3f}")
             log.write(f"{label}: {first:.3f} before, {last:.3f} after")
         console.print(table)
-    checkpoint.write_text(output / "report.html", render([output]))
     show = log.heard(functools.partial(console.print, soft_wrap=True, highlight=False, markup=False))
     for line in lines_of(summary["verdict"], output):
         show(line)

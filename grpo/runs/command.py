@@ -172,19 +172,21 @@ def _exit_code(work: Callable[[], None], go_on: str, begin_again: str, saved: Ca
     from envs import DataError
     from grpo.ranks.alone import RankLost
     from grpo.ranks.session import quiet
-    from grpo.runs.interrupt import Interrupted, TrainingFailed
+    from grpo.runs.interrupt import Interrupted, TrainingFailed, Unread, unread
 
     try:
-        work()
+        try:
+            work()
+        except BrokenPipeError as error:
+            raise Unread if unread() else error from None
     except (ConfigError, DataError) as error:
         return 2 if quiet(error) else refuse(error)
     except Interrupted as error:
         if quiet(error):
             return error.exit_code
-        if saved():
-            say(f"{error}; what was done is saved. Go on with: {go_on}")
-        else:
-            say(f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again}")
+        kept = f"{error}; what was done is saved. Go on with: {go_on}"
+        lost = f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again}"
+        print(printable(kept if saved() else lost), file=sys.stderr if isinstance(error, Unread) else None, flush=True)
         return error.exit_code
     except KeyboardInterrupt:  # before a flag takes signals: while libraries are imported
         say(f"interrupted before the first step. Begin again with: {go_on}")

@@ -1,6 +1,10 @@
 """Stopping a run from outside without losing what it did."""
 
+import contextlib
+import os
+import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
@@ -42,6 +46,24 @@ class StopFlag:
         number = self.decide(self.received)
         if number is not None:
             raise Interrupted(number)
+
+
+class Unread(Interrupted):
+    """Nobody reads what a command prints any more; from here on it goes nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__(signal.SIGPIPE)
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def unread() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more, such as one to `head`."""
+    output = select.poll()
+    with contextlib.suppress(OSError, ValueError):
+        output.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
+    return False
 
 
 class TrainingFailed(RuntimeError):

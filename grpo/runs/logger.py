@@ -14,6 +14,7 @@ from grpo.config.sections import LoggedRun
 from grpo.doctor.findings.judgement import Verdict
 from grpo.doctor.findings.kinds import Finding
 from grpo.runs.boards import boards
+from grpo.runs.interrupt import Unread
 from grpo.runs.live import SMALLEST_HEIGHT, LiveView, draws, token_bar
 from grpo.runs.log import RunLog
 from grpo.runs.rows import TextsOf, completion_rows, to_line
@@ -25,6 +26,15 @@ METRICS = "metrics.jsonl"
 EVENTS = "events.out.tfevents.*"
 
 
+class Output(Console):
+    """The terminal, or a pipe: a run whose pipe is closed is interrupted, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise Unread."""
+        self.quiet = True
+        raise Unread
+
+
 class RunLogger:
     """Writes a run's records; `console` is what the user watches."""
 
@@ -33,7 +43,7 @@ class RunLogger:
     ) -> None:
         """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
         self.output, self.config, self.log = output, config, RunLog(output)
-        self.console = Console(highlight=False)
+        self.console = Output(highlight=False)
         path = output / METRICS
         keep = metrics_bytes or 0
         if path.exists() and path.stat().st_size != keep:

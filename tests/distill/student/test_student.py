@@ -51,6 +51,14 @@ def test_a_sequence_student_is_sft(make):
     assert code == 0 and summary["after"]["validation_loss"] < summary["before"]["validation_loss"]
 
 
+def test_a_pipe_in_the_place_of_its_config_is_one_line(make):
+    (make.root / "s").mkdir()
+    os.mkfifo(make.root / "s" / "config.yaml")
+    _, code, shown = make.run("s", "--resume")
+    assert code == 2 and shown.err.count("\n") == 1
+    assert "config.yaml is no regular file: take it away" in shown.err
+
+
 @pytest.mark.parametrize("kind", ["forward", "reverse", "js"])
 @pytest.mark.parametrize("top_k", [None, 8])
 def test_a_logit_student_comes_nearer_to_its_teacher(make, kind, top_k):

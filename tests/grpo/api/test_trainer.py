@@ -1,6 +1,7 @@
 """The trainer from Python: a program written for TRL, with another import."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -78,6 +79,13 @@ def test_a_finished_run_is_resumed_to_more_steps(tmp_path, settings, model):
         GRPOTrainer(model, even, GRPOConfig(**settings), ROWS).train()
     summary = GRPOTrainer(model, even, GRPOConfig(**{**settings, "max_steps": 3}), ROWS).train(resume=True)
     assert summary["steps"] == 3 and [line["step"] for line in metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_one_line(tmp_path, settings, model):
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / "log.txt")
+    with pytest.raises(ConfigError, match=r"log\.txt is no regular file: take it away"):
+        GRPOTrainer(model, even, GRPOConfig(**settings), ROWS).train()
 
 
 def test_weights_are_1_a_function_unless_given(settings, model):

@@ -46,6 +46,15 @@ def test_a_hostile_file_is_one_line(tmp_path, what):
     assert str(path) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("one merge of many", "<< names 20,000 mappings"), ("many merges of one", "<< takes in too many keys")],
+)
+def test_merges_are_refused_before_they_are_made(what, said):
+    with pytest.raises(ConfigError, match=said):
+        parse_yaml(HOSTILE[what], "x")
+
+
 def test_ordinary_aliases_are_read():
     tree = parse_yaml("a: &words {x: [1, 2]}\nb: *words", "x")
     assert tree == {"a": {"x": [1, 2]}, "b": {"x": [1, 2]}}

@@ -1,6 +1,7 @@
 """`python -m grpo.evaluate`: a run, an adapter or a bare model, on held-out tasks."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -113,6 +114,17 @@ def test_one_that_is_stopped_goes_on_to_the_same_rows(runs, evaluate, monkeypatc
     part = runs.folder("cut") / ".part_000000.jsonl"
     part.write_text(part.read_text().replace('"reward": 0.', '"reward": 5.'))  # changed: sampled again
     assert evaluate(run.folder, "--limit", 6, "--samples", 2, name="cut")[3] == whole
+
+
+@pytest.mark.parametrize("name", ["own/settings.json", "own/completions.jsonl", "run/config.yaml"])
+def test_a_pipe_in_the_place_of_a_file_is_one_line(runs, capsys, name):
+    path = runs.run("steps=1").folder.parent / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    assert main([str(runs.folder("run")), "--limit", "1", "--output", str(runs.folder("own"))]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{path} is no regular file: take it away" in said
 
 
 @pytest.mark.parametrize("name", ["settings.json", "results.json"])

@@ -1,6 +1,9 @@
 """What a command makes of an error: one line and an exit code for what can be put right, a traceback for a bug."""
 
 import errno
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +50,35 @@ def test_an_interrupt_while_libraries_are_imported_is_one_line(capsys):
 
     assert guarded(work, go_on="the command --resume") == 130
     assert capsys.readouterr().out == "interrupted before the first step. Begin again with: the command --resume\n"
+
+
+CLOSED = """
+import sys
+from grpo.runs.command import guarded, say
+from grpo.runs.logger import Output
+def work():
+    while True:
+        {print}
+sys.exit(guarded(work, go_on="GO", saved=lambda: {saved}))
+"""
+
+
+@pytest.mark.parametrize("how", ["say('line')", "Output().print('line')"])
+@pytest.mark.parametrize("saved", [True, False])
+def test_a_reader_that_has_gone_ends_a_command_in_one_line(how, saved):
+    code = CLOSED.format(print=how, saved=saved)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "line\n"
+    process.stdout.close()
+    error = process.stderr.read()
+    assert process.wait(60) == 128 + signal.SIGPIPE
+    assert error.count("\n") == 1 and error.startswith("stopped by SIGPIPE") and error.endswith(": GO\n")
+    assert ("what was done is saved" in error) == saved
+
+
+def test_a_broken_pipe_to_another_process_is_passed_on(capsys):
+    def work():
+        raise BrokenPipeError("a worker's")
+
+    with pytest.raises(BrokenPipeError, match="a worker's"):
+        guarded(work)
