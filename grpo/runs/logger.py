@@ -43,7 +43,7 @@ class RunLogger:
     ) -> None:
         """`metrics_bytes`: how much of metrics.jsonl belongs to the checkpoint that is resumed; the rest is cut off."""
         self.output, self.config, self.log = output, config, RunLog(output)
-        self.console = Output(highlight=False)
+        self.console: Console = Output(highlight=False)
         path = output / METRICS
         keep = metrics_bytes or 0
         if path.exists() and path.stat().st_size != keep:
