@@ -11,6 +11,7 @@ from grpo.doctor.report import Report
 if TYPE_CHECKING:
     from envs import Env
 
+LOOKED_AT = 8  # tasks whose tokens are looked at; the first is shown
 MOST_CHARACTERS = 800  # of the prompt that is shown; a longer one loses its middle
 
 
@@ -19,13 +20,14 @@ def prompt(report: Report, config: Config, env: "Env | None") -> None:
     folder = model_folder(config.model, config.revision)
     if folder is None or env is None or report.wrong_input:
         return
-    from grpo.rollout.prompts import render
+    from grpo.rollout.prompts import misfits, render
     from grpo.rollout.stopping import stops
 
     notes: list[str] = []
     try:
         tokenizer = _tokenizer(folder, config.model)
-        shown = render(env.tasks("train")[0], tokenizer, config, notes=notes)
+        rendered = [render(task, tokenizer, config, notes=notes) for task in env.tasks("train")[:LOOKED_AT]]
+        shown = rendered[0]
         ends = stops(config, tokenizer)
     except ConfigError as error:
         report.refuse("prompt", str(error))
@@ -33,7 +35,7 @@ def prompt(report: Report, config: Config, env: "Env | None") -> None:
     said = [repr(tokenizer.decode([token])) for token in sorted(ends.tokens)] + [repr(text) for text in ends.texts]
     report.say("ok", "prompt", f"{len(shown.tokens)} tokens; a completion ends with {', '.join(said)}; the first is")
     report.quote(_shortened(shown.text))
-    for note in notes:
+    for note in dict.fromkeys([*notes, *misfits(rendered, tokenizer, config)]):
         report.say("warn", "prompt", note)
     if len(shown.tokens) > config.max_prompt_length:
         report.say("warn", "prompt", f"it is longer than max_prompt_length {config.max_prompt_length} and left out")

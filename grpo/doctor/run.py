@@ -189,5 +189,5 @@ def work(report: Report, config: Config, env: "Env | None") -> None:
         times = config.steps * config.prompts_per_step / tasks
         said += f"; {times:,.0f} times through the tasks" if times >= 10 else f"; {times:.2g} times through the tasks"
         few = tasks <= FEW_TASKS and times >= MANY_TIMES
-        said += f": {tasks} is so few that they are learned by heart" if few else ""
+        said += f": {tasks} task(s) are too few, they are learned by heart" if few else ""
     report.say("warn" if few else "ok", "work", said)
