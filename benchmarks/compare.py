@@ -67,7 +67,7 @@ def read_run(folder: Path) -> Run:
     except FileNotFoundError:
         hint = ": its command has to be finished" if (folder / "config.json").exists() else ""
         raise ValueError(f"{folder} holds no results.json{hint}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise ValueError(f"{folder}/results.json is not the result of a benchmark") from None
     if results["figures"]["pass@1"] is None:
         raise ValueError(f"{folder} has no scored answer: there is nothing to compare")

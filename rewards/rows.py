@@ -77,7 +77,7 @@ def read_options(pairs: Sequence[str], names: Sequence[str]) -> dict[str, dict[s
         of_reward = options.setdefault(name, {})
         try:
             of_reward[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             of_reward[key] = text
     return options
 

@@ -209,7 +209,7 @@ def _saved(path: Path) -> dict[str, Any] | None:
     try:
         saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         saved["settings"].keys()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ConfigError(f"{path} can't be read: choose another --output") from None
     return saved
 

@@ -145,13 +145,16 @@ def tools_of(row: Any) -> list[Any]:
     if isinstance(tools, str):
         try:
             tools = json.loads(tools) if tools.strip() else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"tools is no JSON: {error}") from None
     if tools is None:
         return []
     if not isinstance(tools, list):
         raise ValueError(f"tools must be a list of JSON schemas, got {type(tools).__name__}")
-    return [json.loads(tool) if isinstance(tool, str) else tool for tool in tools]
+    try:
+        return [json.loads(tool) if isinstance(tool, str) else tool for tool in tools]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"tools holds a text that is no JSON: {error}") from None
 
 
 def corpus_row(row: Any, **defaults: Any) -> CorpusRow:

@@ -30,7 +30,7 @@ def finished(folder: Path) -> Record | None:
     """The record of a stage that was done; None where there is none that can be read."""
     try:
         return Record(**json.loads((folder / DONE).read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
@@ -62,7 +62,7 @@ def _begun(folder: Path) -> dict[str, str]:
     try:
         found = json.loads((folder / BEGUN).read_text())
         return {key: str(found[key]) for key in ("inputs", "folder")}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

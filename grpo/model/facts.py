@@ -119,27 +119,39 @@ def read_header(file: Path) -> dict[str, tuple[str, list[int]]]:
             header = json.loads(stream.read(length)) if 2 <= length <= 100_000_000 else None
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict):
         raise ValueError(f"{file} is no safetensors file, or only a pointer to one")
-    tensors = {name: part for name, part in header.items() if name != "__metadata__"}
-    end = 8 + length + max((part["data_offsets"][1] for part in tensors.values()), default=0)
+    tensors = {name: _tensor(file, name, part) for name, part in header.items() if name != "__metadata__"}
+    end = 8 + length + max((last for _, _, last in tensors.values()), default=0)
     if file.stat().st_size < end:
         raise ValueError(f"{file} is cut short: {file.stat().st_size} of {end} bytes")
-    return {name: (part["dtype"], part["shape"]) for name, part in tensors.items()}
+    return {name: (dtype, shape) for name, (dtype, shape, _) in tensors.items()}
+
+
+def _tensor(file: Path, name: str, part: Any) -> tuple[str, list[int], int]:
+    """The dtype, shape and last byte that a header gives a tensor."""
+    try:
+        dtype, shape, last = part["dtype"], list(part["shape"]), part["data_offsets"][1]
+    except (KeyError, IndexError, TypeError):
+        dtype, shape, last = None, [], None
+    if not isinstance(dtype, str) or not all(isinstance(size, int) and size >= 0 for size in [*shape, last]):
+        raise ValueError(f"{file}: its header gives tensor {name!r:.80} no dtype, shape and place")
+    return dtype, shape, last
+
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 
 
 def facts_of_settings(settings: Mapping[str, Any], item_bytes: int | None = None) -> ModelFacts:
     """Facts of a Llama-type model from its config.json alone; ValueError if that names none of its sizes."""
     text = settings.get("text_config", settings)
-    try:
-        hidden, blocks, heads = text["hidden_size"], text["num_hidden_layers"], text["num_attention_heads"]
-        inner, vocab = text["intermediate_size"], text["vocab_size"]
-    except KeyError as error:
-        raise ValueError(f"config.json has no {error.args[0]}: what this model needs is not known") from None
-    kv_heads = text.get("num_key_value_heads") or heads
-    head_dim = text.get("head_dim") or hidden // heads
+    if not isinstance(text, Mapping):
+        raise ValueError(f"config.json: text_config must be an object, got a {type(text).__name__}")
+    hidden, blocks, heads, inner, vocab = (_size(text, name) for name in SIZES)
+    kv_heads = _size(text, "num_key_value_heads") if text.get("num_key_value_heads") else heads
+    head_dim = _size(text, "head_dim") if text.get("head_dim") else hidden // heads
     linears = tuple(
         Linear(name, block, inputs, outputs)
         for block in range(blocks)
@@ -159,6 +171,15 @@ def facts_of_settings(settings: Mapping[str, Any], item_bytes: int | None = None
     stored = item_bytes or (4 if "32" in str(text.get("torch_dtype", text.get("dtype", ""))) else 2)
     name = str(settings.get("model_type", "llama"))
     return ModelFacts(name, blocks, hidden, heads, kv_heads, head_dim, vocab, linears, parameters, parameters, stored)
+
+
+def _size(settings: Mapping[str, Any], name: str) -> int:
+    if name not in settings:
+        raise ValueError(f"config.json has no {name}: what this model needs is not known")
+    value = settings[name]
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"config.json: {name} must be a whole number of at least 1, got {value!r:.80}")
+    return value
 
 
 def facts_of_name(name: str) -> ModelFacts | None:
@@ -183,7 +204,8 @@ def _with_tensors(
     facts: ModelFacts, tensors: Mapping[str, tuple[str, list[int]]], settings: Mapping[str, Any]
 ) -> ModelFacts:
     """The same facts with sizes as stored, and the linear layers that are really there."""
-    group_size = (settings.get("quantization") or {}).get("group_size", 64)
+    quantization = settings.get("quantization")
+    group_size = quantization.get("group_size", 64) if isinstance(quantization, Mapping) else 64
     tied = settings.get("tie_word_embeddings", False)
     linears, parameters, float_values, packed_bytes, items, bits = [], 0, 0, 0, 2, None
     for name, (dtype, shape) in tensors.items():

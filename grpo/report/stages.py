@@ -111,7 +111,7 @@ def _held_out(path: Path) -> dict[str, Figure]:
     try:
         tasks = json.loads(path.read_bytes())["tasks"]
         columns = {str(name): [number(value) for value in values] for name, values in tasks.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     present = {name: [value for value in values if value is not None] for name, values in columns.items()}
     return {name: _figure(name, values) for name, values in present.items() if values}

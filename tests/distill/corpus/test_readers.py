@@ -105,6 +105,12 @@ def test_tools_that_are_none_and_those_that_are_not_tools():
         tools_of({"tools": 3})
 
 
+@pytest.mark.parametrize("tools", ["[" * 100_000, ["[" * 100_000], ["{"]])
+def test_tools_that_can_not_be_read_are_one_line(tools):
+    with pytest.raises(ValueError, match=r"^tools .*no JSON"):
+        tools_of({"tools": tools})
+
+
 TILE = {
     "coordinates": {"x": 0.1, "y": 0.5, "z": 0.9},
     "certainty": 0.75,

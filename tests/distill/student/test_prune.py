@@ -68,7 +68,9 @@ def test_blocks_that_are_not_there_are_refused(model, tmp_path, blocks, said):
     assert said in str(error.value)
 
 
-@pytest.mark.parametrize(("name", "how"), [*WEIGHTS, *SETTINGS, ("tokenizer.json", "a pipe")])
+@pytest.mark.parametrize(
+    ("name", "how"), [*WEIGHTS, *SETTINGS, ("tokenizer.json", "a pipe"), ("tokenizer.json", "a directory")]
+)
 def test_a_damaged_model_is_refused_in_one_line(model, tmp_path, name, how):
     damage(model, name, how)
     with pytest.raises(ConfigError) as error:
