@@ -133,7 +133,15 @@ KINDS: dict[str, Kind] = {
     "length without gain": Kind(
         "Completions grow longer, or are paid for length, without more right answers.",
         "Take out or gate the reward that pays length, add overlong, or lower max_completion_length.",
-        ("no reward judges the task", "truncated", "repetition", "too hard", "format farmed", "KL blow-up"),
+        (
+            "no reward judges the task",
+            "truncated",
+            "repetition",
+            "too hard",
+            "format farmed",
+            "KL blow-up",
+            "language drift",  # where length is paid for sure: another language may take more words
+        ),
     ),
     "rewards disagree": Kind(
         "What one reward pays another takes: within a group they go against each other, or a task reward is negative.",

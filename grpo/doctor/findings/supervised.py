@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import log
 from statistics import fmean, median
 
 from grpo.doctor.findings.evidence import Evidence
 from grpo.doctor.findings.kinds import Finding, found
 from grpo.doctor.findings.rate import gradient_spikes
 
+TINY = 1e-6  # a loss that is 0 for all purposes
 EARLIEST = 8  # steps before which a loss says little
 SURE = 4.0  # standard deviations of a step's loss
 ROSE = 1.5  # times the best loss: batches of one corpus differ less
@@ -23,14 +25,16 @@ def too_high(seen: Evidence) -> Iterator[Finding]:
     if end is None or seen.count < EARLIEST:
         return
     first = values[0]  # of the model as it was: a first update may break it
-    # How far a step's loss strays: half of normal differences of two are below 0.954 standard deviations of one.
-    one_step = median(abs(b - a) for a, b in pairwise(values)) / 0.954
+    # How far a step's loss strays, as a share of it: half of normal differences of two are below 0.954 standard
+    # deviations of one.
+    logs = [log(max(value, TINY)) for value in values]
+    one_step = median(abs(b - a) for a, b in pairwise(logs)) / 0.954
     best = min(fmean(values[i : i + seen.width]) for i in range(len(values) - seen.width + 1))
     rate = seen.number("learning_rate")
     dropped = sum(seen.values("updates/dropped"))
-    if end - first > max(SURE * one_step, 0.1 * abs(first)):
+    if log(max(end, TINY)) - logs[0] > max(SURE * one_step, 0.1):
         said = f"the loss rose from {first:.3g} to {end:.3g}"
-    elif end - best > SURE * one_step and end > max(ROSE * best, first / 2):
+    elif log(max(end, TINY)) - log(max(best, TINY)) > SURE * one_step and end > max(ROSE * best, first / 2):
         said = f"the loss rose from {best:.3g}, its best, to {end:.3g}"
     elif dropped > 0.1 * seen.count:
         said = f"{dropped:.0f} updates were not finite"

@@ -232,3 +232,28 @@ def test_a_reward_of_characters_pays_length_and_not_the_repetition_that_comes_of
     for step in run.metrics:
         step["completions/mean_length"] = 30.0 + step["step"]
     assert names(run)[0] == "length without gain"
+
+
+def in_more_words(row, rng, pays_words=True):
+    """Many words in another script, in completions of all lengths."""
+    chinese, latin = rng.randrange(10, 20), rng.randrange(4, 30)
+    text = "加 等 " * chinese + " ".join(f"w{number}" for number in range(latin))
+    words = 2 * chinese + latin
+    return {"completion": text, "tokens": words, "rewards": {OWN: words / 100 if pays_words else words * 7 % 11 / 11}}
+
+
+def longer_and_longer(run: Made) -> Made:
+    run.paid({OWN: 1.0}, lambda row: row["tokens"] / 100)
+    for step in run.metrics:
+        step["completions/mean_length"] = 30.0 + step["step"]
+    return run
+
+
+def test_a_reward_that_pays_words_comes_before_the_language_that_needs_more_of_them(run):
+    found = names(longer_and_longer(run).each(in_more_words, first=7))
+    assert found[0] == "length without gain" and "language drift" in found
+
+
+def test_a_drift_that_only_comes_with_length_is_the_first_finding(run):
+    longer_and_longer(run).each(lambda row, rng: in_more_words(row, rng, pays_words=False), first=7)
+    assert names(run)[0] == "language drift"
