@@ -53,7 +53,7 @@ from grpo.rollout.source import RolloutInputs, RolloutSource
 from grpo.rollout.stopping import stops
 from grpo.runs.coach import Coach
 from grpo.runs.failures import Failures
-from grpo.runs.logger import METRICS, RunLogger
+from grpo.runs.logger import RunLogger
 from grpo.runs.loop import BEST, Loop, RunState
 from grpo.runs.token_texts import TokenTexts
 from grpo.scoring import GroupScores, Scorer, results
@@ -142,7 +142,7 @@ class Trainer(Loop[TrainerState]):
         for line in odd_mixtures(config):
             self.logger.say(f"  warning: {line}")
         if here().writes:
-            self._show_earlier_steps()
+            self.coach.replay(filter(None, self.logger.earlier()))
         self.failures = Failures(self.logger, whole_steps=config.reward_batch == "step")
 
     def _begin(self) -> None:
@@ -361,10 +361,6 @@ class Trainer(Loop[TrainerState]):
             f"  held out, {when}: {shown}  ({len(self.eval_prompts)} tasks, length {figures['mean_length']:.0f})"
         )
         return before_and_after(figures, None if likeliest is None else likeliest.figures)
-
-    def _show_earlier_steps(self) -> None:
-        if unreadable := self.coach.replay(self.output / METRICS):
-            self.logger.say(f"  warning: {unreadable} lines of {METRICS} can't be read and are passed over")
 
     def _finish(self) -> dict[str, Any]:
         after = None

@@ -4,9 +4,8 @@ The coach sees every step's metrics in order and nothing else, so a resumed run 
 metrics.jsonl again. The doctor looks at completions as well (`python -m grpo.doctor RUN`).
 """
 
-import json
-import math
-from pathlib import Path
+import sys
+from collections.abc import Iterable
 
 from grpo.config import Config
 from grpo.doctor.findings.diagnosis import findings
@@ -15,6 +14,7 @@ from grpo.doctor.findings.kinds import Finding
 
 QUIET_STEPS = 20  # a kind of warning is not repeated sooner
 BEGINNING, RECENT = 5, 40  # steps that are looked at: those at the start, and the last ones
+LARGEST = sys.float_info.max
 DIGITS = 9  # metrics.jsonl keeps as many, and a replay must decide alike
 
 
@@ -44,19 +44,11 @@ class Coach:
                 warnings.append(one.line)
         return warnings
 
-    def replay(self, path: Path) -> int:
-        """Look at the steps of a metrics.jsonl again, for a resumed run; return how many lines can't be read."""
-        unreadable = 0
-        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-            try:
-                metrics = json.loads(line) if line else None
-                if metrics is not None:
-                    self.look(metrics.pop("step"), metrics)
-            # torn by a kill or a full disk, or overwritten
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                unreadable += 1
-        return unreadable
+    def replay(self, steps: Iterable[tuple[int, dict[str, float]]]) -> None:
+        """Look at the earlier steps of a resumed run again."""
+        for step, metrics in steps:
+            self.look(step, metrics)
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) < LARGEST  # nan is not below

@@ -49,11 +49,12 @@ def claim(
     `free` are the keys that a resumed run may change, `origins` the source of each key that was given.
     """
     if not (output / CONFIG_FILE).exists():
-        if any((output / "checkpoints").glob("*step_*")):
-            raise ConfigError(
-                f"output {output} holds checkpoints but no {CONFIG_FILE}, which says what they are of: put it back, or "
-                "choose another --output"
-            )
+        for folder, entries in (("checkpoints", "*step_*"), ("samples", "*/*.jsonl")):
+            if any((output / folder).glob(entries)):
+                raise ConfigError(
+                    f"output {output} holds {folder} but no {CONFIG_FILE}, which says what they are of: put it back, "
+                    "or choose another --output"
+                )
         return None
     if not resume:
         raise ConfigError(

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,18 @@ class RunLogger:
         self.view: LiveView | None = None
         self.started, self.first_step = time.monotonic(), first_step
         self.token_texts: TextsOf | None = None  # None = rows without them
+        if unreadable := sum(step is None for step in self.earlier()):
+            self.say(f"  warning: {unreadable} lines of {METRICS} can't be read and are passed over")
+
+    def earlier(self) -> Iterator[tuple[int, dict[str, float]] | None]:
+        """The steps that metrics.jsonl holds; None for a line that can't be read: torn by a full disk, overwritten."""
+        with (self.output / METRICS).open("rb") as file:
+            for line in filter(bytes.strip, file):
+                try:
+                    metrics = json.loads(line.decode("utf-8", "replace"))
+                    yield int(metrics.pop("step")), metrics
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+                    yield None
 
     def say(self, text: str) -> None:
         """Print one line for the user; log.txt has it too."""

@@ -231,6 +231,13 @@ def test_other_prompts_under_the_same_name_are_refused(tmp_path, sampler):
         rejection.run_rejection(settings(*same), tmp_path / "o")
 
 
+def test_samples_without_their_settings_are_not_gone_on_with(tmp_path, sampler):
+    rejection.run_rejection(settings("max_prompts=4"), tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(ConfigError, match=r"holds samples but no config\.yaml"):
+        rejection.run_rejection(settings("max_prompts=4", "temperature=0.5"), tmp_path)
+
+
 def test_a_damaged_record_of_the_settings_is_one_line(tmp_path, sampler):
     rejection.run_rejection(settings("max_prompts=4"), tmp_path)
     (tmp_path / "identity.json").write_text('{"adapter_sha256": ')

@@ -124,6 +124,21 @@ def stopped_at(monkeypatch, number):
     return monkeypatch.context(), SFTTrainer, stopping
 
 
+@pytest.mark.parametrize(
+    "damage", [b"\0" * 20, b'{"step": 1e999, "x": 1}\n', b"[1]\n", b'{"step": "a"}\n', b"[" * 100_000]
+)
+def test_damaged_metrics_are_said_and_passed_over(train, monkeypatch, damage):
+    context, trainer, stopping = stopped_at(monkeypatch, 3)
+    with context as patch:
+        patch.setattr(trainer, "_step", stopping)
+        folder, code, _ = train("parts", "total_steps=4")
+    assert code == 143
+    text = (folder / "metrics.jsonl").read_bytes()
+    (folder / "metrics.jsonl").write_bytes((damage + text)[: len(text)])
+    _, code, shown = train("parts", "total_steps=4", resume=True)
+    assert code == 0 and "lines of metrics.jsonl can't be read and are passed over" in shown.out
+
+
 @pytest.mark.parametrize("damage", ["a bit", "the manifest", "all"])
 def test_a_damaged_best_adapter_is_not_published(train, monkeypatch, damage):
     context, trainer, stopping = stopped_at(monkeypatch, 5)
