@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from grpo.config.sections import ConfigError
-from grpo.runs.command import refuse, say
-from rewards.printable import printable
+from grpo.runs.command import refuse
+from rewards.printable import printable, say
 
 SEVERAL = 3  # examples of dropped rows that are shown
 MOST_COMPARED = 20_000  # rows that are looked through for near duplicates

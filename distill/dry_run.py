@@ -20,7 +20,8 @@ from grpo.doctor.run import data, rewards
 from grpo.memory.available import available_bytes
 from grpo.memory.estimate import PROCESS_BYTES, estimate, in_gb, knob
 from grpo.model.facts import ModelFacts
-from grpo.runs.command import Settled, refuse, say
+from grpo.runs.command import Settled, refuse
+from rewards.printable import say
 
 Settings = Config | RejectionConfig | SFTConfig
 FILES = ("data", "validation_data", "mix", "decontaminate", "adapter", "teacher_adapter")

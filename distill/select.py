@@ -22,7 +22,8 @@ from distill.corpus.duplicates import words_of
 from distill.corpus.row import CorpusRow, hash_order, write_corpus
 from distill.corpus.rules import Judged, Rules, reasons
 from grpo.config.sections import ConfigError
-from grpo.runs.command import guarded, refuse, say
+from grpo.runs.command import guarded, refuse
+from rewards.printable import say
 
 Distance = Literal["words", "coordinates", "model"]
 BUCKETS = 1024  # dimensions that words are hashed into

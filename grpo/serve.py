@@ -17,8 +17,9 @@ from pathlib import Path
 
 from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
-from grpo.runs.command import guarded, refuse, say
+from grpo.runs.command import guarded, refuse
 from grpo.runs.directory import CONFIG_FILE
+from rewards.printable import say
 
 ADAPTER_FILE, MINIATURE = "adapters.safetensors", "miniature"
 

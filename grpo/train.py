@@ -19,7 +19,8 @@ from grpo.config.parsing import read_yaml
 from grpo.config.sections import ConfigError
 from grpo.ranks.settings import require_roles
 from grpo.runs import tuned
-from grpo.runs.command import Settled, configure, guarded, has_checkpoint, parse, refuse, say
+from grpo.runs.command import Settled, configure, guarded, has_checkpoint, parse, refuse
+from rewards.printable import say
 
 QUICKSTART = Path(__file__).resolve().parent / "recipes" / "quickstart.yaml"
 QUICKSTART_SOURCE = "the quickstart"  # as messages call it: nobody named that file

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from distill.export.config import ExportConfig
 from grpo.config.layers import build
 from grpo.config.sections import ConfigError
-from grpo.runs.command import guarded, refuse, say
+from grpo.runs.command import guarded, refuse
+from rewards.printable import say
 
 
 def parse(arguments: Sequence[str] | None) -> ExportConfig:

@@ -25,7 +25,8 @@ from grpo.config.loading import load
 from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
-from grpo.runs.command import guarded, refuse, say
+from grpo.runs.command import guarded, refuse
+from rewards.printable import say
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "recipes" / "quickstart.yaml"
 SHOWN = ("steps", "total_steps", "epochs", "samples", "max_prompts", "learning_rate", "count")

@@ -21,8 +21,8 @@ BLANK, IMPERFECT = "blank", "imperfect.jsonl"
 def run_miniature(config: MiniatureConfig, folder: Path) -> dict[str, Any]:
     """The embedded model in model/; one that is stopped goes on where it was."""
     from grpo.model import miniature
-    from grpo.runs.command import say
     from grpo.runs.interrupt import StopFlag
+    from rewards.printable import say
 
     with StopFlag() as stop:
 

@@ -30,8 +30,8 @@ from grpo.config.loading import to_yaml
 from grpo.config.sections import ConfigError
 from grpo.report.page import render
 from grpo.runs import checkpoint
-from grpo.runs.command import say
 from grpo.runs.interrupt import StopFlag
+from rewards.printable import say
 
 TABLES, NUMBERS, PICTURE, REPORT = "stages.md", "stages.json", "stages.png", "report.html"
 # keys that change what is evaluated and kept, not what is made

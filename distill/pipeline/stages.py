@@ -22,8 +22,8 @@ from distill.student.prune import prune
 from distill.student.run import run_student
 from grpo.config import Config
 from grpo.config.sections import ConfigError
-from grpo.runs.command import say
 from rewards.base import prompt_text
+from rewards.printable import say
 
 
 def run_rl(config: Config, folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from distill.rejection.config import FREE_TO_CHANGE, RejectionConfig
 from grpo.config.sections import ConfigError
-from grpo.runs.command import say
+from rewards.printable import say
 
 CORPUS, REJECTED, FUNNEL, SUMMARY, VERDICTS, IDENTITY, SCRATCH = (
     "corpus.jsonl", "rejected.jsonl", "funnel.md", "summary.json", "verdicts.jsonl", "identity.json",

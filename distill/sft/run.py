@@ -25,10 +25,11 @@ from grpo.ranks.session import joined
 from grpo.ranks.settings import same_settings
 from grpo.report.page import render
 from grpo.runs import checkpoint, fingerprints
-from grpo.runs.command import Settled, say
+from grpo.runs.command import Settled
 from grpo.runs.directory import CONFIG_FILE, SUMMARY, Say, claim
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
+from rewards.printable import say
 
 
 def run_sft(

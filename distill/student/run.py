@@ -70,8 +70,9 @@ def _on_policy(
     from grpo.ranks.session import joined
     from grpo.ranks.settings import require_roles, same_settings
     from grpo.runs import checkpoint, fingerprints
-    from grpo.runs.command import Settled, say
+    from grpo.runs.command import Settled
     from grpo.runs.interrupt import StopFlag
+    from rewards.printable import say
 
     require_roles(config)
     with StopFlag() as stop, joined(stop, {"command": "distill.student"}) as ranks:

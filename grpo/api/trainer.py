@@ -34,7 +34,6 @@ from grpo.report.page import render
 from grpo.rollout.source import RolloutSource
 from grpo.runs import checkpoint, fingerprints
 from grpo.runs.command import free_directory
-from grpo.runs.command import say as told
 from grpo.runs.directory import claim
 from grpo.runs.interrupt import StopFlag
 from grpo.runs.log import RunLog
@@ -42,6 +41,7 @@ from grpo.runs.logger import METRICS
 from grpo.runs.ordinary import require_ordinary
 from grpo.trainer import Trainer
 from grpo.types import AdvantageFunction, LossFunction
+from rewards.printable import say as told
 
 DEFAULT_OUTPUT = Path("runs") / "trainer"
 NOT_HERE = {  # arguments of TRL's trainer without an equivalent

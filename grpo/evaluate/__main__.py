@@ -23,8 +23,9 @@ from grpo.config.layers import COMMAND_LINE, Layer, stack
 from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import ConfigError
-from grpo.runs.command import CONFIG_FILE, guarded, refuse, say
+from grpo.runs.command import CONFIG_FILE, guarded, refuse
 from grpo.runs.ordinary import require_ordinary
+from rewards.printable import say
 
 ADAPTER_CONFIG = "adapter_config.json"
 # what a supervised run's config has in common with an RL run's

@@ -9,8 +9,9 @@ from grpo.doctor.report import Report
 from grpo.evaluate.run import Wish, asked_tasks, require_same, server_source
 from grpo.model.adapter_files import files_of
 from grpo.opening import reward_set, tasks
-from grpo.runs.command import refuse, say
+from grpo.runs.command import refuse
 from grpo.runs.rehearsal import rehearse
+from rewards.printable import say
 
 
 def dry_run(wish: Wish, output: Path, go_on: str) -> int:

@@ -13,7 +13,7 @@ from grpo.config.parsing import read_yaml
 from grpo.config.reference import describe
 from grpo.config.sections import NONE_WORDS, ConfigError, Section
 from grpo.runs.ordinary import require_ordinary
-from rewards.printable import printable
+from rewards.printable import printable, say
 
 CONFIG_FILE = "config.yaml"
 COMMAND_LINE = "# command:"
@@ -211,11 +211,6 @@ def _exit_code(work: Callable[[], None], go_on: str, begin_again: str, saved: Ca
 def has_checkpoint(output: Path) -> bool:
     """Return whether a run directory holds a checkpoint."""
     return any((output / "checkpoints").glob("step_*"))
-
-
-def say(text: str) -> None:
-    """Print one line for the user."""
-    print(printable(text), flush=True)
 
 
 def refuse(error: Exception, advice: str = "") -> int:

@@ -19,16 +19,24 @@ class Interrupted(Exception):
 
 
 class StopFlag:
-    """Remembers the first SIGINT or SIGTERM; a second one ends the process at once."""
+    """Remembers the first SIGINT, SIGTERM or SIGHUP; a second one ends the process at once.
+
+    SIGHUP says that the terminal is gone: what is printed from then on goes nowhere. Where it is ignored (`nohup`) it
+    stays ignored.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.terminals = [number for number in (1, 2) if _is_terminal(number)]
         self.decide: Callable[[int | None], int | None] = lambda received: received  # over ranks they decide together
 
     def __enter__(self) -> "StopFlag":
         self.before = {}
         if threading.current_thread() is threading.main_thread():  # elsewhere Python has no signals to give
-            self.before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+            numbers = [signal.SIGINT, signal.SIGTERM]
+            if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                numbers.append(signal.SIGHUP)
+            self.before = {number: signal.signal(number, self._on_signal) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -40,6 +48,9 @@ class StopFlag:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self.received = number
+        if number == signal.SIGHUP:
+            for terminal in self.terminals:
+                _to_nowhere(terminal)
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""
@@ -54,7 +65,7 @@ class Unread(Interrupted):
     def __init__(self) -> None:
         super().__init__(signal.SIGPIPE)
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _to_nowhere(sys.stdout.fileno())
 
 
 def unread() -> bool:
@@ -64,6 +75,19 @@ def unread() -> bool:
         output.register(sys.stdout.fileno(), 0)
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
     return False
+
+
+def _is_terminal(number: int) -> bool:
+    with contextlib.suppress(OSError):
+        return os.isatty(number)
+    return False
+
+
+def _to_nowhere(number: int) -> None:
+    """Let what is written to a file descriptor go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 class TrainingFailed(RuntimeError):

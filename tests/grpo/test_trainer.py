@@ -1,10 +1,13 @@
 """Whole runs of a few steps: what they leave behind, and that after a stop they go on with the same bits."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -159,7 +162,9 @@ def environment(runs):
     return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{runs.modules}"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_a_process_that_is_stopped_for_real(runs, number, code):
     settings = ["steps=4", "save_every=1"]
     whole = runs.run(*settings)
@@ -200,6 +205,31 @@ def test_a_process_that_is_stopped_for_real(runs, number, code):
         process.kill()
     again = runs.run(*slow, name="stopped", resume=True)
     assert compared(again) == compared(whole) and adapter(again) == adapter(whole)
+
+
+def test_a_run_whose_terminal_is_closed_is_saved(runs):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(runs, "closed", "steps=500", "save_every=500"),
+        cwd=runs.modules,
+        env=environment(runs),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # the terminal's own session, as in a window
+    )
+    os.close(theirs)
+    said = b""
+    while b"step 2/" not in said:
+        said += os.read(ours, 4096)
+    os.close(ours)
+    try:
+        assert process.wait(60) == 129
+    finally:
+        process.kill()
+    assert list((runs.folder("closed") / "checkpoints").glob("step_*"))
+    assert "stopped by SIGHUP" in (runs.folder("closed") / "log.txt").read_text()
 
 
 def test_a_second_signal_ends_at_once(monkeypatch):

@@ -54,7 +54,8 @@ def test_an_interrupt_while_libraries_are_imported_is_one_line(capsys):
 
 CLOSED = """
 import sys
-from grpo.runs.command import guarded, say
+from grpo.runs.command import guarded
+from rewards.printable import say
 from grpo.runs.logger import Output
 def work():
     while True:
