@@ -78,8 +78,8 @@ _MATHS = re.compile(r"[=<>^_+*/|\\]")
 _SUBJECT = re.compile(r"\b(?:i|we|you|he|she|it|they|who|someone|somebody|everyone|everybody|people)\b", re.IGNORECASE)
 _TURNED_AROUND = re.compile(r"n't|\?|\btimes [A-Za-z0-9]")
 _HEDGE = re.compile(  # in front of a number: "anything but 3", "at least 3", "half of 3", "they claim it is 3"
-    r"(?:\b(?:not|never|anything but|except|than|at (?:least|most)|about|around|approximately|roughly|nearly|almost|"
-    r"close to|near|beyond|under|over|no way(?: that)? it is|between [0-9.]+ and|half(?: of)?|twice|double|triple|"
+    r"(?:\b(?:not|never|anything but|except|than|at (?:least|most)|nearly|almost|close to|near|beyond|under|over|"
+    r"no way(?: that)? it is|between [0-9.]+ and|half(?: of)?|twice|double|triple|"
     r"(?:square|cube|root|multiple) of|rule out|(?:says?|said|claims?|thinks?|guess(?:es)?|doubts?)(?: that)?(?: it)?"
     r"(?: is| was| be)?|would(?: have)? be(?:en)?)|n't(?: be| have)?)(?: (?:a|an|the|just|exactly))? [$-]{0,2}$",
     re.IGNORECASE,

@@ -8,7 +8,7 @@ from tests.rewards.maths.kinds import B, T
 SENTENCES = {
     "free prose about the right number": [
         ("24", "It is not 24.", L), ("24", "It is anything but 24.", L), ("24", "We get 24 or more.", L),
-        ("24", "We get at most 24.", L), ("24", "That is more than 24.", L), ("24", "We get about 24.", L),
+        ("24", "We get at most 24.", L), ("24", "That is more than 24.", L),
         ("24", "It would have been 24 had he stayed.", L), ("24", "Tom thinks it is 24.", L),
         ("24", "It isn't 24.", L), ("24", "It can't be 24.", L), ("24", "There is no way that it is 24.", L),
         ("24", "It is half of 24.", L), ("24", "It lies between 20 and 24.", L), ("24", "Is it 24?", L),
