@@ -160,7 +160,7 @@ def _interval(found: list[dict[str, Any]]) -> tuple[float, float]:
 
 def _write(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> None:
 
-    from benchmarks.speed.process import with_section
+    from benchmarks.speed.process import write_section
 
     text = table(runs)
     (options.output / "record.json").write_text(json.dumps({"overrides": options.overrides, "runs": runs}, indent=1))
@@ -170,9 +170,8 @@ def _write(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -
         given = f" with {' '.join(options.overrides)}" if options.overrides else ""
         before = next(iter(runs.values()))[0]["points"][0][1]
         intro = f"The quickstart{given}; one base of held-out accuracy {before:.2f} for all arms."
-        page = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
         section = f"### Algorithms on the tiny task\n\n{intro}\n\n{text}"
-        options.page.write_text(with_section(page, "ablation", section), encoding="utf-8")
+        write_section(options.page, "ablation", section)
     print(text)
 
 

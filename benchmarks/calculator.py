@@ -208,7 +208,7 @@ def table(runs: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def _write(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> None:
-    from benchmarks.speed.process import with_section
+    from benchmarks.speed.process import write_section
 
     text = table(runs)
     (options.output / "record.json").write_text(json.dumps({"overrides": options.overrides, "runs": runs}, indent=1))
@@ -227,8 +227,7 @@ def _write(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -
             f"### Learning to call a calculator\n\n{_first_lines()} {command}\n\n{text}\n"
             f"Held-out accuracy after steps {steps}, mean of the seeds:\n\n{curves}"
         )
-        page = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
-        options.page.write_text(with_section(page, "calculator", section), encoding="utf-8")
+        write_section(options.page, "calculator", section)
     print(text)
 
 

@@ -145,15 +145,14 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
 
 def write(record: Mapping[str, Any], options: argparse.Namespace) -> None:
     """Write record.json, table.md, stages.png, and the section of a page."""
-    from benchmarks.speed.process import with_section
+    from benchmarks.speed.process import write_section
 
     (options.output / "record.json").write_text(json.dumps(record, indent=1))
     (options.output / "table.md").write_text(table(record))
     draw(record, options.output / "stages.png")
     if options.page is not None:
-        page = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
         name = f"recipe {Path(record['config']).stem}"
-        options.page.write_text(with_section(page, name, table(record)), encoding="utf-8")
+        write_section(options.page, name, table(record))
     print(table(record))
 
 

@@ -117,16 +117,15 @@ def record_of(output: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def _write(options: argparse.Namespace, record: Mapping[str, Any]) -> None:
     """Write record.json, table.md, curve.png, and the section of a page."""
-    from benchmarks.speed.process import with_section
+    from benchmarks.speed.process import write_section
 
     text = table(record)
     (options.output / "record.json").write_text(json.dumps(record, indent=1, ensure_ascii=False))
     (options.output / "table.md").write_text(text)
     draw(record, options.output / "curve.png")
     if options.page is not None:
-        page = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
         name = f"supervised {options.config.stem}"
-        options.page.write_text(with_section(page, name, text), encoding="utf-8")
+        write_section(options.page, name, text)
     print(text)
 
 

@@ -97,9 +97,14 @@ def write(name: str, record: dict[str, Any], table: str, options: argparse.Names
     if not final:
         return
     if options.page is not None:
-        before = options.page.read_text(encoding="utf-8") if options.page.exists() else "# Results\n"
-        options.page.write_text(with_section(before, name, f"{table}\n{_footer(whole['machine'])}"), encoding="utf-8")
+        write_section(options.page, name, f"{table}\n{_footer(whole['machine'])}")
     print(table)
+
+
+def write_section(path: Path, name: str, text: str) -> None:
+    """Put the text between this benchmark's markers on a page, which is begun if there is none."""
+    page = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    path.write_text(with_section(page, name, text), encoding="utf-8")
 
 
 def with_section(page: str, name: str, text: str) -> str:

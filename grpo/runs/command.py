@@ -186,7 +186,7 @@ def _exit_code(work: Callable[[], None], go_on: str, begin_again: str, saved: Ca
             return error.exit_code
         kept = f"{error}; what was done is saved. Go on with: {go_on}"
         lost = f"{error} before the first checkpoint: no step is saved. Begin again with: {begin_again}"
-        print(printable(kept if saved() else lost), file=sys.stderr if isinstance(error, Unread) else None, flush=True)
+        say(kept if saved() else lost, sys.stderr if isinstance(error, Unread) else None)
         return error.exit_code
     except KeyboardInterrupt:  # before a flag takes signals: while libraries are imported
         say(f"interrupted before the first step. Begin again with: {go_on}")

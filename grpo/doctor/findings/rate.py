@@ -103,7 +103,7 @@ def gradient_spikes(seen: Evidence) -> Iterator[Finding]:
     if len(norms) < 6:
         return
     usual = median(norms)
-    # Compared with the steps around it: the norm of a run that learns well falls by itself.
+    # compared with the steps around it, because the norm falls while a run learns well
     around = [norms[max(0, i - NEAR) : i] + norms[i + 1 : i + 1 + NEAR] for i in range(len(norms))]
     beyond, most, near = max(
         (norm / median(others), norm, median(others)) for norm, others in zip(norms, around, strict=True)

@@ -110,8 +110,8 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_bits(train, monkeypatch):
     assert [(m["step"], m["loss"]) for m in metrics(whole)] == [(m["step"], m["loss"]) for m in metrics(parts)]
 
 
-def stopped_at(monkeypatch, number):
-    """Interrupt the next run before that step."""
+def stopped_run(train, monkeypatch, number, name, *settings):
+    """The directory of a run that a signal stopped in that step."""
     from distill.sft.trainer import SFTTrainer
 
     step = SFTTrainer._step
@@ -121,18 +121,18 @@ def stopped_at(monkeypatch, number):
             raise Interrupted(15)
         step(self, at)
 
-    return monkeypatch.context(), SFTTrainer, stopping
+    with monkeypatch.context() as patch:
+        patch.setattr(SFTTrainer, "_step", stopping)
+        folder, code, _ = train(name, *settings)
+    assert code == 143
+    return folder
 
 
 @pytest.mark.parametrize(
     "damage", [b"\0" * 20, b'{"step": 1e999, "x": 1}\n', b"[1]\n", b'{"step": "a"}\n', b"[" * 100_000]
 )
 def test_damaged_metrics_are_said_and_passed_over(train, monkeypatch, damage):
-    context, trainer, stopping = stopped_at(monkeypatch, 3)
-    with context as patch:
-        patch.setattr(trainer, "_step", stopping)
-        folder, code, _ = train("parts", "total_steps=4")
-    assert code == 143
+    folder = stopped_run(train, monkeypatch, 3, "parts", "total_steps=4")
     text = (folder / "metrics.jsonl").read_bytes()
     (folder / "metrics.jsonl").write_bytes((damage + text)[: len(text)])
     _, code, shown = train("parts", "total_steps=4", resume=True)
@@ -141,11 +141,7 @@ def test_damaged_metrics_are_said_and_passed_over(train, monkeypatch, damage):
 
 @pytest.mark.parametrize("damage", ["a bit", "the manifest", "all"])
 def test_a_damaged_best_adapter_is_not_published(train, monkeypatch, damage):
-    context, trainer, stopping = stopped_at(monkeypatch, 5)
-    with context as patch:
-        patch.setattr(trainer, "_step", stopping)
-        folder, code, _ = train("run", "total_steps=8")
-    assert code == 143
+    folder = stopped_run(train, monkeypatch, 5, "run", "total_steps=8")
     path = folder / "best" / "adapters.safetensors"
     if damage == "a bit":
         content = bytearray(path.read_bytes())
@@ -160,10 +156,7 @@ def test_a_damaged_best_adapter_is_not_published(train, monkeypatch, damage):
 
 
 def test_other_data_are_refused_when_a_run_is_resumed(train, tmp_path, monkeypatch):
-    context, trainer, stopping = stopped_at(monkeypatch, 5)
-    with context as patch:
-        patch.setattr(trainer, "_step", stopping)
-        train("run", "total_steps=8")
+    stopped_run(train, monkeypatch, 5, "run", "total_steps=8")
     path = tmp_path / "corpus.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
     monkeypatch.setattr("tests.distill.sft.test_sft.corpus", lambda place: place)

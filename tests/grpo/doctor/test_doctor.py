@@ -141,7 +141,7 @@ def test_one_prompt_is_shown_as_the_model_will_see_it(capsys, folder):
         in report
     )
     assert "warn  prompt      the chat template takes no system message" in report
-    # this vocabulary has three words: what the model does not know is said before it is trained on
+    # this vocabulary has three words, so most of the prompts are unknown to the model
     assert "% of the tokens of the train prompts are unknown to the model (?)" in line(report, "prompt")
 
 
