@@ -113,24 +113,19 @@ def architectures_sentence(record: Record) -> Iterator[str]:
 
 
 def recipe_sentence(record: Record) -> Iterator[str]:
-    """README's sentence on the recipe of the embedded model: means over the seeds, the difference with its interval."""
+    """README's sentence on the recipe of SmolLM2: means over the seeds, the difference with its interval."""
     stages = recipe.by_stage(record)
 
-    def at(stage: str, reward: str) -> float:
-        return statistics.fmean(one["held_out"][reward]["mean"] for one in stages[stage])
+    def at(stage: str, reward: str = "accuracy") -> str:
+        return f"{statistics.fmean(one['held_out'][reward]['mean'] for one in stages[stage]):.2f}"
 
     apart = [seed["comparison"]["difference"]["student_rl"]["mean"] for seed in record["seeds"].values()]
     middle, half, _ = recipe.over_seeds(apart) or (apart[0], 0.0, 0.0)
+    yield f"pure RL takes accuracy from {at('base')} to {at('zero')}, without the format ({at('zero', 'format')})"
+    yield f"cold start {at('cold_start')} in the format ({at('cold_start', 'format')})"
+    yield f"reasoning RL {at('reasoning_rl')}, SFT on its corpus {at('sft')}"
     yield (
-        f"pure RL takes accuracy from {at('base', 'accuracy'):.2f} to {at('zero', 'accuracy'):.2f} and mixes languages "
-        f"more ({at('base', 'language'):.2f} → {at('zero', 'language'):.2f})"
-    )
-    yield (
-        f"RL with the language reward {at('reasoning_rl', 'accuracy'):.2f} in one language "
-        f"({at('reasoning_rl', 'language'):.2f})"
-    )
-    yield (
-        f"distilled {at('distill', 'accuracy'):.2f}, by RL on as many tokens {at('student_rl', 'accuracy'):.2f}, "
+        f"distilled {at('distill')}, by RL on as many tokens {at('student_rl')}, "
         f"{middle:.2f} less [{middle - half:.2f}, {middle + half:.2f}]"
     )
 
@@ -177,7 +172,7 @@ SENTENCES = (
     Sentence("README.md", "learning_smollm2_arithmetic", arithmetic_sentence),
     Sentence("README.md", "peers", peers_sentence),
     Sentence("README.md", "architectures", architectures_sentence),
-    Sentence("README.md", "recipe_quickstart", recipe_sentence),
+    Sentence("README.md", "recipe_r1_pipeline_smollm2", recipe_sentence),
     Sentence("RESULTS.md", "learning_smollm2_arithmetic", arithmetic_rows),
     Sentence("RESULTS.md", "learning_smollm2_server", server_sentence),
     Sentence("RESULTS.md", "step_speed", step_sentence),
