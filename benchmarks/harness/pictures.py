@@ -89,6 +89,8 @@ def draw_budgets(points: Sequence[BudgetPoint], path: Path, *, title: str) -> No
                 alpha=0.7,
                 label=label,
             )
-    axes.set(xscale="log", xlabel="thinking tokens spent on a problem", ylabel="accuracy", ylim=(0, 1), title=title)
+    axes.set(xlabel="thinking tokens spent on a problem", ylabel="accuracy", ylim=(0, 1), title=title)
+    axes.set_xscale("log", base=2)  # budgets double
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(frameon=False, fontsize=8)
     _save(figure, path)
