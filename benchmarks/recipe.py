@@ -135,7 +135,8 @@ def _comparison(
 def over_seeds(values: Sequence[float]) -> tuple[float, float, float] | None:
     """Mean, half-width of its 95% interval, and of the interval of one more seed; None for fewer than two seeds.
 
-    t s / sqrt(n) and t s sqrt(1 + 1 / n), s with n - 1 (Student's).
+    The half-widths are t s / sqrt(n) and t s sqrt(1 + 1 / n): Student's t with n - 1 degrees of freedom, s the standard
+    deviation of the n values.
     """
     if len(values) < 2:
         return None
