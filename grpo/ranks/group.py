@@ -18,7 +18,7 @@ from grpo.config.sections import ConfigError
 from grpo.ranks.alone import Alone, Item, Made, RankLost
 from grpo.ranks.channel import Channel, SharedConfigError
 from grpo.ranks.fused import fused
-from grpo.ranks.line import Line
+from grpo.ranks.line import Line, settle
 from grpo.ranks.pace import Pace
 from grpo.runs.interrupt import Interrupted, StopFlag, TrainingFailed
 from rewards.printable import say
@@ -276,6 +276,8 @@ class Ranks(Alone):
 
     def lost_by(self, error: RuntimeError) -> RankLost | None:
         """Return the loss that an error stands for, if it does: MLX's own where a collective of the model failed."""
+        if self.sharded:
+            settle()
         if isinstance(error, RankLost):
             return error
         if not self.sharded or self.channel is None or isinstance(error, TrainingFailed):
@@ -354,12 +356,8 @@ class Ranks(Alone):
 
     def _all_gather(self, mine: np.ndarray) -> np.ndarray:
         """Return [processes * n] of each one's [n]."""
-
-        def work() -> np.ndarray:
-            return np.array(mx.distributed.all_gather(mx.array(mine), group=self._group))
-
         self._sent += (self.processes - 1) * mine.nbytes
-        return self._run(work)
+        return self._run(lambda: np.array(mx.distributed.all_gather(mx.array(mine), group=self._group)))
 
     def _run(self, work: Callable[[], Made]) -> Made:
         """Return what a collective gives; it begins when all are there, since MLX's ring waits with a busy core."""

@@ -6,7 +6,10 @@ from concurrent.futures import Future, TimeoutError
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import mlx.core as mx
+
 LOOK_SECONDS = 0.1  # between two looks of the waiting thread
+SETTLE_SECONDS = 5.0  # for the collectives that were under way to fail
 
 Made = TypeVar("Made")
 
@@ -40,3 +43,23 @@ class Line:
                 done.set_result(work())
             except BaseException as error:  # of mlx: the waiting thread raises it
                 done.set_exception(error)
+
+
+def settle() -> None:
+    """Let the collectives inside a model fail that were under way when a rank was lost.
+
+    MLX keeps the error of an asynchronous operation until the next evaluation, which here is the one that saves. Where
+    a peer is silent, and its connection open, they do not end: then this returns after SETTLE_SECONDS.
+    """
+    stream = mx.default_stream(mx.default_device())
+
+    def wait() -> None:
+        while True:
+            try:
+                return mx.synchronize(stream)
+            except RuntimeError:  # of one of them; others may have failed too
+                continue
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(SETTLE_SECONDS)

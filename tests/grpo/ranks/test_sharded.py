@@ -38,7 +38,7 @@ def test_a_lost_half_ends_the_other_and_leaves_the_newest_checkpoint(launch, ran
     halves = launch.train(2, *LORA, "steps=400", "save_every=2", "tensor_parallel=true")
     launch.wait_for_step("run", 3)
     halves.kill(rank, signal.SIGKILL)
-    assert halves.wait(30)[1 - rank] == 1
+    assert halves.wait(30)[1 - rank] == 1, halves.said()
     saved = max(int(path.name[5:]) for path in (launch.folder_of("run") / "checkpoints").glob("step_*"))
     again = launch.train(2, *LORA, f"steps={saved + 1}", "save_every=2", "tensor_parallel=true", resume=True)
     assert again.wait() == [0, 0], again.said()
