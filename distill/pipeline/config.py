@@ -205,6 +205,11 @@ def check(pipeline: PipelineConfig) -> None:
             raise ConfigError(f"stage {name}: equal_tokens is for kind rl, not {stage.kind}")
         for source in sampled_by(stage):
             _require(name, "equal_tokens", source, earlier, pipeline, ("rejection", "rl"))
+        if stage.kind == "prune" and gives_adapter(pipeline, str(stage.start)):
+            raise ConfigError(
+                f"stage {name}: {stage.start} is an adapter on its start: prune a model, or {stage.start} after "
+                "distill.export"
+            )
         _check_goals(name, stage, earlier, pipeline)
         settings = settings_of(pipeline, name, references_by_name(pipeline, name))
         if stage.kind == "evaluate" and settings.comparison is not None:

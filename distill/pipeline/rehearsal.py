@@ -65,9 +65,11 @@ def _facts(report: Report, kind: str, settings: Any, start: ModelFacts | None) -
             shape |= {"hidden_size": width, "intermediate_size": 3 * width, "num_hidden_layers": blocks}
         return facts_of_settings(shape, item_bytes=4)
     if isinstance(settings, Pruning) and start is not None:
-        kept = tuple(part for part in start.linears if part.block in settings.blocks)
+        # which blocks `keep` will leave is not known yet; they are alike in all but a few architectures
+        blocks = settings.blocks if settings.blocks is not None else list(range(settings.keep or 0))
+        kept = tuple(part for part in start.linears if part.block in blocks)
         lost = sum(part.inputs * part.outputs for part in start.linears) - sum(p.inputs * p.outputs for p in kept)
-        return replace(start, blocks=len(settings.blocks), linears=kept, parameters=start.parameters - lost,
+        return replace(start, blocks=len(blocks), linears=kept, parameters=start.parameters - lost,
                        float_values=max(0, start.float_values - lost))  # fmt: skip
     if kind != "model":
         return start

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from grpo.config.sections import ColdStart, Section
 
@@ -83,7 +83,29 @@ class Pruning(Section):
     """A smaller model out of a larger one: some of its blocks, to be healed by a supervised stage."""
 
     model: str = Field(description="hub id or local MLX directory")
-    blocks: list[int] = Field(min_length=1, description="which of its blocks stay, in this order, counted from 0")
+    blocks: list[int] | None = Field(
+        None, min_length=1, description="which of its blocks stay, in this order, counted from 0"
+    )
+    keep: int | None = Field(
+        None,
+        ge=1,
+        description="in place of blocks: how many stay; one after another goes, each time the one that the loss on "
+        "data misses least",
+    )
+    data: str | None = Field(None, description="for keep: a corpus of what the student is to say")
+    max_rows: int = Field(32, ge=1, description="for keep: rows of data, from its start")
+    template: Literal["chat", "plain"] = Field("chat", description="for keep: how rows are rendered, as in distill.sft")
+    system_prompt: str | None = Field(None, description="for keep: system message of rows that have none")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Pruning":
+        if (self.blocks is None) == (self.keep is None):
+            raise ValueError("say which blocks stay (blocks), or how many (keep with data)")
+        if self.keep is not None and self.data is None:
+            raise ValueError("keep needs data: rows by whose loss the blocks are chosen")
+        if self.keep is None and (unused := self.model_fields_set & {"data", "max_rows", "template", "system_prompt"}):
+            raise ValueError(f"{sorted(unused)[0]} is for keep, and blocks are named")
+        return self
 
 
 class Selecting(Section):

@@ -17,11 +17,13 @@ from distill.rejection.config import RejectionConfig
 from distill.rejection.run import run_rejection
 from distill.sft.config import SFTConfig
 from distill.sft.run import run_sft
+from distill.student.blocks import choose_blocks
 from distill.student.config import Student
 from distill.student.prune import prune
 from distill.student.run import run_student
 from grpo.config import Config
 from grpo.config.sections import ConfigError
+from grpo.runs.interrupt import StopFlag
 from rewards.base import prompt_text
 from rewards.printable import say
 
@@ -30,7 +32,6 @@ def run_rl(config: Config, folder: Path) -> dict[str, Any]:
     """GRPO, as `python -m grpo.train`."""
     from grpo.opening import open_run
     from grpo.runs import checkpoint
-    from grpo.runs.interrupt import StopFlag
 
     with checkpoint.lock(folder), StopFlag() as stop:
         summary = open_run(config, folder, resume=True, say=say, stop=stop).train(stop)
@@ -74,10 +75,17 @@ def _rejection(config: RejectionConfig, folder: Path) -> dict[str, Any]:
 def _prune(config: Pruning, folder: Path) -> dict[str, Any]:
     partial = folder / f".partial_{MODEL}"
     shutil.rmtree(partial, ignore_errors=True)
-    figures = prune(config.model, config.blocks, partial)
+    chosen: dict[str, Any] = {}
+    blocks = config.blocks
+    if blocks is None:
+        rows = config.model_dump(include={"model", "data", "max_rows", "template", "system_prompt"})
+        with StopFlag() as stop:
+            blocks = choose_blocks(SFTConfig(**rows), config.keep or 0, folder / "dropped.json", stop.check, say)
+        chosen["blocks"] = blocks
+    figures = prune(config.model, blocks, partial)
     shutil.rmtree(folder / MODEL, ignore_errors=True)
     partial.rename(folder / MODEL)
-    return dict(figures)
+    return {**figures, **chosen}
 
 
 def _select(config: Selecting, folder: Path) -> dict[str, Any]:

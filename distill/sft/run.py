@@ -154,36 +154,40 @@ def _trainer(
     return trainer
 
 
+def read_examples(
+    settings: SFTConfig, policy: Policy, source: str, say: Say, **where: str | None
+) -> tuple[list[Example], dict[str, int]]:
+    """Return the examples of a corpus, rendered as `settings` say, and its rows by licence; print what was left out.
+
+    `where` is the configuration and revision of a hub data set. ConfigError, one line, if no row gives an example.
+    """
+    rendering = Rendering(settings.template, settings.train_on, settings.system_prompt, settings.chat_template_kwargs)
+    renderer = Renderer(policy.tokenizer, rendering)
+    rows = list(itertools.islice(rows_of(source, **where), settings.max_rows))
+    examples, skipped = tokenised(rows, renderer, max_length=settings.max_length)
+    for line in skipped[:3]:
+        say(f"  left out {line}")
+    if len(skipped) > 3:
+        say(f"  left out {len(skipped)} examples in all")
+    if not examples:
+        raise ConfigError(f"data {source}: none of its {len(rows)} rows gives an example, e.g. {skipped[0]}")
+    for note in renderer.notes():
+        say(f"  {note}")
+    return examples, Counter(filter(None, map(_licence, rows)))
+
+
 def _corpus(config: SFTConfig, policy: Policy, say: Say) -> tuple[list[Example], list[Example], dict[str, int]]:
     """Return training and validation examples and the licences of the rows; print what was left out."""
-    rendering = Rendering(config.template, config.train_on, config.system_prompt, config.chat_template_kwargs)
-    renderer = Renderer(policy.tokenizer, rendering)
-
-    licences = Counter[str]()
-
-    def read(source: str, **where: str | None) -> list[Example]:
-        rows = list(itertools.islice(rows_of(source, **where), config.max_rows))
-        licences.update(filter(None, map(_licence, rows)))
-        examples, skipped = tokenised(rows, renderer, max_length=config.max_length)
-        for line in skipped[:3]:
-            say(f"  left out {line}")
-        if len(skipped) > 3:
-            say(f"  left out {len(skipped)} examples in all")
-        if not examples:
-            raise ConfigError(f"data {source}: none of its {len(rows)} rows gives an example, e.g. {skipped[0]}")
-        for note in renderer.notes():
-            say(f"  {note}")
-        return examples
-
-    examples = read(config.data, config=config.data_config, revision=config.data_revision)
+    where = {"config": config.data_config, "revision": config.data_revision}
+    examples, licences = read_examples(config, policy, config.data, say, **where)
     if config.validation_data is None:
         return *split_by_prompt(examples, config.validation_share if config.eval_every else 0.0, config.seed), licences
-    validation = read(config.validation_data)
+    validation, more = read_examples(config, policy, config.validation_data, say)
     held_out = {example.prompt for example in validation}
     train = [example for example in examples if example.prompt not in held_out]
     if not train:
         raise ConfigError(f"data {config.data}: every prompt is also in validation_data: nothing is left to train on")
-    return train, validation, licences
+    return train, validation, Counter(licences) + Counter(more)
 
 
 def _licence(place_and_row: tuple[str, Any]) -> str | None:

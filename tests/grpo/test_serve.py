@@ -40,7 +40,11 @@ def test_it_answers(runs):
     command = [sys.executable, "-m", "grpo", "serve", str(runs.folder("served")), "--port", str(port)]
     path = os.pathsep.join(sys.path)
     server = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
     )
     body = json.dumps({"prompt": "1 2 + 3 4 =", "max_tokens": 4}).encode()
     request = urllib.request.Request(

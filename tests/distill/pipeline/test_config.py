@@ -58,6 +58,20 @@ BASE = {"kind": "model", "start": "owner/name"}
             },
             "adapter needs fine_tune: lora",
         ),
+        (
+            {"b": BASE, "z": {"kind": "rl", "start": "b"}, "p": {"kind": "prune", "start": "z"}},
+            "stage p: z is an adapter on its start: prune a model, or z after distill.export",
+        ),
+        ({"b": BASE, "p": {"kind": "prune", "start": "b"}}, "say which blocks stay (blocks), or how many (keep with"),
+        (
+            {"b": BASE, "p": {"kind": "prune", "start": "b", "config": {"keep": 2, "blocks": [0, 1]}}},
+            "say which blocks stay (blocks), or how many (keep with data)",
+        ),
+        ({"b": BASE, "p": {"kind": "prune", "start": "b", "config": {"keep": 2}}}, "keep needs data"),
+        (
+            {"b": BASE, "p": {"kind": "prune", "start": "b", "config": {"blocks": [0], "max_rows": 3}}},
+            "max_rows is for keep, and blocks are named",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_at_once(stages, said):

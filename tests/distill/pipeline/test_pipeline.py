@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from mlx_lm.utils import load_model
 
 from distill.pipeline import __main__ as pipeline
 from distill.pipeline import stages as stages_module
@@ -197,6 +198,23 @@ def test_with_lora_a_stage_goes_on_with_the_adapter_of_the_one_before(config, tm
     assert (output / "more" / "start_adapter" / "adapters.safetensors").read_bytes() == first
     assert (output / "sft" / "adapters.safetensors").exists()
     assert not list(output.rglob("model.safetensors"))  # nothing is fused: a stage costs an adapter
+
+
+def test_blocks_are_chosen_by_the_loss_on_the_rows_of_another_stage(config, tmp_path):
+    base = yaml.safe_load(config.read_text())
+    stages = {name: base["stages"][name] for name in ("base", "general")}
+    stages["small"] = {"kind": "prune", "start": "base", "take": {"data": "general"}}
+    stages["small"]["config"] = {"keep": 1, "template": "plain"}
+    stages["evaluate"] = {"kind": "evaluate"}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**base, "stages": stages}, sort_keys=False))
+    assert run(path, tmp_path / "out", "--dry-run") == 0
+    assert run(path, tmp_path / "out") == 0
+    whole, dropped = json.loads((tmp_path / "out" / "small" / "dropped.json").read_text())["steps"]
+    assert whole["loss"] < dropped["loss"]
+    done = json.loads((tmp_path / "out" / "small" / DONE).read_text())
+    assert done["figures"]["blocks"] == [1 - dropped["block"]]
+    assert len(load_model(tmp_path / "out" / "small" / "model")[0].layers) == 1
 
 
 def test_a_refusal_names_its_stage(config, tmp_path, capsys):

@@ -26,7 +26,8 @@ def alone(policy, batch):
         total = mx.array(0.0)
         for example in batch:
             tokens, mask = mx.array([example.tokens]), mx.array([example.trained_mask])
-            losses = nn.losses.cross_entropy(policy.model(tokens[:, :-1]), tokens[:, 1:])
+            logits = policy.model(tokens[:, :-1], cache=policy.whole_caches())  # blocks may share what is in them
+            losses = nn.losses.cross_entropy(logits, tokens[:, 1:])
             total = total + (losses * mask[:, 1:]).sum()
         return total / n
 
@@ -78,6 +79,15 @@ def test_padded_rows_give_the_same_loss_and_gradient(kind):
 def test_attention_of_its_own_is_found_out_and_padded():
     reason = packing_refused(TINY.policy("gemma2"))  # soft-capped scores never reach scaled_dot_product_attention
     assert reason == "the model has an attention of its own"
+
+
+@pytest.mark.parametrize("kind", ["gpt_oss", "deepseek_v3", "qwen3_5", "falcon_h1", "lfm2", "gemma3n"])
+def test_every_architecture_learns_packed_or_padded(kind):
+    policy = TINY.policy(kind)
+    scored = supervised(policy).loss_and_gradient(BATCH, counted(BATCH))
+    loss, gradient = alone(policy, BATCH)
+    assert scored.loss == pytest.approx(loss, rel=1e-5)
+    assert worst(scored.gradient, gradient) < 1e-3
 
 
 def test_packing_with_recomputed_blocks_gives_the_same_gradient():
