@@ -7,6 +7,7 @@ k (2n - k + 1) / 2 passes over the rows.
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def choose_blocks(
         raise ConfigError(f"keep must be less than the {source.count} blocks of {config.model}, got {keep}")
     frozen = ModelSettings(model=config.model, dtype=config.dtype, fine_tune="none")
     whole = load_policy(frozen, config.model)
+    tokenizer = whole.tokenizer
     examples, _ = read_examples(config, whole, config.data, say)
     tokens = counted(examples)
 
@@ -53,7 +55,7 @@ def choose_blocks(
         nonlocal refused
         check()
         try:
-            return loss(adapt(frozen, source.network(blocks), whole.tokenizer, name=config.model))
+            return loss(adapt(frozen, source.network(blocks), tokenizer, name=config.model))
         except Exception as error:  # whatever mlx_lm's model classes raise: such a model can't be
             refused = " ".join(str(error).split())[:200] or type(error).__name__
             return math.inf
@@ -63,8 +65,13 @@ def choose_blocks(
     for step in steps[1:]:
         stay.remove(step["block"])
     if not steps:
+        began = time.monotonic()
         steps.append({"block": None, "loss": loss(whole)})
-        say(f"  {len(stay)} blocks: loss {steps[0]['loss']:.4f} on {len(examples)} examples")
+        passes = (source.count - keep) * (source.count + keep + 1) // 2
+        minutes = passes * (time.monotonic() - began) / 60
+        say(f"  {len(stay)} blocks: loss {steps[0]['loss']:.4f} on {len(examples)} examples; {passes} passes to come, "
+            f"about {minutes:.0f} min")  # fmt: skip
+    del whole
     while len(stay) > keep:
         losses = [without(stay[:place] + stay[place + 1 :]) for place in range(len(stay))]
         least = losses.index(min(losses))
