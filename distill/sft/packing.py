@@ -46,9 +46,9 @@ class PackedCache:
         return ("window", window_size) if window_size is not None else None
 
     def attend(self, queries: mx.array, keys: mx.array, values: mx.array, scale: float, mask: Any) -> mx.array:
-        """Causal attention inside each example.
+        """Return causal attention inside each example, [1, heads, time, dims].
 
-        queries [1, heads, time, dims]; keys, values [1, kv_heads, time, dims]; returns [1, heads, time, dims].
+        `queries` is [1, heads, time, dims], `keys` and `values` are [1, kv_heads, time, dims].
         """
         window = mask[1] if isinstance(mask, tuple) else None
         parts = [

@@ -1,8 +1,8 @@
 """Choose the blocks of a model that a smaller one keeps: those that the loss on some rows would miss most.
 
-One block after another is dropped, each time the one without which the loss of what is left is least (as Shortened
-LLaMA, arXiv 2402.02834, orders blocks by perplexity, but scored anew after every block). Dropping k of n blocks takes
-k (2n - k + 1) / 2 passes over the rows.
+Blocks are dropped one by one. Each time every block that is left is tried, and the one goes without which the loss is
+least. Shortened LLaMA (arXiv 2402.02834) orders blocks by perplexity too, but scores them once, in the whole model.
+Dropping k of n blocks takes k (2n - k + 1) / 2 passes over the rows.
 """
 
 import json

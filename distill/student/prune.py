@@ -31,7 +31,7 @@ class Source:
 
     def __init__(self, model: str) -> None:
         """`model` is a local MLX directory or a hub id; ConfigError, one line, if it can't be had or read."""
-        self.model, self.folder = model, _files_of(model)
+        self.folder = _files_of(model)
         self.settings = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
         self.files = {file.name: _weights(model, file) for file in sorted(self.folder.glob(WEIGHTS))}
         count = _text_of(self.settings).get("num_hidden_layers")

@@ -46,10 +46,10 @@ class Line:
 
 
 def settle() -> None:
-    """Let the collectives inside a model fail that were under way when a rank was lost.
+    """Wait for the collectives inside a model that were under way when a rank was lost, and drop their errors.
 
-    MLX keeps the error of an asynchronous operation until the next evaluation, which here is the one that saves. Where
-    a peer is silent, and its connection open, they do not end: then this returns after SETTLE_SECONDS.
+    MLX raises the error of an asynchronous operation at the next evaluation, which would be the checkpoint's. A peer
+    that is silent, its connection open, lets them wait for ever: this returns after SETTLE_SECONDS.
     """
     stream = mx.default_stream(mx.default_device())
 
